@@ -1,0 +1,61 @@
+"""The errors that logtrace raises.
+
+::
+
+    LogtraceError
+    ├── SourceError      a log can't be opened or read
+    ├── StoreError       a store can't be opened, read or written
+    ├── QueryError       a filter or a grouping makes no sense
+    ├── ReportError      a report can't be written
+    ├── KernelModuleError  a module can't be built, loaded or unloaded
+    ├── TraceError       a process can't be traced
+    └── GuestError       a virtual machine can't be booted, hangs, or panics
+"""
+
+
+class LogtraceError(Exception):
+    """Say what failed and, where there is one, what to do about it.
+
+    Parameters
+    ----------
+    message
+        What failed, with the path, line, option or sequence number it failed at.
+    remedy
+        What the user can do about it.
+    """
+
+    def __init__(self, message: str, remedy: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.remedy})" if self.remedy else self.message
+
+
+class SourceError(LogtraceError):
+    """A log can't be opened or read."""
+
+
+class StoreError(LogtraceError):
+    """A store can't be opened, read or written."""
+
+
+class QueryError(LogtraceError):
+    """A filter or a grouping makes no sense."""
+
+
+class ReportError(LogtraceError):
+    """A report can't be written."""
+
+
+class KernelModuleError(LogtraceError):
+    """A kernel module can't be built, loaded or unloaded."""
+
+
+class TraceError(LogtraceError):
+    """A process can't be traced."""
+
+
+class GuestError(LogtraceError):
+    """A virtual machine can't be booted, hangs, or panics."""

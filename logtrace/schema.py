@@ -1,0 +1,132 @@
+"""The tables that logtrace keeps: their columns, types and units.
+
+Arrow types are the single definition. `empty_frame` and `to_frame` give the same
+table as pandas frames: integers as nullable ``Int64``, text as ``str``, times as
+``datetime64[us, UTC]``. What a log line did not print is null, never 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+_TEXT = pa.string()
+_COUNT = pa.int64()
+_TIME = pa.timestamp("us", tz="UTC")
+
+COUNTERS = (
+    "read_bytes",
+    "written_bytes",
+    "open_calls",
+    "close_calls",
+    "read_calls",
+    "write_calls",
+    "lseek_calls",
+)
+"""What a run counts, in the order in which tables show it."""
+
+STATUSES = ("complete", "no_start", "no_stats", "no_end", "ambiguous", "truncated")
+"""What is known of a run: all of it, or which of its lines is missing or in doubt."""
+
+RUNS = pa.schema(
+    [
+        ("host", _TEXT),
+        ("boot_id", _TEXT),  # null for a text log that was imported without one
+        ("first_seq", _COUNT),  # record number in the ring buffer; byte offset in a text log
+        ("last_seq", _COUNT),
+        ("started_at", _TIME),  # null where the log has no wall-clock time
+        ("ended_at", _TIME),
+        ("started_us", _COUNT),  # the kernel's own clock, microseconds since boot
+        ("ended_us", _COUNT),
+        ("clock", _TEXT),  # how the wall time was found: received, boot, log, none
+        ("pid", _COUNT),
+        ("owner", _TEXT),  # the id in the first bracket of the stats line
+        ("comm", _TEXT),  # process name
+        ("file", _TEXT),  # as printed: see docs/format.md for its escapes
+        *((name, _COUNT) for name in COUNTERS),
+        ("dialect", _TEXT),
+        ("status", _TEXT),  # one of STATUSES
+        ("source", _TEXT),  # "kmsg", or "PATH@DIGEST" of a text log
+        ("run_id", _TEXT),  # 12 hex digits of a digest over the identity of the first line
+        ("note", _TEXT),  # why a run is not complete; null for a complete one
+    ]
+)
+"""One row a run."""
+
+LOSSES = pa.schema(
+    [
+        ("host", _TEXT),
+        ("boot_id", _TEXT),
+        ("source", _TEXT),
+        ("first_seq", _COUNT),
+        ("last_seq", _COUNT),
+        ("records", _COUNT),  # how many records or lines
+        ("reason", _TEXT),  # overrun, gap, truncated, rejected
+        ("noticed_at", _TIME),
+        ("text", _TEXT),  # the rejected or truncated line
+    ]
+)
+"""One row for each range of records that was not seen or not understood."""
+
+TRACER = pa.schema(
+    [
+        ("host", _TEXT),
+        ("boot_id", _TEXT),
+        ("at", _TIME),
+        ("module", _TEXT),
+        ("action", _TEXT),  # present (at the start of watching), add, remove
+        ("kernel", _TEXT),  # the kernel's release
+    ]
+)
+"""One row for each time a tracing module came or went."""
+
+TABLES: Mapping[str, pa.Schema] = {"runs": RUNS, "losses": LOSSES, "tracer": TRACER}
+
+
+def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+    """Gather rows into an Arrow table.
+
+    Parameters
+    ----------
+    rows
+        Mappings with the schema's columns; a missing column is null.
+    schema
+        One of the schemas above.
+
+    Returns
+    -------
+    pyarrow.Table
+        The rows in their order, with exactly the schema's columns.
+    """
+    return pa.Table.from_pylist(list(rows), schema=schema)
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """Convert an Arrow table to a pandas frame with nullable types.
+
+    Parameters
+    ----------
+    table
+        Any table; integers become ``Int64``, floats ``Float64``, text ``str``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same rows and columns.
+    """
+    mapper = {
+        pa.int64(): pd.Int64Dtype(),
+        pa.int32(): pd.Int64Dtype(),
+        pa.float64(): pd.Float64Dtype(),
+    }
+    frame = table.to_pandas(types_mapper=mapper.get)
+    assert isinstance(frame, pd.DataFrame)
+    return frame
+
+
+def empty_frame(schema: pa.Schema) -> pd.DataFrame:
+    """Give a frame of no rows with the columns and types of a schema."""
+    return to_frame(schema.empty_table())
