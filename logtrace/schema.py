@@ -50,7 +50,7 @@ RUNS = pa.schema(
         ("dialect", _TEXT),
         ("status", _TEXT),  # one of STATUSES
         ("source", _TEXT),  # "kmsg", or "PATH@DIGEST" of a text log
-        ("run_id", _TEXT),  # 12 hex digits of a digest over the identity of the first line
+        ("run_id", _TEXT),  # 16 hex digits of a digest over the identity of the first line
         ("note", _TEXT),  # why a run is not complete; null for a complete one
     ]
 )

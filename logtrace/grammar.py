@@ -1,0 +1,112 @@
+"""Text of a record -> `Event`: what a tracing module says in it.
+
+The lines are described in ``docs/format.md``; how versions of the module spell them is
+data, in ``dialects.toml``.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+from logtrace.record import printable
+
+Kind = Literal["start", "stats", "ops", "end"]
+
+KINDS: tuple[Kind, ...] = ("start", "stats", "ops", "end")
+"""The lines of a run, in the order of the contract."""
+
+_TEXT_GROUPS = frozenset({"owner", "comm", "file"})
+_INT64 = range(-(2**63), 2**63)
+
+# Every trace line has one of these; looking for them first spares the other lines the patterns
+_HINTS = ("ftrace", "file", "open[", "open [")
+_LOOKS_LIKE = re.compile(
+    r"OS\s*Assignment\s*2|ftrace\s*\[-?\d+\]|\bread\s*[-\u2013]\s*-?\d+\s*/\s*written|open\s*\[\d+\]"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of a run.
+
+    Parameters
+    ----------
+    kind
+        Which of the run's lines it is.
+    dialect
+        The dialect that understood it.
+    rank
+        The dialect's place in ``dialects.toml``; a larger one is more general.
+    values
+        Columns of ``schema.RUNS`` that the line gives.
+    """
+
+    kind: Kind
+    dialect: str
+    rank: int
+    values: dict[str, int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    kind: Kind
+    dialect: str
+    rank: int
+    regex: re.Pattern[str]
+
+
+def parse(text: str) -> Event | None:
+    """Understand the text of a record.
+
+    Parameters
+    ----------
+    text
+        The decoded text of one record.
+
+    Returns
+    -------
+    Event or None
+        None if no dialect has such a line, or a number in it has more than 64 bits.
+    """
+    if not any(hint in text for hint in _HINTS):
+        return None
+    line = text.rstrip()
+    for pattern in _patterns():
+        if match := pattern.regex.fullmatch(line):
+            values = _values(match.groupdict())
+            if values is not None:
+                return Event(pattern.kind, pattern.dialect, pattern.rank, values)
+    return None
+
+
+def looks_like_trace(text: str) -> bool:
+    """Whether a line that `parse` does not understand seems to be meant as a trace line."""
+    return any(hint in text for hint in _HINTS) and _LOOKS_LIKE.search(text) is not None
+
+
+@cache
+def _patterns() -> tuple[_Pattern, ...]:
+    data = tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
+    return tuple(
+        _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.DOTALL))
+        for rank, dialect in enumerate(data["dialect"])
+        for kind in KINDS
+        if kind in dialect
+    )
+
+
+def _values(groups: dict[str, str]) -> dict[str, int | str] | None:
+    values: dict[str, int | str] = {}
+    for name, value in groups.items():
+        if name in _TEXT_GROUPS:
+            values[name] = printable(value)
+        elif len(value) < 21 and int(value) in _INT64:
+            values[name] = int(value)
+        else:
+            return None
+    return values

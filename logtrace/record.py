@@ -1,0 +1,262 @@
+r"""Bytes of one record of the kernel's log -> `Record`.
+
+Two forms are read: what one read of ``/dev/kmsg`` gives, described in the kernel's
+``Documentation/ABI/testing/dev-kmsg``, and a line that ``dmesg`` has printed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+_KERNEL_FACILITY = 0
+_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
+_ESCAPED_NON_ASCII = re.compile(r"(?:\\x[89a-fA-F][0-9a-fA-F])+")
+_CUT_ESCAPE = re.compile(rb"\\(?:x[0-9a-fA-F]?)?\Z")
+_DMESG_LINE = re.compile(
+    rb"\[ *(?P<seconds>\d{1,12})\.(?P<fraction>\d{6})\](?:\[ *(?P<caller>[TC]\d+)\])? ?"
+    rb"(?P<text>.*)",
+    re.DOTALL,
+)
+_ISO_LINE = re.compile(
+    rb"(?P<stamp>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[,.]\d{6}(?:[+-]\d\d:?\d\d|Z)) (?P<text>.*)",
+    re.DOTALL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One record of the kernel's log.
+
+    Parameters
+    ----------
+    source
+        ``"kmsg"``, or ``"PATH@DIGEST"`` of a text log.
+    boot_id
+        The boot that printed it, where known.
+    seq
+        Sequence number in the ring buffer; in a text log the byte offset of its line.
+    usec
+        The kernel's own clock, microseconds since boot.
+    facility, level
+        Syslog facility (0 is the kernel itself) and level; None in a text log.
+    caller
+        ``T123`` (thread) or ``C0`` (CPU), where the kernel prints it.
+    text
+        The message with its escapes decoded; bytes that are no UTF-8 stay escaped.
+    at
+        Wall-clock time, UTC.
+    clock
+        How `at` was found: ``received``, ``boot``, ``log`` or ``none``.
+    flags
+        The flags field of ``/dev/kmsg``: ``-``, ``c`` or ``+``.
+    dictionary
+        The record's ``SUBSYSTEM=``, ``DEVICE=``, ... lines.
+    truncated
+        Whether the record was cut off.
+    """
+
+    source: str
+    boot_id: str | None
+    seq: int
+    usec: int | None
+    facility: int | None
+    level: int | None
+    caller: str | None
+    text: str
+    at: datetime | None = None
+    clock: str = "none"
+    flags: str = "-"
+    dictionary: Mapping[str, str] = field(default_factory=dict)
+    truncated: bool = False
+
+    @property
+    def from_kernel(self) -> bool:
+        """Whether no program can have written it: a program's facility is never 0."""
+        return self.facility in (None, _KERNEL_FACILITY)
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A range of records that was not seen, or a line that was not understood.
+
+    Parameters
+    ----------
+    source, boot_id
+        As in `Record`.
+    first_seq, last_seq
+        The range, both ends included.
+    records
+        How many records or lines.
+    reason
+        ``overrun`` (the ring buffer was overwritten), ``gap`` (numbers are missing),
+        ``truncated`` or ``rejected`` (a line like a trace line, not understood).
+    at
+        When it was noticed, UTC; None in a text log.
+    text
+        The line, where there is one.
+    """
+
+    source: str
+    boot_id: str | None
+    first_seq: int
+    last_seq: int
+    records: int
+    reason: str
+    at: datetime | None = None
+    text: str | None = None
+
+
+def parse_kmsg(
+    raw: bytes,
+    *,
+    boot_id: str | None = None,
+    at: datetime | None = None,
+    clock: str = "none",
+) -> Record:
+    r"""Parse what one read of ``/dev/kmsg`` gave.
+
+    Parameters
+    ----------
+    raw
+        ``prio,seq,usec,flags[,more...];text\n[ KEY=value\n...]``.
+    boot_id, at, clock
+        As in `Record`.
+
+    Returns
+    -------
+    Record
+        The record; `Record.truncated` if it lacks its newline or ends inside an escape.
+
+    Raises
+    ------
+    ValueError
+        If there is no such header.
+    """
+    header, separator, body = raw.partition(b";")
+    fields = header.split(b",")
+    if not separator or len(fields) < 4:
+        raise ValueError(f"not a record of /dev/kmsg: {raw[:80]!r}")
+    priority, seq, usec = (int(number) for number in fields[:3])
+    first, *rest = body.split(b"\n")
+    return Record(
+        source="kmsg",
+        boot_id=boot_id,
+        seq=seq,
+        usec=usec,
+        facility=priority >> 3,
+        level=priority & 7,
+        caller=_caller(fields[4:]),
+        text=_unescape(first),
+        at=at,
+        clock=clock,
+        flags=fields[3].decode("ascii", "replace"),
+        dictionary=_dictionary(rest),
+        truncated=not rest or _CUT_ESCAPE.search(first) is not None,
+    )
+
+
+def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None) -> Record | None:
+    """Parse a line that ``dmesg`` has printed.
+
+    Parameters
+    ----------
+    line
+        ``[  123.456789] text`` (also with the caller's brackets behind the stamp) or
+        ``2026-11-23T10:00:00,123456+00:00 text`` (``dmesg --time-format iso``), without
+        its newline; with embedded newlines where a record has several lines.
+    source, seq, boot_id
+        As in `Record`.
+
+    Returns
+    -------
+    Record or None
+        None if the line has no stamp: it goes on with the record before it.
+    """
+    if match := _DMESG_LINE.fullmatch(line):
+        caller = match["caller"]
+        return Record(
+            source=source,
+            boot_id=boot_id,
+            seq=seq,
+            usec=int(match["seconds"]) * 1_000_000 + int(match["fraction"]),
+            facility=None,
+            level=None,
+            caller=caller.decode() if caller else None,
+            text=_decode_printed(match["text"]),
+        )
+    if match := _ISO_LINE.fullmatch(line):
+        try:
+            at = datetime.fromisoformat(match["stamp"].decode().replace(",", "."))
+        except ValueError:
+            return None
+        return Record(
+            source=source,
+            boot_id=boot_id,
+            seq=seq,
+            usec=None,
+            facility=None,
+            level=None,
+            caller=None,
+            text=_decode_printed(match["text"]),
+            at=at.astimezone(UTC),
+            clock="log",
+        )
+    return None
+
+
+def printable(text: str) -> str:
+    r"""Write what must not reach a terminal or a table as ``\xNN``, as the kernel does.
+
+    Parameters
+    ----------
+    text
+        Any text.
+
+    Returns
+    -------
+    str
+        The text with control, format and other unprintable characters written as the
+        escaped bytes of their UTF-8 form; all else is left as it is.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else _escaped(character) for character in text
+    )
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+
+
+# The escapes are of bytes: a character of several bytes has several of them.
+def _unescape(text: bytes) -> str:
+    plain = _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), text)
+    return plain.decode("utf-8", "backslashreplace")
+
+
+# dmesg undoes the kernel's escapes, and in the C locale escapes what is not ASCII anew.
+def _decode_printed(text: bytes) -> str:
+    def decode(match: re.Match[str]) -> str:
+        try:
+            return bytes.fromhex(match[0].replace("\\x", "")).decode()
+        except UnicodeDecodeError:
+            return match[0]
+
+    return _ESCAPED_NON_ASCII.sub(decode, text.decode("utf-8", "backslashreplace"))
+
+
+def _caller(fields: list[bytes]) -> str | None:
+    for extra in fields:
+        name, _, value = extra.partition(b"=")
+        if name == b"caller":
+            return value.decode("ascii", "replace")
+    return None
+
+
+def _dictionary(lines: list[bytes]) -> dict[str, str]:
+    pairs = (line[1:].partition(b"=") for line in lines if line.startswith(b" "))
+    return {_unescape(key): _unescape(value) for key, _, value in pairs}
