@@ -207,6 +207,12 @@ def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None
     return None
 
 
+def parse_bare(line: bytes, *, source: str, seq: int, boot_id: str | None = None) -> Record:
+    """Parse a line of a log without stamps; parameters as for `parse_line`."""
+    text = _decode_printed(line)
+    return Record(source, boot_id, seq, None, None, None, None, text)
+
+
 def printable(text: str) -> str:
     r"""Write what must not reach a terminal or a table as ``\xNN``, as the kernel does.
 

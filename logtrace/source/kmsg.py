@@ -1,0 +1,150 @@
+"""The running kernel's log, ``/dev/kmsg``."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from logtrace.errors import SourceError
+from logtrace.record import Loss, Record, parse_kmsg
+
+# The kernel gives at most 8 KiB; a smaller buffer would lose the record
+_RECORD_BYTES = 8192
+_DRAIN_RECORDS = 20_000
+
+
+class KmsgSource:
+    """The running kernel's log.
+
+    Parameters
+    ----------
+    boot_id
+        The running boot, from ``/proc/sys/kernel/random/boot_id``.
+    resume_after
+        Records up to this number are skipped.
+    seen
+        Records up to this number have been seen before: if they are gone from the ring
+        buffer, that is no loss.
+    only_new
+        Begin at the end of the ring buffer.
+    path
+        The device.
+    now
+        Wall clock, UTC.
+    uptime
+        The kernel's clock, seconds since boot.
+
+    Raises
+    ------
+    SourceError
+        If the device can't be opened.
+    """
+
+    def __init__(
+        self,
+        boot_id: str,
+        *,
+        resume_after: int = -1,
+        seen: int = -1,
+        only_new: bool = False,
+        path: Path = Path("/dev/kmsg"),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_MONOTONIC),
+    ) -> None:
+        self.name = f"kmsg:{boot_id}"
+        self._boot_id = boot_id
+        self._now = now
+        self._uptime = uptime
+        self._backlog = True
+        self._arrived = False
+        self._expected = None if only_new else seen + 1
+        self._position = resume_after
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError:
+            raise SourceError(
+                f"{path}: permission denied",
+                "run as root, give the service CAP_SYSLOG, or set kernel.dmesg_restrict=0",
+            ) from None
+        except OSError as error:
+            raise SourceError(f"{path}: {error.strerror}") from None
+        if only_new:
+            os.lseek(self._descriptor, 0, os.SEEK_END)
+            self._backlog = False
+
+    @property
+    def position(self) -> int:
+        """Sequence number of the last record drained."""
+        return self._position
+
+    def fileno(self) -> int:
+        """Give the device's descriptor."""
+        return self._descriptor
+
+    def drain(self) -> list[Record | Loss]:
+        """Read all records there are, as one read each.
+
+        Returns
+        -------
+        list of Record or Loss
+            In the order of their numbers; a loss stands before the record behind it.
+        """
+        items: list[Record | Loss] = []
+        overrun = False
+        while len(items) < _DRAIN_RECORDS:
+            try:
+                raw = os.read(self._descriptor, _RECORD_BYTES)
+            except BlockingIOError:
+                self._backlog = False
+                break
+            except BrokenPipeError:  # EPIPE: the next record was overwritten
+                overrun = True
+                continue
+            except OSError as error:
+                raise SourceError(
+                    f"/dev/kmsg: {error.strerror} behind record {self._position}"
+                ) from None
+            if not raw:
+                break
+            record = parse_kmsg(raw, boot_id=self._boot_id, at=self._now(), clock="received")
+            self._add(record, "overrun" if overrun else "gap", items)
+            self._arrived = True
+            overrun = False
+        return items
+
+    def close(self) -> None:
+        """Close the device."""
+        os.close(self._descriptor)
+
+    def _add(self, record: Record, reason: str, items: list[Record | Loss]) -> None:
+        if self._expected is not None and record.seq > self._expected:
+            items.append(self._missing_before(record, reason))
+        if self._expected is None or record.seq >= self._expected:
+            self._expected = record.seq + 1
+        if record.seq > self._position:
+            items.append(self._in_backlog(record) if self._backlog else record)
+            self._position = record.seq
+
+    def _missing_before(self, record: Record, reason: str) -> Loss:
+        assert self._expected is not None
+        return Loss(
+            record.source,
+            record.boot_id,
+            self._expected,
+            record.seq - 1,
+            record.seq - self._expected,
+            # what is missing before the first record was overwritten before this reader came
+            reason if self._arrived else "overrun",
+            record.at,
+        )
+
+    # Nobody noted when it came: place it by the kernel's clock, which may drift from the wall's.
+    def _in_backlog(self, record: Record) -> Record:
+        assert record.at is not None
+        assert record.usec is not None
+        age = timedelta(seconds=self._uptime()) - timedelta(microseconds=record.usec)
+        return replace(record, at=record.at - age, clock="boot")

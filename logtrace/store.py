@@ -1,0 +1,311 @@
+"""Rows -> tables, exactly once.
+
+A store is a folder; every host writes Delta tables of its own below ``host=NAME/``. A
+commit carries the position in the source that its rows reach (a Delta application
+transaction), so after a crash the last commit says where to go on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote, unquote, urlsplit
+
+from logtrace import schema
+from logtrace.errors import StoreError
+
+if TYPE_CHECKING:
+    from deltalake import DeltaTable
+
+_COMPACT_EVERY = 64
+_KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before may still read
+
+_OF_RECORDS = ("losses", "runs")  # in the order in which they are committed
+
+Row = Mapping[str, Any]
+
+
+class Position(NamedTuple):
+    """How far a source has been stored.
+
+    Parameters
+    ----------
+    seen
+        Sequence number (or offset) of the last record whose rows are stored.
+    resume_after
+        Where reading goes on: before `seen` if a run was open then, as its lines are
+        needed again; the rows that were stored already are left out.
+    """
+
+    seen: int
+    resume_after: int
+
+
+def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = None) -> str:
+    """Find the store that is used where none is named.
+
+    Parameters
+    ----------
+    environ
+        ``LOGTRACE_STORE`` goes first, then ``XDG_DATA_HOME``.
+    uid
+        User id; root's store is ``/var/lib/logtrace``. Default: that of this process.
+
+    Returns
+    -------
+    str
+        Path or URL.
+    """
+    if named := environ.get("LOGTRACE_STORE"):
+        return named
+    if (os.geteuid() if uid is None else uid) == 0:
+        return "/var/lib/logtrace"
+    data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return str(Path(data) / "logtrace")
+
+
+def hostname() -> str:
+    """Name this machine, as its tables are named."""
+    return socket.gethostname()
+
+
+class Store:
+    """A folder with the tables of one host or many.
+
+    Parameters
+    ----------
+    url
+        A path, or a ``file://`` URL.
+
+    Raises
+    ------
+    StoreError
+        If the URL is of another kind, or has a percent sign, which delta-rs decodes.
+    """
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("", "file"):
+            raise StoreError(
+                f"store {url}: {parts.scheme}:// is not supported", "name a folder, --store /PATH"
+            )
+        if "%" in url:
+            raise StoreError(f"store {url}: the path has a percent sign", "name another folder")
+        self.root = Path(parts.path if parts.scheme else url).expanduser().absolute()
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def host(self, name: str) -> HostTables:
+        """Give the tables of a host, to write to."""
+        return HostTables(self.root / f"host={_folder_name(name)}")
+
+    def hosts(self) -> list[str]:
+        """Name the hosts that have tables here, sorted."""
+        return sorted(_host_name(path) for path in self._host_folders())
+
+    def files(self, table: str) -> list[str]:
+        """List the Parquet files of a table, of all hosts.
+
+        Parameters
+        ----------
+        table
+            One of ``schema.TABLES``.
+
+        Returns
+        -------
+        list of str
+            Paths; together they are the table's rows.
+
+        Raises
+        ------
+        StoreError
+            If the store does not exist or a table can't be read.
+        """
+        if not self.root.is_dir():
+            raise StoreError(
+                f"store {self.root} does not exist",
+                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
+            )
+        files: list[str] = []
+        for folder in self._host_folders():
+            delta = _open(folder / table)
+            if delta is not None:
+                files += map(unquote, delta.file_uris())
+        return files
+
+    def _host_folders(self) -> Iterable[Path]:
+        return sorted(path for path in self.root.glob("host=*") if path.is_dir())
+
+
+class HostTables:
+    """The tables of one host; there must be one writer at a time.
+
+    Parameters
+    ----------
+    folder
+        ``STORE/host=NAME``.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._commits = 0
+
+    def position(self, source: str) -> Position | None:
+        """Say how far a source of records has been stored.
+
+        Parameters
+        ----------
+        source
+            The name under which `append` kept the position.
+
+        Returns
+        -------
+        Position or None
+            Of the table that has least, so that none misses a row; None if one has nothing.
+        """
+        positions = [_position(_open(self._folder / name), source) for name in _OF_RECORDS]
+        known = [position for position in positions if position is not None]
+        if len(known) < len(positions):
+            return None
+        return Position(min(p.seen for p in known), min(p.resume_after for p in known))
+
+    def append(
+        self,
+        source: str,
+        position: Position,
+        *,
+        runs: Iterable[Row] = (),
+        losses: Iterable[Row] = (),
+    ) -> None:
+        """Store what a source's records gave, and how far they reach, exactly once.
+
+        Parameters
+        ----------
+        source
+            Name of the source.
+        position
+            How far it has been read with these rows. Nothing is done for a table that has
+            come as far before.
+        runs, losses
+            Rows of the tables.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written; what was committed before stays.
+        """
+        self._append("losses", source, position, losses)
+        self._append("runs", source, position, runs)
+        self._commits += 1
+        if self._commits % _COMPACT_EVERY == 0:
+            self.compact()
+
+    def append_tracer(self, source: str, seq: int, rows: Iterable[Row]) -> None:
+        """Store what became of the tracing modules, exactly once.
+
+        Parameters
+        ----------
+        source
+            Name of the source of events.
+        seq
+            Number of the last of the events.
+        rows
+            Rows of ``schema.TRACER``.
+
+        Raises
+        ------
+        StoreError
+            As for `append`.
+        """
+        self._append("tracer", source, Position(seq, seq), rows)
+
+    def compact(self) -> None:
+        """Join small files, and remove those that were replaced over an hour ago."""
+        for name in schema.TABLES:
+            delta = _open(self._folder / name)
+            if delta is not None and len(delta.file_uris()) > 1:
+                delta.optimize.compact()
+                delta.vacuum(
+                    retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
+                    enforce_retention_duration=False,
+                    dry_run=False,
+                )
+
+    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> None:
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        folder = self._folder / name
+        delta = _open(folder)
+        stored = _position(delta, source)
+        if stored is not None and stored.seen >= position.seen:
+            return
+        rows = list(new)
+        if name == "losses" and stored is not None:
+            # after a crash between two commits they have come further than the runs
+            rows = [row for row in rows if row["last_seq"] > stored.seen]
+        properties = CommitProperties(
+            app_transactions=[
+                Transaction(_seen(source), position.seen),
+                Transaction(_resume(source), position.resume_after),
+            ]
+        )
+        try:
+            if delta is None:
+                folder.mkdir(parents=True, exist_ok=True)
+                delta = DeltaTable.create(str(folder), schema.TABLES[name], mode="ignore")
+            if rows:
+                table = schema.to_table(rows, schema.TABLES[name])
+                write_deltalake(delta, table, mode="append", commit_properties=properties)
+            else:
+                delta.create_write_transaction(
+                    [], "append", delta.schema(), commit_properties=properties
+                )
+        except (DeltaError, OSError) as error:
+            raise StoreError(
+                f"store {folder} can't be written: {error}", "check its permissions and free space"
+            ) from None
+
+
+# delta-rs decodes a percent sign in a path, so another sign marks what is escaped
+def _folder_name(host: str) -> str:
+    return quote(host, safe="").replace("~", "%7E").replace("%", "~")
+
+
+def _host_name(folder: Path) -> str:
+    return unquote(folder.name.removeprefix("host=").replace("~", "%"))
+
+
+def _seen(source: str) -> str:
+    return source
+
+
+def _resume(source: str) -> str:
+    return f"{source}#resume"
+
+
+def _position(delta: DeltaTable | None, source: str) -> Position | None:
+    if delta is None:
+        return None
+    seen = delta.transaction_version(_seen(source))
+    resume = delta.transaction_version(_resume(source))
+    return None if seen is None or resume is None else Position(seen, resume)
+
+
+def _open(folder: Path) -> DeltaTable | None:
+    from deltalake import DeltaTable
+    from deltalake.exceptions import DeltaError, TableNotFoundError
+
+    if not (folder / "_delta_log").is_dir():
+        return None
+    try:
+        return DeltaTable(str(folder))
+    except TableNotFoundError:
+        return None
+    except (DeltaError, OSError) as error:
+        raise StoreError(f"store {folder} can't be read: {error}") from None
