@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Call os_ftrace once, with the own pid, and say whether it worked.
+ *
+ * Three runs on the patched kernel leave three lines "ORIGINAL ftrace() called!" in its log.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define NR_OS_FTRACE 336
+
+int main(void)
+{
+	if (syscall(NR_OS_FTRACE, getpid())) {
+		perror("sys_os_ftrace failed");
+		return EXIT_FAILURE;
+	}
+	printf("sys_os_ftrace success! PID: %d\n", getpid());
+	return EXIT_SUCCESS;
+}

@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Answer one system call number in place of the kernel.
+ *
+ * The syscall table can't be patched: since spring 2024 kernels dispatch through a switch and
+ * don't read it. Instead a kprobe sits on the function that the number leads to: os_ftrace on a
+ * kernel that has it, else the function behind every unused number. For the one number the
+ * probe moves the instruction pointer to redirected_call(), which returns to the dispatcher in
+ * the original's place.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/atomic.h>
+#include <linux/kprobes.h>
+#include <linux/module.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <linux/thread_info.h>
+#include <linux/wait_bit.h>
+
+#include "redirect.h"
+
+#define NR_OS_FTRACE 336
+
+static unsigned int nr = NR_OS_FTRACE;
+module_param(nr, uint, 0444);
+MODULE_PARM_DESC(nr, "number of the system call (default 336)");
+
+static long (*redirect_answer)(pid_t pid);
+
+/* Calls between the probe and the end of redirected_call(): the module must not go before them. */
+static atomic_t inside = ATOMIC_INIT(0);
+
+static asmlinkage long redirected_call(void)
+{
+	long ret = redirect_answer((pid_t)task_pt_regs(current)->di);
+
+	if (atomic_dec_and_test(&inside))
+		wake_up_var(&inside);
+	return ret;
+}
+
+static int redirect_before(struct kprobe *probe, struct pt_regs *regs)
+{
+	if (task_pt_regs(current)->orig_ax != nr || in_ia32_syscall())
+		return 0;
+
+	atomic_inc(&inside);
+	regs->ip = (unsigned long)redirected_call;
+	return 1;
+}
+
+NOKPROBE_SYMBOL(redirect_before);
+
+/*
+ * Does nothing, but must be there: a probe without it may be optimised into a jump, or placed
+ * through an ftrace that may not change the instruction pointer; both would ignore the redirect.
+ */
+static void redirect_after(struct kprobe *probe, struct pt_regs *regs, unsigned long flags)
+{
+}
+
+NOKPROBE_SYMBOL(redirect_after);
+
+static struct kprobe probe = {
+	.pre_handler = redirect_before,
+	.post_handler = redirect_after,
+};
+
+/* kallsyms can't be asked by a module; a probe that is never armed can. */
+static bool kernel_has(const char *symbol)
+{
+	struct kprobe question = {
+		.symbol_name = symbol,
+		.flags = KPROBE_FLAG_DISABLED,
+	};
+	int err = register_kprobe(&question);
+
+	if (!err)
+		unregister_kprobe(&question);
+	return err != -ENOENT;
+}
+
+/**
+ * redirect_install() - answer the system call number of the parameter nr
+ * @answer: called in the caller's context with the call's first argument; may sleep
+ *
+ * Return: 0, -EBUSY if the kernel uses the number for something else, or why no kprobe can be
+ * placed
+ */
+int redirect_install(long (*answer)(pid_t pid))
+{
+	int err;
+
+	if (nr == NR_OS_FTRACE && kernel_has("__x64_sys_uprobe")) {
+		pr_err("number %u is the kernel's uprobe(); load with nr=NUMBER of an unused call\n",
+		       nr);
+		return -EBUSY;
+	}
+
+	redirect_answer = answer;
+	probe.symbol_name = kernel_has("__x64_sys_os_ftrace") ? "__x64_sys_os_ftrace" :
+								"__x64_sys_ni_syscall";
+	err = register_kprobe(&probe);
+	if (err)
+		pr_err("can't place a kprobe on %s: error %d\n", probe.symbol_name, err);
+	return err;
+}
+
+/**
+ * redirect_remove() - let the kernel answer again
+ *
+ * Return only when no call is in the module's code any more. May sleep.
+ */
+void redirect_remove(void)
+{
+	unregister_kprobe(&probe);
+	/* A task may stand between the probe and the first instruction, ... */
+	synchronize_rcu_tasks();
+	wait_var_event(&inside, !atomic_read(&inside));
+	/* ... and between the last decrement and the return to the kernel. */
+	synchronize_rcu_tasks();
+}
