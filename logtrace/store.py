@@ -7,9 +7,11 @@ transaction), so after a crash the last commit says where to go on.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 _COMPACT_EVERY = 64
 _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before may still read
-
-_OF_RECORDS = ("losses", "runs")  # in the order in which they are committed
 
 Row = Mapping[str, Any]
 
@@ -154,6 +154,7 @@ class HostTables:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._commits = 0
+        self._reached: dict[str, Position] = {}
 
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
@@ -166,13 +167,10 @@ class HostTables:
         Returns
         -------
         Position or None
-            Of the table that has least, so that none misses a row; None if one has nothing.
+            None if nothing of it has been stored.
         """
-        positions = [_position(_open(self._folder / name), source) for name in _OF_RECORDS]
-        known = [position for position in positions if position is not None]
-        if len(known) < len(positions):
-            return None
-        return Position(min(p.seen for p in known), min(p.resume_after for p in known))
+        # runs are committed last, so no other table is behind
+        return _position(_open(self._folder / "runs"), source)
 
     def append(
         self,
@@ -197,13 +195,18 @@ class HostTables:
         Raises
         ------
         StoreError
-            If the store can't be written; what was committed before stays.
+            If the store can't be written (what was committed before stays), or another
+            process has stored the same source meanwhile.
         """
-        self._append("losses", source, position, losses)
-        self._append("runs", source, position, runs)
-        self._commits += 1
-        if self._commits % _COMPACT_EVERY == 0:
-            self.compact()
+        with self._locked():
+            self._refuse_other_writer(source)
+            if losses := list(losses):
+                self._append("losses", source, position, losses)
+            self._append("runs", source, position, runs)
+            self._reached[source] = position
+            self._commits += 1
+            if self._commits % _COMPACT_EVERY == 0:
+                self._compact()
 
     def append_tracer(self, source: str, seq: int, rows: Iterable[Row]) -> None:
         """Store what became of the tracing modules, exactly once.
@@ -222,10 +225,36 @@ class HostTables:
         StoreError
             As for `append`.
         """
-        self._append("tracer", source, Position(seq, seq), rows)
+        with self._locked():
+            self._append("tracer", source, Position(seq, seq), rows)
 
     def compact(self) -> None:
         """Join small files, and remove those that were replaced over an hour ago."""
+        with self._locked():
+            self._compact()
+
+    # A Delta table takes several writers, but they would conflict over and over.
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            with (self._folder / ".lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield
+        except OSError as error:
+            raise StoreError(
+                f"store {self._folder} can't be written: {error.strerror}",
+                "check its permissions and free space, or name another with --store",
+            ) from None
+
+    def _refuse_other_writer(self, source: str) -> None:
+        reached = self._reached.get(source)
+        if reached is not None and self.position(source) != reached:
+            raise StoreError(
+                f"store {self._folder}: another process stores {source} too", "stop one of them"
+            )
+
+    def _compact(self) -> None:
         for name in schema.TABLES:
             delta = _open(self._folder / name)
             if delta is not None and len(delta.file_uris()) > 1:
