@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -55,10 +55,10 @@ class ModuleStatus:
         The id it prints in the stats line; None where it has none.
     version
         What its ``MODULE_VERSION`` says.
-    srcversion
-        The kernel's digest of the sources it was built from.
+    number
+        The system call it answers; None where it answers none.
     matches
-        Whether it was built from the sources of the built file; None where that is not known.
+        Whether it is the built file; None where that is not known.
     """
 
     name: str
@@ -67,7 +67,7 @@ class ModuleStatus:
     users: tuple[str, ...] = ()
     owner: str | None = None
     version: str | None = None
-    srcversion: str | None = None
+    number: int | None = None
     matches: bool | None = None
 
 
@@ -209,7 +209,7 @@ def _make(draft: Path, tree: Path) -> None:
     # Inside another make its variables would reach this one.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     done = subprocess.run(
-        ["make", "-C", str(draft), f"KDIR={tree.absolute()}", f"-j{os.cpu_count() or 1}"],
+        ["make", "-C", draft, "modules", f"KDIR={tree.absolute()}", f"-j{os.cpu_count() or 1}"],
         env=inherited | {"LC_ALL": "C"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -233,6 +233,7 @@ def load(
     folder: Path,
     *,
     owner: str | None = None,
+    number: int | None = None,
     module: str = "iotracehooking",
     root: Path = _ROOT,
     insert: Callable[[Path, str], None] | None = None,
@@ -246,6 +247,8 @@ def load(
         Where the built modules are, as `build` returns it.
     owner
         The id that the stats line is to show, by default the module's own.
+    number
+        The system call to answer, by default 336, which Linux has for ``uprobe`` from 6.18 on.
     module
         The module wanted.
     root
@@ -262,15 +265,18 @@ def load(
     Raises
     ------
     KernelModuleError
-        If the kernel refuses, with what it said, or if a module is already loaded for
-        another owner. Nothing stays loaded that was not before.
+        If the kernel refuses, with what it said, or if a module is already loaded with
+        another owner or number. Nothing stays loaded that was not before.
     """
     insert, delete = insert or _finit_module, delete or _delete_module
     _check_owner(owner)
+    wanted = {
+        name: str(value) for name, value in (("owner", owner), ("nr", number)) if value is not None
+    }
     done: list[str] = []
     try:
         for name in (*NEEDS.get(module, ()), module):
-            if _load_one(folder / f"{name}.ko", owner, root, insert):
+            if _load_one(folder / f"{name}.ko", wanted, root, insert):
                 done.append(name)
     except KernelModuleError:
         for name in reversed(done):
@@ -287,24 +293,30 @@ def _check_owner(owner: str | None) -> None:
 
 
 def _load_one(
-    file: Path, owner: str | None, root: Path, insert: Callable[[Path, str], None]
+    file: Path, wanted: Mapping[str, str], root: Path, insert: Callable[[Path, str], None]
 ) -> bool:
-    name = file.stem
     if not file.is_file():
         raise KernelModuleError(f"no module {file}", "build it: logtrace kmod build")
-    takes_owner = any(parm.startswith("owner:") for parm in _modinfo(file).get("parm", ()))
-    if (present := _status(name, None, root)).loaded:
-        if takes_owner and owner not in (None, present.owner):
-            raise KernelModuleError(
-                f"{name} is already loaded for owner {present.owner}", "logtrace kmod unload"
-            )
+    taken = _parameters(file)
+    parameters = {name: value for name, value in wanted.items() if name in taken}
+    if _status(file.stem, None, root).loaded:
+        _check_in_force(file.stem, parameters, root)
         return False
     with _KernelLog(root) as log:
         try:
-            insert(file, f"owner={owner}" if owner and takes_owner else "")
+            insert(file, " ".join(f"{name}={value}" for name, value in parameters.items()))
         except OSError as error:
-            raise _refusal(f"{name} can't be loaded", error, log, _LOAD_REMEDIES) from error
+            raise _refusal(f"{file.stem} can't be loaded", error, log, _LOAD_REMEDIES) from error
     return True
+
+
+def _check_in_force(name: str, parameters: Mapping[str, str], root: Path) -> None:
+    for parameter, value in parameters.items():
+        present = _read(root / "sys/module" / name / "parameters" / parameter)
+        if present != value:
+            raise KernelModuleError(
+                f"{name} is already loaded with {parameter}={present}", "logtrace kmod unload"
+            )
 
 
 def unload(
@@ -379,7 +391,7 @@ _LOAD_REMEDIES = {
     errno.ENOENT: "load the module it needs first",
     errno.EKEYREJECTED: "this kernel takes signed modules only: sign it, or switch secure boot off",
     errno.ENOKEY: "this kernel takes signed modules only: sign it, or switch secure boot off",
-    errno.EBUSY: "another module hooks the same call: logtrace kmod unload",
+    errno.EBUSY: "the system call's number is taken: give another one, and see: logtrace doctor",
 }
 _UNLOAD_REMEDIES = {
     errno.EPERM: _ROOT_REMEDY,
@@ -458,7 +470,7 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
     here = root / "sys/module" / name
     if _read(here / "initstate") != "live":
         return ModuleStatus(name, loaded=False)
-    refcount, srcversion = _read(here / "refcnt"), _read(here / "srcversion")
+    refcount, number = _read(here / "refcnt"), _read(here / "parameters/nr")
     holders = here / "holders"
     return ModuleStatus(
         name,
@@ -467,24 +479,21 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
         users=tuple(sorted(os.listdir(holders))) if holders.is_dir() else (),
         owner=_read(here / "parameters/owner"),
         version=_read(here / "version"),
-        srcversion=srcversion,
-        matches=_same_source(srcversion, folder / f"{name}.ko" if folder else None),
+        number=int(number) if number is not None else None,
+        matches=_is_loaded_from(folder / f"{name}.ko", here) if folder else None,
     )
 
 
-def _same_source(srcversion: str | None, file: Path | None) -> bool | None:
-    if srcversion is None or file is None or not file.is_file():
+def _is_loaded_from(file: Path, here: Path) -> bool | None:
+    try:
+        return (here / "notes/.note.gnu.build-id").read_bytes() in file.read_bytes()
+    except OSError:
         return None
-    return srcversion in _modinfo(file).get("srcversion", ())
 
 
-def _modinfo(file: Path) -> dict[str, list[str]]:
-    """Read the ``key=value`` strings that every module carries in its section .modinfo."""
-    found: dict[str, list[str]] = {}
-    pattern = rb"(?<=\0)(depends|parm|srcversion|version|vermagic)=([^\0]*)\0"
-    for key, value in re.findall(pattern, file.read_bytes()):
-        found.setdefault(key.decode(), []).append(value.decode(errors="replace"))
-    return found
+def _parameters(file: Path) -> set[str]:
+    """Read which parameters a module file takes, from its section .modinfo."""
+    return {name.decode() for name in re.findall(rb"(?<=\0)parm=(\w+):", file.read_bytes())}
 
 
 def _read(path: Path) -> str | None:

@@ -23,14 +23,14 @@ Call = Callable[[int], None]
 
 _ROOT = Path("/")
 _LOAD_REMEDY = "load the modules: sudo logtrace kmod load"
-_REMEDIES = {
+_START_REMEDIES = {
     errno.ENOSYS: _LOAD_REMEDY,
     errno.ENODEV: _LOAD_REMEDY,
     errno.ESRCH: "look the process id up again: ps -e",
     errno.EPERM: "trace your own processes, or run it as root",
-    errno.EBUSY: "end the other trace first",
-    errno.EINVAL: "start a trace before it is ended",
+    errno.EBUSY: "it is traced already: end that trace first",
 }
+_STOP_REMEDIES = _START_REMEDIES | {errno.ESRCH: "start a trace of this process first"}
 
 
 def start(pid: int, *, call: Call | None = None) -> None:
@@ -51,7 +51,10 @@ def start(pid: int, *, call: Call | None = None) -> None:
     """
     if pid <= 0:
         raise TraceError(f"{pid} is not a process id")
-    _invoke(call or system_call(), pid, f"process {pid} can't be traced")
+    try:
+        (call or system_call())(pid)
+    except OSError as error:
+        raise _failure(f"process {pid} can't be traced", error.errno, _START_REMEDIES) from error
 
 
 def stop(*, call: Call | None = None) -> None:
@@ -67,18 +70,14 @@ def stop(*, call: Call | None = None) -> None:
     TraceError
         If the calling process is not traced, or the modules are not loaded.
     """
-    _invoke(call or system_call(), 0, "the trace can't be ended")
-
-
-def _invoke(call: Call, argument: int, what: str) -> None:
     try:
-        call(argument)
+        (call or system_call())(0)
     except OSError as error:
-        raise _failure(what, error.errno or 0) from error
+        raise _failure("the trace can't be ended", error.errno, _STOP_REMEDIES) from error
 
 
-def _failure(what: str, code: int) -> TraceError:
-    return TraceError(f"{what}: {os.strerror(code)}", _REMEDIES.get(code))
+def _failure(what: str, code: int | None, remedies: Mapping[int, str]) -> TraceError:
+    return TraceError(f"{what}: {os.strerror(code or 0)}", remedies.get(code or 0))
 
 
 def system_call(root: Path = _ROOT) -> Call:
@@ -209,8 +208,7 @@ def spawn(
     if failure:
         os.waitpid(pid, 0)
         step, code = failure.decode().split()
-        what = f"{program} can't be traced" if step == "trace" else f"{program} can't be run"
-        raise _failure(what, int(code))
+        raise _failure(f"{program} can't be {step}", int(code), _START_REMEDIES)
     return pid
 
 
@@ -226,7 +224,7 @@ def _find(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 def _become(
     program: str, argv: list[str], environ: dict[str, str], call: Call, report: int
 ) -> NoReturn:
-    step = "trace"
+    step = "traced"
     try:
         gc.disable()  # nothing may be closed by a finalizer once the trace has started
         _restore_signals()

@@ -9,7 +9,7 @@ from logtrace.errors import KernelModuleError
 
 # Stands in for kbuild: leaves the files that a real build leaves, and a count of its runs.
 MAKEFILE = """\
-all:
+modules:
 \techo run >> $(COUNT)
 \tcp hook.c os_ftracehooking.ko
 \tcp hook.c ftracehooking.ko
@@ -83,7 +83,7 @@ def test_nothing_is_built_before_the_first_build(tree):
 
 
 def test_a_failed_build_tells_the_end_of_make_s_output_and_keeps_nothing(tree, tmp_path):
-    (kmod.source() / "Makefile").write_text("all:\n\t@echo hook.c:1: no such thing; exit 1\n")
+    (kmod.source() / "Makefile").write_text("modules:\n\t@echo hook.c:1: no such thing; exit 1\n")
     with pytest.raises(KernelModuleError, match=r"hook\.c:1: no such thing") as raised:
         kmod.build(tree)
     assert "linux-headers-6.1.0-1-amd64" in raised.value.remedy
@@ -105,6 +105,9 @@ def test_a_missing_compiler_is_told_with_its_package(tree, tmp_path, monkeypatch
     assert raised.value.remedy == "apt-get install gcc"
 
 
+BUILD_ID = bytes.fromhex("0400000014000000 03000000474e5500 a94a8fe5ccb19ba61c4c0873d391e987")
+
+
 class Kernel:
     """A kernel that loads what it is given, in a machine's files below `root`."""
 
@@ -121,10 +124,12 @@ class Kernel:
         (here / "initstate").write_text("live\n")
         (here / "refcnt").write_text("0\n")
         (here / "version").write_text("0.1.0\n")
-        (here / "srcversion").write_text("5D2A0CF6\n")
-        if parameters:
-            (here / "parameters").mkdir()
-            (here / "parameters/owner").write_text(parameters.removeprefix("owner=") + "\n")
+        (here / "notes").mkdir()
+        (here / "notes/.note.gnu.build-id").write_bytes(BUILD_ID)
+        (here / "parameters").mkdir()
+        for parameter in parameters.split():
+            name, value = parameter.split("=")
+            (here / "parameters" / name).write_text(f"{value}\n")
 
     def delete(self, name):
         self.calls.append(("delete", name))
@@ -153,9 +158,9 @@ def modules(tmp_path):
     folder = tmp_path / "modules"
     folder.mkdir()
     for name in kmod.MODULES:
-        (folder / f"{name}.ko").write_bytes(b"\x7fELF\0version=0.1.0\0srcversion=5D2A0CF6\0")
-    with (folder / "iotracehooking.ko").open("ab") as file:
-        file.write(b"parm=owner:id in the stats line\0parmtype=owner:charp\0")
+        (folder / f"{name}.ko").write_bytes(b"\x7fELF" + BUILD_ID + b"\0description=trace\0")
+    with (folder / "ftracehooking.ko").open("ab") as file:
+        file.write(b"parm=owner:id in the stats line\0parmtype=owner:charp\0parm=nr:number\0")
     return folder
 
 
@@ -176,7 +181,13 @@ def test_the_parent_is_loaded_before_the_child(modules, kernel):
 
 def test_the_owner_goes_to_the_module_that_has_the_parameter(modules, kernel):
     load(modules, kernel, owner="2021202045")
-    assert kernel.calls == [("ftracehooking.ko", ""), ("iotracehooking.ko", "owner=2021202045")]
+    assert kernel.calls == [("ftracehooking.ko", "owner=2021202045"), ("iotracehooking.ko", "")]
+
+
+def test_another_number_can_be_asked_for(modules, kernel):
+    load(modules, kernel, owner="2021202045", number=400)
+    assert kernel.calls[0] == ("ftracehooking.ko", "owner=2021202045 nr=400")
+    assert kmod.status(root=kernel.root)[1].number == 400
 
 
 @pytest.mark.parametrize("owner", ["", "a b", 'x" dyndbg', "a]\n", "x" * 64, "ä"])
@@ -194,7 +205,7 @@ def test_what_is_loaded_already_stays(modules, kernel):
 
 def test_another_owner_is_refused_while_the_module_is_loaded(modules, kernel):
     load(modules, kernel, owner="2021202045")
-    with pytest.raises(KernelModuleError, match="already loaded for owner 2021202045") as raised:
+    with pytest.raises(KernelModuleError, match="already loaded with owner=2021202045") as raised:
         load(modules, kernel, owner="2021202046")
     assert "kmod unload" in raised.value.remedy
 
@@ -287,25 +298,23 @@ def test_status_tells_every_module(modules, kernel):
             loaded=True,
             refcount=1,
             users=("iotracehooking",),
+            owner="2021202045",
             version="0.1.0",
-            srcversion="5D2A0CF6",
             matches=True,
         ),
         kmod.ModuleStatus(
             "iotracehooking",
             loaded=True,
             refcount=0,
-            owner="2021202045",
             version="0.1.0",
-            srcversion="5D2A0CF6",
             matches=True,
         ),
     ]
 
 
-def test_status_tells_a_module_built_from_other_sources(modules, kernel):
+def test_status_tells_a_loaded_module_that_is_not_the_built_file(modules, kernel):
     load(modules, kernel)
-    (modules / "ftracehooking.ko").write_bytes(b"\0srcversion=00000000\0")
+    (modules / "ftracehooking.ko").write_bytes(b"\x7fELF" + BUILD_ID[::-1])
     assert kmod.status(modules, root=kernel.root)[1].matches is False
 
 

@@ -67,7 +67,7 @@ def test_start_refuses_what_is_no_process_id(pid):
         (errno.ENODEV, "kmod load"),
         (errno.ESRCH, "process id"),
         (errno.EPERM, "root"),
-        (errno.EBUSY, "other trace"),
+        (errno.EBUSY, "traced already"),
     ],
 )
 def test_what_the_kernel_refuses_is_told_with_a_remedy(code, remedy):
@@ -76,6 +76,12 @@ def test_what_the_kernel_refuses_is_told_with_a_remedy(code, remedy):
     assert "4711" in raised.value.message
     assert os.strerror(code) in raised.value.message
     assert remedy in raised.value.remedy
+
+
+def test_ending_a_trace_that_was_not_started_is_told_as_such():
+    with pytest.raises(TraceError, match="can't be ended") as raised:
+        trace.stop(call=refuse(errno.ESRCH))
+    assert "start a trace" in raised.value.remedy
 
 
 def test_an_unknown_error_is_told_without_a_remedy():
