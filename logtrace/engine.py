@@ -1,0 +1,226 @@
+"""Queries over the tables of a store.
+
+A statistic is defined once, as *partial* (over a group of files) and *merge* (of the
+partials). Here DuckDB does both inside this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from logtrace import schema
+from logtrace.errors import QueryError, StoreError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+
+    from logtrace.store import Store
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which rows are meant; None everywhere means all.
+
+    Parameters
+    ----------
+    since, until
+        The range ``[since, until)`` in which a run started (or, without a Start line,
+        ended); aware. With either, runs without wall-clock time are left out.
+    host, owner, comm, file, pid, status, boot
+        Exact values of the columns; `boot` is that of ``boot_id``.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    host: str | None = None
+    owner: str | None = None
+    comm: str | None = None
+    file: str | None = None
+    pid: int | None = None
+    status: str | None = None
+    boot: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.since and self.until and self.since >= self.until:
+            raise QueryError(
+                f"--since {self.since.isoformat()} is not before --until {self.until.isoformat()}"
+            )
+
+
+class Measure(NamedTuple):
+    """A statistic of a group of rows.
+
+    Parameters
+    ----------
+    name
+        Its column.
+    partial
+        SQL over rows.
+    merge
+        SQL over the partials, which are the column ``name``.
+    """
+
+    name: str
+    partial: str
+    merge: str
+
+
+_COLUMN_OF = {"boot": "boot_id"}
+_TIME_OF = {
+    "runs": "coalesce(started_at, ended_at)",
+    "losses": "noticed_at",
+    "tracer": '"at"',
+}
+
+
+class Engine:
+    """DuckDB over all files of a store.
+
+    Parameters
+    ----------
+    store
+        Where the tables are.
+    zone
+        Name of the time zone in which days and hours are cut.
+    """
+
+    def __init__(self, store: Store, zone: str = "UTC") -> None:
+        import duckdb
+
+        self._database = duckdb.connect()
+        self._database.execute("SET TimeZone = ?", [zone])
+        for table, columns in schema.TABLES.items():
+            _create_view(self._database, table, columns, store.files(table))
+
+    def rows(
+        self,
+        table: str,
+        filters: Filters | None = None,
+        *,
+        order: str = "1",
+        limit: int | None = None,
+    ) -> pd.DataFrame:
+        """Give rows of a table.
+
+        Parameters
+        ----------
+        table
+            One of ``schema.TABLES``.
+        filters
+            Which rows.
+        order
+            SQL of the order.
+        limit
+            At most how many.
+
+        Returns
+        -------
+        pandas.DataFrame
+            Columns and types of the table's schema.
+        """
+        where, values = _where(table, filters or Filters())
+        names = ", ".join(f'"{name}"' for name in schema.TABLES[table].names)
+        query = f"SELECT {names} FROM {table} {where} ORDER BY {order}"
+        if limit is not None:
+            query += f" LIMIT {limit:d}"
+        return schema.to_frame(self._arrow(query, values).cast(schema.TABLES[table]))
+
+    def aggregate(
+        self,
+        keys: Mapping[str, str],
+        measures: Sequence[Measure],
+        filters: Filters | None = None,
+        *,
+        order: str = "ALL",
+    ) -> pd.DataFrame:
+        """Group the runs and measure each group.
+
+        Parameters
+        ----------
+        keys
+            Name -> SQL of each column to group by; none makes one group of all.
+        measures
+            What to measure.
+        filters
+            Which runs.
+        order
+            SQL of the order.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a group: the keys, then the measures, in the order given.
+        """
+        where, values = _where("runs", filters or Filters())
+        partial = _select(
+            [(sql, name) for name, sql in keys.items()],
+            [(measure.partial, measure.name) for measure in measures],
+            f"runs {where}",
+        )
+        merged = _select(
+            [(f'"{name}"', name) for name in keys],
+            [(measure.merge, measure.name) for measure in measures],
+            f"({partial})",
+        )
+        return schema.to_frame(_utc(self._arrow(f"{merged} ORDER BY {order}", values)))
+
+    def _arrow(self, query: str, values: Sequence[Any]) -> pa.Table:
+        import duckdb
+
+        try:
+            return self._database.sql(query, params=values).to_arrow_table()
+        except duckdb.IOException as error:
+            raise StoreError(f"the store can't be read: {error}") from None
+
+
+def _create_view(
+    database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
+) -> None:
+    if files:
+        database.read_parquet(files, union_by_name=True).create_view(table)
+    else:
+        database.from_arrow(columns.empty_table()).create_view(table)
+
+
+def _select(
+    keys: Iterable[tuple[str, str]], measures: Iterable[tuple[str, str]], source: str
+) -> str:
+    keys = list(keys)
+    columns = ", ".join(f'{sql} AS "{name}"' for sql, name in (*keys, *measures))
+    grouping = "GROUP BY ALL" if keys else ""
+    return f"SELECT {columns} FROM {source} {grouping}"
+
+
+def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
+    conditions: list[str] = []
+    values: list[Any] = []
+    names = set(schema.TABLES[table].names)
+    for entry in fields(filters):
+        value = getattr(filters, entry.name)
+        column = _COLUMN_OF.get(entry.name, entry.name)
+        if value is None:
+            continue
+        if entry.name in ("since", "until"):
+            conditions.append(f"{_TIME_OF[table]} {'>=' if entry.name == 'since' else '<'} ?")
+        elif column in names:
+            conditions.append(f'"{column}" = ?')
+        else:
+            continue  # a loss has no owner: it may have been anybody's
+        values.append(value)
+    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+# DuckDB gives times in the session's zone; the tables keep them in UTC.
+def _utc(table: pa.Table) -> pa.Table:
+    import pyarrow as pa
+
+    columns = [
+        column.cast(pa.timestamp("us", tz="UTC")) if pa.types.is_timestamp(column.type) else column
+        for column in table.columns
+    ]
+    return pa.table(columns, names=table.column_names)
