@@ -409,7 +409,7 @@ def _store(store: Path) -> Check:
     if free < FREE_BYTES:
         remedy = "make room, or name another folder: --store"
         return Check("store", "warning", f"{store} has {free >> 20} MiB left", remedy)
-    return Check("store", "ok", f"{store}, {free >> 30} GiB free")
+    return Check("store", "ok", f"{store}, {free / (1 << 30):.1f} GiB free")
 
 
 _CHECKS: tuple[Callable[[Machine], Check], ...] = (

@@ -63,7 +63,9 @@ def stop(*, call: Call | None = None) -> None:
     Parameters
     ----------
     call
-        Invokes the system call, by default that of the running kernel.
+        Invokes the system call, by default that of the running kernel. To find that one,
+        files are read, which counts: who traces itself passes in what `system_call` gave
+        before the start.
 
     Raises
     ------
@@ -102,11 +104,6 @@ def system_call(root: Path = _ROOT) -> Call:
     if not (root / "sys/module/iotracehooking").is_dir():
         raise TraceError("the module iotracehooking is not loaded", _LOAD_REMEDY)
     number = _number_in_force(root)
-    if number == NUMBER and number_is_uprobe(root):
-        raise TraceError(
-            f"system call {NUMBER} is uprobe in this kernel",
-            "give the modules another number: see logtrace doctor",
-        )
     libc = ctypes.CDLL(None, use_errno=True)
 
     def call(pid: int) -> None:
@@ -119,8 +116,13 @@ def system_call(root: Path = _ROOT) -> Call:
 
 def _number_in_force(root: Path) -> int:
     try:
+        # logtrace's module refuses a number that the kernel uses itself.
         return int((root / "sys/module/ftracehooking/parameters/nr").read_text())
     except FileNotFoundError:
+        if number_is_uprobe(root):
+            raise TraceError(
+                f"system call {NUMBER} is uprobe in this kernel", "load logtrace's own modules"
+            ) from None
         return NUMBER
 
 

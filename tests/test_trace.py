@@ -96,7 +96,7 @@ def test_nothing_is_called_while_the_tracing_module_is_not_loaded(tmp_path):
     assert "kmod load" in raised.value.remedy
 
 
-def test_nothing_is_called_where_the_number_is_uprobe(machine):
+def test_another_s_module_is_not_called_where_the_number_is_uprobe(machine):
     (machine / "proc/kallsyms").write_text("0000000000000000 T __x64_sys_uprobe\n")
     with pytest.raises(TraceError, match="336 is uprobe"):
         trace.system_call(machine)
