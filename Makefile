@@ -1,0 +1,69 @@
+# make run     watch a real kernel trace programs, and look at the report
+# make test    run every check and every test
+# make unit    run the tests that take seconds
+# make lint    check style and types
+# make kernel  build the kernel that has the system call os_ftrace; prints its folder
+# make clean   remove what was made here
+#
+# What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
+
+PYTHON ?= /usr/bin/python3
+
+PYTHON_PACKAGES := python3 python3-venv
+MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
+GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio qemu-system-x86 \
+	linux-image-amd64 linux-headers-amd64
+KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
+BROWSER_PACKAGES := chromium chromium-driver
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help run test unit lint kernel clean
+
+help:
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
+
+run: .venv/run
+	@.ci/install $(GUEST_PACKAGES) || echo "Going on without a virtual machine." >&2
+	@python -m logtrace.demo
+
+test: export LOGTRACE_REQUIRE_ALL := 1
+test: lint kernel
+	@.ci/install $(GUEST_PACKAGES) $(BROWSER_PACKAGES)
+	pytest
+
+unit: .venv/dev
+	@.ci/install $(MODULE_PACKAGES)
+	pytest -m "not kernel and not browser"
+
+lint: .venv/dev
+	ruff check
+	ruff format --check
+	mypy
+
+kernel: .venv/dev
+	@.ci/install $(MODULE_PACKAGES) $(KERNEL_PACKAGES)
+	kmod/kernel/build
+
+# The stamps say which extras the environment has; a change of setup.cfg installs again.
+.venv/run: setup.cfg pyproject.toml | .venv/bin/python
+	@echo "Installing logtrace and what it requires into .venv" >&2
+	@python -m pip install --quiet --disable-pip-version-check --editable '.[vm]'
+	@touch $@
+
+.venv/dev: setup.cfg pyproject.toml | .venv/bin/python
+	@echo "Installing logtrace and what its development requires into .venv" >&2
+	@python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch .venv/run $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install $(PYTHON_PACKAGES)
+	@$(PYTHON) -c 'import sys; sys.exit("logtrace needs Python 3.11 or later: make PYTHON=PATH" \
+		if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv
+
+clean:
+	rm -rf .venv build dist out *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
