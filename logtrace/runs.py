@@ -61,7 +61,7 @@ class RunAssembler:
 
     def __init__(self, host: str, seen: int = -1) -> None:
         self._host = host
-        self._seen = seen
+        self.seen = seen
         self._open: dict[int, _Run] = {}
         self._block: list[_Line] = []  # stats and calls lines since the last End
         self._unsure_ends = 0  # End lines that a mixed block still belongs to
@@ -93,9 +93,9 @@ class RunAssembler:
         rows = Rows([], [])
         for item in items:
             if isinstance(item, Loss):
-                self._lose(item, rows if item.last_seq > self._seen else Rows([], []))
+                self._lose(item, rows if item.last_seq > self.seen else Rows([], []))
             else:
-                self._take(item, rows if item.seq > self._seen else Rows([], []))
+                self._take(item, rows if item.seq > self.seen else Rows([], []))
         return rows
 
     def finish(self) -> Rows:

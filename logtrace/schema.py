@@ -8,10 +8,12 @@ table as pandas frames: integers as nullable ``Int64``, text as ``str``, times a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TEXT = pa.string()
 _COUNT = pa.int64()
@@ -117,6 +119,8 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     pandas.DataFrame
         The same rows and columns.
     """
+    import pandas as pd
+
     mapper = {
         pa.int64(): pd.Int64Dtype(),
         pa.int32(): pd.Int64Dtype(),

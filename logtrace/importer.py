@@ -1,0 +1,135 @@
+"""Finished logs -> store."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from logtrace.errors import SourceError
+from logtrace.record import Record
+from logtrace.runs import Rows, RunAssembler
+from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.store import HostTables, Position
+
+_BATCH_RECORDS = 20_000
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did.
+
+    Parameters
+    ----------
+    path
+        The log.
+    records
+        How many records it has.
+    runs
+        How many runs were stored.
+    losses
+        How many lines were truncated or not understood.
+    already_stored
+        Whether a log with this content had been imported before; then nothing was done.
+    """
+
+    path: Path
+    records: int
+    runs: int
+    losses: int
+    already_stored: bool
+
+
+def find_logs(paths: Iterable[Path]) -> list[Path]:
+    """List the files that are meant by files and folders.
+
+    Parameters
+    ----------
+    paths
+        Files, folders (all files below them), or ``-`` for standard input.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Files, those of a folder sorted by name.
+
+    Raises
+    ------
+    SourceError
+        If a path does not exist or a folder has no file.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            if str(path) != "-" and not path.exists():
+                raise SourceError(f"{path}: no such file or folder")
+            found.append(path)
+            continue
+        files = sorted(item for item in path.rglob("*") if item.is_file())
+        if not files:
+            raise SourceError(f"{path}: no file in this folder")
+        found += files
+    return found
+
+
+def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = None) -> Imported:
+    """Store the runs of a finished log, once however often it is imported.
+
+    Parameters
+    ----------
+    tables
+        The tables of `host`.
+    path
+        What ``dmesg`` has printed; ``-`` is standard input.
+    host
+        Name of the machine whose log it is.
+    boot_id
+        The boot it is from, where known.
+
+    Returns
+    -------
+    Imported
+        What was found.
+
+    Raises
+    ------
+    SourceError
+        If the log can't be read.
+    StoreError
+        If the store can't be written.
+    """
+    with open_log(path) as stream:
+        digest = digest_log(stream)
+        size = stream.seek(0, os.SEEK_END)
+        stream.seek(0)
+        source = f"log:{digest}"
+        stored = tables.position(source) or Position(-1, -1)
+        if stored.seen >= size:
+            return Imported(path, 0, 0, 0, already_stored=True)
+        records = runs = losses = 0
+        assembler = RunAssembler(host, stored.seen)
+        name = "stdin" if str(path) == "-" else str(path.resolve())
+        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id)):
+            rows = assembler.feed(batch)
+            _append(tables, source, batch[-1].seq, stored, rows)
+            records, runs, losses = (
+                records + len(batch),
+                runs + len(rows.runs),
+                losses + len(rows.losses),
+            )
+        rows = assembler.finish()
+        _append(tables, source, size, stored, rows)
+    return Imported(path, records, runs + len(rows.runs), losses + len(rows.losses), False)
+
+
+# Reading begins anew after a broken import; what it had stored stays as it is.
+def _append(tables: HostTables, source: str, seen: int, stored: Position, rows: Rows) -> None:
+    if seen > stored.seen:
+        tables.append(source, Position(seen, seen), runs=rows.runs, losses=rows.losses)
+
+
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while batch := list(islice(records, _BATCH_RECORDS)):
+        yield batch
