@@ -1,0 +1,150 @@
+"""What a report tells: the frames it is made from, and what follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOTALS = (
+    "runs",
+    "incomplete",
+    "unclocked",
+    "hosts",
+    "owners",
+    "programs",
+    "files",
+    "read_bytes",
+    "written_bytes",
+)
+"""The totals of a report; ``unclocked`` counts the runs without wall-clock time."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReportData:
+    """Everything that a report is made from. All times are UTC.
+
+    Parameters
+    ----------
+    runs
+        The table `logtrace.schema.RUNS`, newest first: every run, or, of very many, the newest.
+    usage
+        One frame a grouping, by its key (``owner``, or ``host,owner`` for two): the key
+        columns, ``runs``, ``programs``, ``files`` (distinct), ``incomplete`` (runs whose
+        status is not ``complete``), the sums of `logtrace.schema.COUNTERS` and
+        ``first_seen`` and ``last_seen``.
+    timeline
+        One row a bucket of time: ``start``, ``runs``, ``incomplete``, ``read_bytes``,
+        ``written_bytes``.
+    losses, tracer
+        The tables `logtrace.schema.LOSSES` and `logtrace.schema.TRACER`.
+    since, until
+        The range that was asked for, ``[since, until)``; None where it has no bound.
+    zone
+        The zone in which every time is shown.
+    generated_at
+        When the report was made.
+    width
+        The width of a bucket of the timeline: ``1h``, ``1d``.
+    totals
+        The `TOTALS` over all runs; counted from ``runs`` where not given.
+    reasons
+        ``status``, ``note`` and ``runs`` for the incomplete ones among all runs; counted from
+        ``runs`` where not given.
+    """
+
+    runs: pd.DataFrame
+    usage: dict[str, pd.DataFrame]
+    timeline: pd.DataFrame
+    losses: pd.DataFrame
+    tracer: pd.DataFrame
+    since: datetime | None
+    until: datetime | None
+    zone: ZoneInfo
+    generated_at: datetime
+    width: str
+    totals: Mapping[str, int] | None = None
+    reasons: pd.DataFrame | None = None
+
+
+def totals_of(data: ReportData) -> dict[str, int]:
+    """Give the totals of a report.
+
+    Parameters
+    ----------
+    data
+        The report's contents.
+
+    Returns
+    -------
+    dict
+        Each of `TOTALS`; bytes for the last two, counts for the others.
+    """
+    if data.totals is not None:
+        return {name: int(data.totals[name]) for name in TOTALS}
+    runs = data.runs
+    return {
+        "runs": len(runs),
+        "incomplete": int((runs["status"] != "complete").sum()),
+        "unclocked": int(runs["started_at"].isna().sum()),
+        "hosts": int(runs["host"].nunique()),
+        "owners": int(runs["owner"].nunique()),
+        "programs": int(runs["comm"].nunique()),
+        "files": int(runs["file"].nunique()),
+        "read_bytes": int(runs["read_bytes"].sum()),
+        "written_bytes": int(runs["written_bytes"].sum()),
+    }
+
+
+def reasons_of(data: ReportData) -> pd.DataFrame:
+    """Count the incomplete runs by what is missing of them and why.
+
+    Parameters
+    ----------
+    data
+        The report's contents.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``status``, ``note`` (str, null where none was noted) and ``runs`` (int), most first.
+    """
+    if data.reasons is not None:
+        return data.reasons
+    incomplete = data.runs[data.runs["status"] != "complete"]
+    counted = incomplete.groupby(["status", "note"], dropna=False, observed=True).size()
+    return (
+        counted.reset_index(name="runs")
+        .sort_values(["runs", "status"], ascending=[False, True])
+        .reset_index(drop=True)
+    )
+
+
+def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
+    """Sum up what was lost by host, boot, source and reason.
+
+    Parameters
+    ----------
+    losses
+        The table `logtrace.schema.LOSSES`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``host``, ``boot_id``, ``source``, ``reason`` (str), ``records`` and ``ranges`` (int),
+        ``first_noticed`` and ``last_noticed`` (UTC), most records first.
+    """
+    keys = ["host", "boot_id", "source", "reason"]
+    grouped = losses.groupby(keys, dropna=False, observed=True)
+    summed = grouped.agg(
+        records=("records", "sum"),
+        ranges=("reason", "size"),
+        first_noticed=("noticed_at", "min"),
+        last_noticed=("noticed_at", "max"),
+    )
+    return summed.reset_index().sort_values("records", ascending=False).reset_index(drop=True)

@@ -1,0 +1,437 @@
+"""The pages of a report: the frames laid out for the templates in `reports/`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from logtrace import display
+from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
+from logtrace.errors import ReportError
+from logtrace.payload import newest_runs, timeline_payload, to_json
+
+if TYPE_CHECKING:
+    import jinja2
+    import pandas as pd
+
+PAGE_BYTES = 2_000_000
+"""What a page may weigh; runs are left to the other files before it weighs more."""
+
+MOST_RUNS = 10_000
+"""How many runs the page's table carries at most."""
+
+MOST_RUN_PAGES = 1_000
+"""How many runs, the newest, have a page of their own."""
+
+_MOST_ROWS = 500  # of any other table on the page
+_MOST_BUCKETS = 744  # of the table behind the chart: the hours of a month
+_PARTS = ("over_time", "usage", "missing")  # templates
+_ROOM_BESIDE_RUNS = 60_000  # for what is not measured before the runs are laid out
+_RUN_ID = re.compile(r"[0-9a-f]{1,64}")
+_WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
+_SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+
+STATUS_MEANINGS: Mapping[str, str] = {
+    "complete": "every line of the run was read",
+    "no_start": "the line that starts the run was not seen",
+    "no_stats": "the line with the bytes was not seen",
+    "no_end": "the line that ends the run was not seen",
+    "ambiguous": "lines of several runs could not be told apart",
+    "truncated": "a line was cut short",
+}
+"""What each of `logtrace.schema.STATUSES` says of a run."""
+
+REASON_MEANINGS: Mapping[str, str] = {
+    "overrun": "the kernel overwrote them before they were read",
+    "gap": "their numbers are missing from the sequence",
+    "truncated": "they were cut short",
+    "rejected": "they look like trace lines and follow no known dialect",
+}
+"""What each reason for a loss means."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table on the page.
+
+    Parameters
+    ----------
+    name
+        Its name in the frame.
+    label
+        Its heading.
+    kind
+        How its values are written: ``text``, ``count``, ``bytes`` or ``time``.
+    bar
+        Whether a bar shows the value against the largest one.
+    """
+
+    name: str
+    label: str
+    kind: str = "count"
+    bar: bool = False
+
+
+_USAGE = (
+    Column("runs", "Runs", bar=True),
+    Column("incomplete", "Incomplete"),
+    Column("read_bytes", "Read", "bytes", bar=True),
+    Column("written_bytes", "Written", "bytes", bar=True),
+    Column("open_calls", "Opens"),
+    Column("close_calls", "Closes"),
+    Column("read_calls", "Reads"),
+    Column("write_calls", "Writes"),
+    Column("lseek_calls", "Seeks"),
+    Column("programs", "Programs"),
+    Column("files", "Files"),
+    Column("first_seen", "First run", "time"),
+    Column("last_seen", "Last run", "time"),
+)
+_TIMELINE = (
+    Column("start", "From", "time"),
+    Column("runs", "Runs"),
+    Column("incomplete", "Incomplete"),
+    Column("read_bytes", "Read", "bytes"),
+    Column("written_bytes", "Written", "bytes"),
+)
+_LOSSES = (
+    Column("host", "Host", "text"),
+    Column("boot_id", "Boot", "text"),
+    Column("source", "Source", "text"),
+    Column("reason", "Reason", "text"),
+    Column("records", "Records"),
+    Column("ranges", "Times"),
+    Column("first_noticed", "First noticed", "time"),
+    Column("last_noticed", "Last noticed", "time"),
+)
+_LINES = (
+    Column("noticed_at", "Noticed", "time"),
+    Column("host", "Host", "text"),
+    Column("source", "Source", "text"),
+    Column("first_seq", "Number or offset"),
+    Column("reason", "Reason", "text"),
+    Column("text", "Line", "text"),
+)
+_TRACER = (
+    Column("at", "When", "time"),
+    Column("host", "Host", "text"),
+    Column("module", "Module", "text"),
+    Column("action", "What happened", "text"),
+    Column("kernel", "Kernel", "text"),
+    Column("boot_id", "Boot", "text"),
+)
+# The column of the table of runs that a grouping's key filters.
+_FILTERS = {"owner": "owner", "program": "comm", "comm": "comm", "host": "host", "file": "file"}
+_FILTERS["status"] = "status"
+
+
+def index_page(data: ReportData, formats: Collection[str]) -> str:
+    """Compose the page of the whole report, in one file that needs no other.
+
+    Parameters
+    ----------
+    data
+        The report's contents.
+    formats
+        The formats written beside the page, to which it refers for what it leaves out.
+
+    Returns
+    -------
+    str
+        HTML with its style, script and data inside.
+
+    Raises
+    ------
+    ReportError
+        If the timeline's width is not a width, or a library's script is not installed.
+    """
+    environment = _environment(data.zone)
+    shared = _facts(data, formats)
+    laid_out = shared | _sections(data)
+    parts = {
+        name: _safe(environment.get_template(f"{name}.html").render(laid_out)) for name in _PARTS
+    }
+    script = _page_script()
+    room = PAGE_BYTES - _ROOM_BESIDE_RUNS - len(script) - sum(map(_size, parts.values()))
+    pages = min(len(data.runs), MOST_RUN_PAGES)
+    runs_json, carried = newest_runs(data.runs, data.zone, MOST_RUNS, max(room, 0), pages)
+    timeline = timeline_payload(data.timeline, data.zone, width_seconds(data.width))
+    style = _text_of("base.css") + _text_of("index.css")
+    return environment.get_template("index.html").render(
+        shared,
+        **parts,
+        carried=carried,
+        run_pages=min(pages, carried),
+        runs_json=_safe(runs_json),
+        timeline_json=_safe(to_json(timeline)),
+        style=_safe(style),
+        script=_safe(script),
+        policy=_policy(style, script),
+    )
+
+
+def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
+    """Compose a page for each of the newest runs.
+
+    Parameters
+    ----------
+    data
+        The report's contents.
+
+    Yields
+    ------
+    tuple of str and str
+        The name of the file and its HTML.
+    """
+    style = _text_of("base.css") + _text_of("run.css")
+    template = _environment(data.zone).get_template("run.html")
+    page = partial(
+        template.render,
+        style=_safe(style),
+        policy=_policy(style, None),
+        zone=_zone_text(data),
+        meanings=STATUS_MEANINGS,
+    )
+    for run in rows_of(_with_pages(data.runs)):
+        yield f"{run['run_id']}.html", page(run=run)
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a frame's rows with plain values: null is None, times are aware.
+
+    Parameters
+    ----------
+    frame
+        Any table.
+
+    Returns
+    -------
+    list of dict
+        One a row, by column.
+    """
+    import pyarrow as pa
+
+    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+    return rows
+
+
+def width_seconds(width: str) -> int:
+    """Give the width of a bucket of the timeline in seconds.
+
+    Parameters
+    ----------
+    width
+        A number and one of s, min, h, d, w: ``15min``, ``1h``, ``1d``.
+
+    Returns
+    -------
+    int
+        Seconds.
+
+    Raises
+    ------
+    ReportError
+        If the text is no width.
+    """
+    match = _WIDTH.fullmatch(width)
+    if match is None or int(match[1]) == 0:
+        raise ReportError(
+            f"{width!r} is no width for a timeline", "use a number and one of s, min, h, d, w"
+        )
+    return int(match[1]) * _SECONDS[match[2].lower()]
+
+
+def _with_pages(runs: pd.DataFrame) -> pd.DataFrame:
+    # The identity becomes the name of a file: nothing but what the store makes is let through.
+    newest = runs.head(MOST_RUN_PAGES)
+    return newest[newest["run_id"].str.fullmatch(_RUN_ID.pattern).fillna(False).astype(bool)]
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="backslashreplace"))
+
+
+def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
+    tables = [name for name in ("csv", "json", "parquet") if name in formats]
+    return {
+        "totals": totals_of(data),
+        "lost": int(data.losses["records"].sum()),
+        "since": data.since,
+        "until": data.until,
+        "generated_at": data.generated_at,
+        "zone": _zone_text(data),
+        "width": data.width,
+        "listed": len(data.runs),
+        "tables": tables,
+        "groupings": [_grouping(key) for key in data.usage],
+        "by_id": file_stem,
+    }
+
+
+def _sections(data: ReportData) -> dict[str, Any]:
+    losses = data.losses
+    lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
+    return {
+        "timeline": _table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
+        "buckets_shown": _MOST_BUCKETS,
+        "usage": [_usage(key, frame) for key, frame in data.usage.items()],
+        "reasons": rows_of(reasons_of(data)),
+        "status_meanings": STATUS_MEANINGS,
+        "reason_meanings": REASON_MEANINGS,
+        "loss_reasons": sorted({str(reason) for reason in losses["reason"].dropna()}),
+        "losses": _table(losses_by_place(losses), _LOSSES),
+        "lines": _table(lines, _LINES),
+        "tracer": _table(data.tracer.sort_values("at", ascending=False), _TRACER),
+    }
+
+
+def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
+    names = key.split(",")
+    columns = [Column(name, _label(name), "text") for name in names]
+    columns += [c for c in _USAGE if c.name in frame and c.name != f"{key}s"]
+    filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
+    table = _table(frame.sort_values("runs", ascending=False, kind="stable"), columns)
+    return _grouping(key) | {"table": table, "filters": filters}
+
+
+def _grouping(key: str) -> dict[str, str]:
+    return {"id": file_stem(key), "title": " and ".join(key.split(",")), "key": key}
+
+
+def file_stem(key: str) -> str:
+    """Give the name that a grouping has in files and links: ``by-host-owner``."""
+    return "by-" + re.sub(r"[^0-9A-Za-z_]+", "-", key)
+
+
+def _label(key: str) -> str:
+    return key.replace("_", " ").capitalize()
+
+
+def _table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
+    shown = [column for column in columns if column.name in frame]
+    largest = {c.name: int(frame[c.name].max()) for c in shown if c.bar and len(frame)}
+    return {
+        "columns": shown,
+        "rows": rows_of(frame[[column.name for column in shown]].head(_MOST_ROWS)),
+        "total": len(frame),
+        "largest": largest,
+    }
+
+
+def _zone_text(data: ReportData) -> str:
+    moments = [data.generated_at, data.since, data.until, *_ends(data.runs["started_at"])]
+    offsets = dict.fromkeys(_offset(m.astimezone(data.zone)) for m in moments if m is not None)
+    return f"{data.zone} ({', '.join(offsets)})"
+
+
+def _offset(local: datetime) -> str:
+    name, offset = local.strftime("%Z"), f"UTC{display.offset_text(local)}"
+    # Zones without letters of their own are named by their offset, and UTC needs no offset.
+    if name == "UTC":
+        return name
+    return f"{name}, {offset}" if name.isalpha() else offset
+
+
+def _ends(times: pd.Series) -> list[datetime]:
+    known = times.dropna()
+    return [known.min().to_pydatetime(), known.max().to_pydatetime()] if len(known) else []
+
+
+def _policy(style: str, script: str | None) -> str:
+    scripts = f"'sha256-{_digest(script)}'" if script else "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'sha256-{_digest(style)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _environment(zone: tzinfo) -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("logtrace.templates", ""),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "count": display.count_text,
+        "bytes": display.bytes_text,
+        "visible": lambda value: display.visible(str(value)),
+        "moment": partial(display.time_text, zone=zone),
+        "exact_moment": partial(display.exact_time_text, zone=zone),
+        "utc": _utc,
+        "epoch_us": _epoch_us,
+        "took": display.duration_text,
+        "clock": display.clock_text,
+        "sentence": lambda text: text[:1].upper() + text[1:],
+    }
+    return environment
+
+
+def _utc(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _epoch_us(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
+
+
+def _safe(text: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup(text)
+
+
+@cache
+def _text_of(name: str) -> str:
+    from importlib import resources
+
+    return resources.files("logtrace.templates").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _page_script() -> str:
+    """Give the page's script: the table library and the page's own parts, in one module."""
+    library, table_class = _table_library()
+    own = "".join(_text_of(name) for name in ("format.js", "chart.js", "runs.js", "main.js"))
+    return f"{library}\n(function (DataTable) {{\n'use strict';\n{own}\n}})({table_class});\n"
+
+
+def _table_library() -> tuple[str, str]:
+    # The file is found without importing the package, which would load a notebook's worth.
+    from importlib import metadata
+
+    try:
+        path = metadata.distribution("itables").locate_file("itables/html/dt_bundle.js")
+        source = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+    except (metadata.PackageNotFoundError, OSError) as error:
+        raise ReportError(
+            f"the script of the page's tables is not to be found: {error}",
+            "install itables again: pip install --force-reinstall itables",
+        ) from error
+    exported = re.search(r"export\s*\{[^}]*?([\w$]+) as default", source)
+    if exported is None:
+        raise ReportError(
+            "the installed itables has no DataTables in the form that the page needs",
+            "install a version of itables that logtrace's metadata allows",
+        )
+    return _inert(source), exported[1]
+
+
+def _inert(script: str) -> str:
+    # Inside a script element these would begin or end an element; in a JavaScript string,
+    # the only place where they stand, the escape means the same.
+    return re.sub(r"<(?=!--|/?script)", r"\\x3C", script, flags=re.IGNORECASE)

@@ -1,0 +1,171 @@
+// The table of runs, from the columns that the page carries.
+
+const CALLS = ["open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls"];
+const UNKNOWN = '<span class="unknown"><span aria-hidden="true">–</span><span class="vh">not known</span></span>';
+const LABELS = { owner: "Owner", comm: "Program", host: "Host", file: "File", status: "Status" };
+
+// Whatever a log says passes through here before it becomes markup.
+function escaped(text) {
+  return text.replace(/[&<>"']/g, (sign) => `&#${sign.charCodeAt(0)};`);
+}
+
+function textAt(column, row) {
+  const code = column.codes[row];
+  return code < 0 ? null : column.values[code];
+}
+
+function unpackRuns(data) {
+  const rows = [];
+  const { base, ms, zones } = data.at;
+  for (let row = 0; row < data.count; row += 1) {
+    const known = ms[row] !== null;
+    const zone = zones.codes ? zones.codes[row] : 0;
+    const calls = CALLS.map((name) => data[name][row]);
+    rows.push({
+      id: data.id[row],
+      page: row < data.pages && /^[0-9a-f]{1,64}$/.test(data.id[row]),
+      at: known ? base + ms[row] : null,
+      utc: known ? base + ms[row] - zones.minutes[zone] * 6e4 : null,
+      zone: known && zones.codes ? zones.values[zone] : "",
+      host: textAt(data.host, row),
+      owner: textAt(data.owner, row),
+      comm: textAt(data.comm, row),
+      pid: data.pid[row],
+      file: textAt(data.file, row),
+      read: data.read_bytes[row],
+      written: data.written_bytes[row],
+      calls: calls.every((n) => n === null) ? null : calls.reduce((sum, n) => sum + n, 0),
+      each: calls,
+      took: data.took[row],
+      status: textAt(data.status, row),
+    });
+  }
+  return rows;
+}
+
+// A column whose cells are shown by `shown`, and sorted and searched by their bare value.
+function column(name, shown, options) {
+  return {
+    name,
+    data: name,
+    render: {
+      _: (value) => value,
+      display: (value, type, row) => (value === null ? UNKNOWN : shown(value, row)),
+      filter: (value) => (value === null ? "" : value),
+      sort: (value) => value,
+    },
+    ...options,
+  };
+}
+
+function textColumn(name, className) {
+  const shown = (value) => `<span class="clip" title="${escaped(value)}">${escaped(value)}</span>`;
+  const made = column(name, shown, { type: "string", className: className || "name" });
+  made.render.sort = (value) => (value === null ? "" : value.toLowerCase());
+  return made;
+}
+
+function numberColumn(name, shown, searchable) {
+  const made = column(name, shown, { type: "num", className: "n", searchable: Boolean(searchable) });
+  made.render.sort = (value) => (value === null ? -1 : value);
+  return made;
+}
+
+function sizeText(value) {
+  return `<data value="${value}" title="${countText(value)} bytes">${bytesText(value)}</data>`;
+}
+
+function callsText(value, row) {
+  const each = CALLS.map((name, i) => `${name.replace("_calls", "")} ${row.each[i] === null ? "not known" : countText(row.each[i])}`);
+  return `<data value="${value}" title="${each.join(", ")}">${countText(value)}</data>`;
+}
+
+function runColumns() {
+  const id = column("id", (value, row) => (row.page ? `<a href="runs/${value}.html"><code>${value}</code></a>` : `<code>${escaped(value)}</code>`), { type: "string" });
+  const at = column("at", (value, row) => escaped(`${timeText(value)} ${row.zone}`.trim()), { type: "num", className: "t" });
+  at.render.sort = (value, type, row) => (row.utc === null ? -Infinity : row.utc);
+  at.render.filter = (value, type, row) => (value === null ? "" : `${timeText(value)} ${row.zone}`);
+  const status = column("status", (value) => `<span class="status${value === "complete" ? " whole" : ""}">${escaped(value.replace("_", " "))}</span>`, { type: "string" });
+  return [
+    id, at, textColumn("host"), textColumn("owner"), textColumn("comm"),
+    numberColumn("pid", (value) => String(value), true), textColumn("file"),
+    numberColumn("read", sizeText), numberColumn("written", sizeText),
+    numberColumn("calls", callsText), numberColumn("took", tookText), status,
+  ];
+}
+
+class RunTable {
+  constructor(table, data) {
+    this.rows = unpackRuns(data);
+    this.chosen = new Map();
+    this.api = new DataTable(table, {
+      data: this.rows,
+      columns: runColumns(),
+      order: [],
+      pageLength: 25,
+      lengthMenu: [25, 50, 100, 250],
+      autoWidth: false,
+      layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
+      language: tableWords("runs", "Search the runs"),
+    });
+    scrollable(table, "Runs");
+    this.filters = document.getElementById("filters");
+    this.chips = this.filters.querySelector(".chips");
+    this.select = this.filters.querySelector("select");
+    this.filters.hidden = false;
+    for (const value of [...data.status.values].sort()) this.select.append(element("option", { value }, value.replace("_", " ")));
+    this.select.addEventListener("change", () => this.choose("status", this.select.value || null));
+  }
+
+  // Keeps the runs whose column has exactly this value; null lifts the filter.
+  choose(name, value) {
+    if (value === null) this.chosen.delete(name);
+    else this.chosen.set(name, value);
+    this.api.search.fixed(name, value === null ? null : (text, row) => row[name] === value);
+    if (name === "status") this.select.value = value || "";
+    this.refresh();
+  }
+
+  // Keeps the runs that started in a window of wall-clock time; null lifts the filter.
+  within(range) {
+    if (range) this.chosen.set("window", range);
+    else this.chosen.delete("window");
+    this.api.search.fixed("window", range && ((text, row) => row.at !== null && row.at >= range[0] && row.at < range[1]));
+    this.refresh();
+  }
+
+  refresh() {
+    this.api.draw();
+    const chips = [...this.chosen].filter(([name]) => name !== "status").map(([name, value]) => this.chip(name, value));
+    this.chips.replaceChildren(...chips);
+  }
+
+  chip(name, value) {
+    const text = name === "window" ? `Started ${timeText(value[0])} to ${timeText(value[1])}` : `${LABELS[name]}: ${value}`;
+    const button = element("button", { type: "button", "aria-label": `Remove the filter ${text}` }, "×");
+    button.addEventListener("click", () => (name === "window" ? this.onWindowRemoved() : this.choose(name, null)));
+    return element("li", {}, element("span", { class: "clip" }, text), button);
+  }
+}
+
+function tableWords(things, search) {
+  return {
+    search: "Search ",
+    searchPlaceholder: search,
+    lengthMenu: "_MENU_ a page",
+    info: `_START_ to _END_ of _TOTAL_ ${things}`,
+    infoEmpty: `No ${things}`,
+    infoFiltered: "(of _MAX_)",
+    zeroRecords: `No ${things} match`,
+    emptyTable: `No ${things}`,
+  };
+}
+
+// A table wider than the screen scrolls by itself, also by keys.
+function scrollable(table, label) {
+  const box = table.closest(".dt-layout-cell") || table.parentElement;
+  box.classList.add("scroll");
+  box.setAttribute("role", "region");
+  box.setAttribute("tabindex", "0");
+  box.setAttribute("aria-label", label);
+}
