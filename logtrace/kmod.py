@@ -95,6 +95,24 @@ def source() -> Path:
     return folder
 
 
+def copy_source(folder: Path) -> None:
+    """Copy what a build of the modules needs, without what an earlier build left there.
+
+    Parameters
+    ----------
+    folder
+        Where to, made where it is missing.
+
+    Raises
+    ------
+    KernelModuleError
+        If this installation of logtrace has no sources.
+    OSError
+        If they can't be read or written.
+    """
+    shutil.copytree(source(), folder, ignore=_NOT_A_SOURCE, dirs_exist_ok=True)
+
+
 def kernel_tree(root: Path = _ROOT) -> Path:
     """Name the build tree of the running kernel; it need not exist.
 
@@ -205,7 +223,7 @@ def _compiler() -> bytes:
 
 
 def _make(draft: Path, tree: Path) -> None:
-    shutil.copytree(source(), draft, ignore=_NOT_A_SOURCE, dirs_exist_ok=True)
+    copy_source(draft)
     # Inside another make its variables would reach this one.
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("MAKE")}
     done = subprocess.run(
