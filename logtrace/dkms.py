@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -50,7 +51,7 @@ def install(kernel: str | None = None, *, root: Path = _ROOT, run: Run | None = 
     KernelModuleError
         If DKMS is missing, its folder can't be written, or it fails.
     """
-    folder = _folder(root)
+    folder = _folder(root, version())
     remove(root=root, run=run)
     try:
         kmod.copy_source(folder)
@@ -66,7 +67,7 @@ def install(kernel: str | None = None, *, root: Path = _ROOT, run: Run | None = 
 
 
 def remove(*, root: Path = _ROOT, run: Run | None = None) -> bool:
-    """Take the modules and their sources away from DKMS.
+    """Take the modules and their sources away from DKMS, whatever version they have.
 
     Parameters
     ----------
@@ -85,11 +86,12 @@ def remove(*, root: Path = _ROOT, run: Run | None = None) -> bool:
     KernelModuleError
         If DKMS is missing or fails.
     """
-    known = NAME in _dkms(["status", f"{NAME}/{version()}"], run)
-    if known:
-        _dkms(["remove", f"{NAME}/{version()}", "--all"], run)
-    shutil.rmtree(_folder(root), ignore_errors=True)
-    return known
+    status = _dkms(["status", NAME], run)
+    versions = set(re.findall(rf"^{NAME}[/,] ?([^\s,:]+)", status, re.MULTILINE))
+    for known in sorted(versions):
+        _dkms(["remove", f"{NAME}/{known}", "--all"], run)
+        shutil.rmtree(_folder(root, known), ignore_errors=True)
+    return bool(versions)
 
 
 def configuration() -> str:
@@ -111,8 +113,8 @@ def configuration() -> str:
     )
 
 
-def _folder(root: Path) -> Path:
-    return root / "usr/src" / f"{NAME}-{version()}"
+def _folder(root: Path, number: str) -> Path:
+    return root / "usr/src" / f"{NAME}-{number}"
 
 
 def _dkms(arguments: Sequence[str], run: Run | None, *packages: str) -> str:

@@ -72,6 +72,16 @@ def test_what_is_removed_leaves_no_sources(tmp_path, folder):
     assert not folder.exists()
 
 
+@pytest.mark.parametrize("line", ["logtrace/0.0.9, 6.1.0: added\n", "logtrace, 0.0.9: added\n"])
+def test_other_versions_are_removed_too(tmp_path, line):
+    run = Dkms(status=line + KNOWN)
+    (tmp_path / "usr/src/logtrace-0.0.9").mkdir(parents=True)
+    assert dkms.remove(root=tmp_path, run=run)
+    removed = [call[1] for call in run.calls if call[0] == "remove"]
+    assert removed == ["logtrace/0.0.9", f"logtrace/{dkms.version()}"]
+    assert list((tmp_path / "usr/src").iterdir()) == []
+
+
 def test_removing_what_was_not_installed_does_nothing(tmp_path):
     run = Dkms()
     assert not dkms.remove(root=tmp_path, run=run)
