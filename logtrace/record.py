@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 _KERNEL_FACILITY = 0
+_KMSG_HEADER = re.compile(
+    rb"(?P<priority>\d{1,10}),(?P<seq>\d{1,18}),(?P<usec>\d{1,18}),(?P<flags>[^,;\n]*)"
+    rb"(?P<more>[^;\n]*);"
+)
 _ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 _ESCAPED_NON_ASCII = re.compile(r"(?:\\x[89a-fA-F][0-9a-fA-F])+")
 _CUT_ESCAPE = re.compile(rb"\\(?:x[0-9a-fA-F]?)?\Z")
@@ -135,24 +139,23 @@ def parse_kmsg(
     ValueError
         If there is no such header.
     """
-    header, separator, body = raw.partition(b";")
-    fields = header.split(b",")
-    if not separator or len(fields) < 4:
+    match = _KMSG_HEADER.match(raw)
+    if not match:
         raise ValueError(f"not a record of /dev/kmsg: {raw[:80]!r}")
-    priority, seq, usec = (int(number) for number in fields[:3])
-    first, *rest = body.split(b"\n")
+    priority = int(match["priority"])
+    first, *rest = raw[match.end() :].split(b"\n")
     return Record(
         source="kmsg",
         boot_id=boot_id,
-        seq=seq,
-        usec=usec,
+        seq=int(match["seq"]),
+        usec=int(match["usec"]),
         facility=priority >> 3,
         level=priority & 7,
-        caller=_caller(fields[4:]),
+        caller=_caller(match["more"]),
         text=_unescape(first),
         at=at,
         clock=clock,
-        flags=fields[3].decode("ascii", "replace"),
+        flags=match["flags"].decode("ascii", "replace"),
         dictionary=_dictionary(rest),
         truncated=not rest or _CUT_ESCAPE.search(first) is not None,
     )
@@ -234,8 +237,10 @@ def printable(text: str) -> str:
     )
 
 
+# A lone surrogate is a byte that Python could not decode, in a path for example.
 def _escaped(character: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", "surrogatepass"))
+    errors = "surrogateescape" if "\udc80" <= character <= "\udcff" else "surrogatepass"
+    return "".join(f"\\x{byte:02x}" for byte in character.encode("utf-8", errors))
 
 
 # The escapes are of bytes: a character of several bytes has several of them.
@@ -247,16 +252,13 @@ def _unescape(text: bytes) -> str:
 # dmesg undoes the kernel's escapes, and in the C locale escapes what is not ASCII anew.
 def _decode_printed(text: bytes) -> str:
     def decode(match: re.Match[str]) -> str:
-        try:
-            return bytes.fromhex(match[0].replace("\\x", "")).decode()
-        except UnicodeDecodeError:
-            return match[0]
+        return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", "backslashreplace")
 
     return _ESCAPED_NON_ASCII.sub(decode, text.decode("utf-8", "backslashreplace"))
 
 
-def _caller(fields: list[bytes]) -> str | None:
-    for extra in fields:
+def _caller(more: bytes) -> str | None:
+    for extra in more.split(b","):
         name, _, value = extra.partition(b"=")
         if name == b"caller":
             return value.decode("ascii", "replace")
