@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from logtrace import schema
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 KEYS = {
     "owner": "owner",
+    "student": "owner",
     "program": "comm",
     "host": "host",
     "file": '"file"',
@@ -24,14 +25,15 @@ KEYS = {
 }
 """What runs can be grouped by: name -> SQL."""
 
-_BUCKETS = (
-    ("1 minute", timedelta(minutes=1)),
-    ("10 minutes", timedelta(minutes=10)),
-    ("1 hour", timedelta(hours=1)),
-    ("1 day", timedelta(days=1)),
-    ("1 week", timedelta(weeks=1)),
-    ("1 month", timedelta(days=30)),
-)
+_BUCKETS = {
+    "1min": "1 minute",
+    "10min": "10 minutes",
+    "1h": "1 hour",
+    "1d": "1 day",
+    "1w": "7 days",
+    "4w": "28 days",
+    "52w": "364 days",
+}
 _MOST_BUCKETS = 120
 
 
@@ -117,18 +119,23 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
         start (``datetime64[us, UTC]``), runs, incomplete, read_bytes, written_bytes
         (``Int64``); only buckets with runs, in order.
     width : str
-        The width of a bucket, such as ``1 hour``.
+        The width of a bucket, such as ``1h``.
     """
     total = usage(engine, (), filters)
     first, last = total["first_seen"].iloc[0], total["last_seen"].iloc[0]
-    width = _bucket(first.to_pydatetime(), last.to_pydatetime()) if first == first else "1 hour"
-    bucket = f"time_bucket(INTERVAL '{width}', {_TIME}, TIMESTAMPTZ '2001-01-01')"
+    width = _bucket(first.to_pydatetime(), last.to_pydatetime()) if first == first else "1h"
+    # the origin is a monday at midnight in the engine's zone
+    bucket = f"time_bucket(INTERVAL '{_BUCKETS[width]}', {_TIME}, TIMESTAMPTZ '2001-01-01')"
     frame = engine.aggregate({"start": bucket}, _TIMELINE, filters, order="start")
     return frame[frame["start"].notna()].reset_index(drop=True), width
 
 
 def _bucket(first: datetime, last: datetime) -> str:
-    for name, width in _BUCKETS:
-        if (last - first) / width <= _MOST_BUCKETS:
-            return name
-    return _BUCKETS[-1][0]
+    import pandas as pd
+
+    fitting = (
+        name
+        for name, width in _BUCKETS.items()
+        if (last - first) / pd.Timedelta(width) <= _MOST_BUCKETS
+    )
+    return next(fitting, "52w")

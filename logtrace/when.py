@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, time, timedelta
+from time import CLOCK_BOOTTIME, clock_gettime
 from zoneinfo import ZoneInfo
 
 from dateutil.relativedelta import relativedelta
@@ -13,6 +14,12 @@ from logtrace.errors import QueryError
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _AGO = re.compile(r"(\d{1,6}) *(second|minute|hour|day|week|month|year)s? ago")
 _CLOCK = re.compile(r"\d{1,2}:\d{2}(?::\d{2})?")
+_STEPS = {
+    "day": relativedelta(days=1),
+    "week": relativedelta(weeks=1),
+    "month": relativedelta(months=1),
+    "year": relativedelta(years=1),
+}
 _UNDERSTOOD = (
     "now, today, yesterday, monday..sunday, this-week, last-week, this-month, boot, "
     "'2 hours ago', 10:30, 2026-11-23, 2026-11-23T10:30, @1795392000"
@@ -58,6 +65,16 @@ def parse_time(text: str, *, now: datetime, zone: ZoneInfo, booted: datetime) ->
     return _exact(text.strip(), here, zone)
 
 
+def utc_now() -> datetime:
+    """Read the wall clock, UTC."""
+    return datetime.now(UTC)
+
+
+def booted() -> datetime:
+    """Say when this machine booted, UTC."""
+    return utc_now() - timedelta(seconds=clock_gettime(CLOCK_BOOTTIME))
+
+
 def _day(word: str, today: date) -> date | None:
     monday = today - timedelta(days=today.weekday())
     days = {
@@ -77,10 +94,9 @@ def _ago(count: int, unit: str, here: datetime) -> datetime:
     try:
         if unit in ("second", "minute", "hour"):
             return here.astimezone(UTC) - timedelta(**{f"{unit}s": count})
-        earlier: datetime = here - relativedelta(**{f"{unit}s": count})
+        return here - count * _STEPS[unit]
     except (OverflowError, ValueError):
         raise QueryError(f"'{count} {unit}s ago' is before the year 1") from None
-    return earlier
 
 
 def _exact(text: str, here: datetime, zone: ZoneInfo) -> datetime:

@@ -1,0 +1,5 @@
+"""``python -m logtrace``."""
+
+from logtrace.cli import main
+
+main()
