@@ -67,7 +67,8 @@ class Column:
     label
         Its heading.
     kind
-        How its values are written: ``text``, ``count``, ``bytes`` or ``time``.
+        How its values are written: ``text``, ``count``, ``bytes``, or ``time``, or ``minute`` for a time
+        whose seconds do not matter.
     bar
         Whether a bar shows the value against the largest one.
     """
@@ -90,8 +91,7 @@ _USAGE = (
     Column("lseek_calls", "Seeks"),
     Column("programs", "Programs"),
     Column("files", "Files"),
-    Column("first_seen", "First run", "time"),
-    Column("last_seen", "Last run", "time"),
+    Column("last_seen", "Last run", "minute"),
 )
 _TIMELINE = (
     Column("start", "From", "time"),

@@ -6,10 +6,12 @@ const MARGIN = { left: 64, right: 12, top: 20, between: 34, bottom: 26 };
 const HEIGHTS = [150, 100];
 const DAY = 864e5;
 const STEPS = [1e3, 5e3, 15e3, 30e3, 6e4, 3e5, 9e5, 18e5, 36e5, 108e5, 216e5, 432e5, DAY, 2 * DAY, 7 * DAY, 14 * DAY];
+const SIZES = [1, 2, 3, 4, 6, 8, 12, 24, 48, 72, 168, 336, 720, 2160, 8760]; // buckets a bar
+const FEWEST = 12; // buckets across the chart, so that one alone does not fill it
 const MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const PANELS = [
   { title: "Runs", text: countText, base: 10, series: [["complete", "complete"], ["incomplete", "incomplete"]] },
-  { title: "Bytes", text: bytesText, base: 2, series: [["read_bytes", "read"], ["written_bytes", "written"]] },
+  { title: "Bytes", text: (size) => bytesText(size).replace(".0 ", " "), base: 2, series: [["read_bytes", "read"], ["written_bytes", "written"]] },
 ];
 
 function shape(name, attributes, parent, text) {
@@ -22,32 +24,27 @@ function shape(name, attributes, parent, text) {
 
 // Sums buckets so that no bar is thinner than a few pixels.
 function gather(data, from, to, most) {
-  const origin = data.at[0];
-  const size = Math.max(1, Math.ceil((to - from) / data.width / most));
-  const groups = new Map();
+  const size = SIZES.find((count) => (to - from) / data.width <= most * count) || SIZES[SIZES.length - 1];
+  const span = size * data.width;
+  const sums = new Map();
   data.at.forEach((at, row) => {
     if (at + data.width <= from || at >= to) return;
-    // Rounded: where clocks change a bucket begins an hour off the grid.
-    const step = Math.floor(Math.round((at - origin) / data.width) / size);
-    const begin = size === 1 ? at : origin + step * size * data.width;
-    const key = size === 1 ? at : step;
-    const sum = groups.get(key) || { from: begin, to: begin + size * data.width, runs: 0, complete: 0, incomplete: 0, read_bytes: 0, written_bytes: 0 };
+    const begin = size === 1 ? at : Math.floor(at / span) * span;
+    const sum = sums.get(begin) || { from: begin, to: begin + span, runs: 0, complete: 0, incomplete: 0, read_bytes: 0, written_bytes: 0 };
     for (const name of ["runs", "incomplete", "read_bytes", "written_bytes"]) sum[name] += data[name][row];
     sum.complete = sum.runs - sum.incomplete;
-    groups.set(key, sum);
+    sums.set(begin, sum);
   });
-  return { bars: [...groups.values()].sort((a, b) => a.from - b.from), span: size * data.width };
+  return { bars: [...sums.values()].sort((a, b) => a.from - b.from), span };
 }
 
-function niceTop(value, base) {
-  if (value <= 4) return 4;
-  const step = base === 2 ? 2 ** Math.ceil(Math.log2(value / 4)) : roundStep(value / 4);
-  return Math.ceil(value / step) * step;
-}
-
-function roundStep(least) {
-  const power = 10 ** Math.floor(Math.log10(least));
-  return power * [1, 2, 2.5, 5, 10].find((factor) => power * factor >= least && (power >= 10 || factor !== 2.5));
+// Whole numbers that read well: 1, 2, 5 and their tens for counts, powers of two for bytes.
+function valueTicks(highest, base) {
+  const least = Math.max(1, highest / 4);
+  const power = base ** Math.floor(Math.log(least) / Math.log(base) + 1e-9);
+  const step = power * (base === 2 ? [1, 2] : [1, 2, 5, 10]).find((factor) => power * factor >= least * 0.999);
+  const count = Math.max(1, Math.ceil(highest / step));
+  return Array.from({ length: count + 1 }, (none, index) => index * step);
 }
 
 function timeTicks(from, to, most) {
@@ -79,7 +76,9 @@ function tickText(at, step) {
 class TimeChart {
   constructor(root, data) {
     this.data = data;
-    this.whole = [data.at[0], data.at[data.at.length - 1] + data.width];
+    const [first, last] = [data.at[0], data.at[data.at.length - 1] + data.width];
+    const beside = Math.max(0, Math.floor((FEWEST - (last - first) / data.width) / 2)) * data.width;
+    this.whole = [first - beside, last + beside];
     this.range = this.whole;
     this.listeners = [];
     this.cursor = null;
@@ -108,17 +107,24 @@ class TimeChart {
     for (const listener of this.listeners) listener(this.isWhole ? null : this.range);
   }
 
+  // Shows a window whose ends are rounded to whole buckets.
+  snap(from, to) {
+    const [first] = this.whole;
+    const round = (at) => first + Math.round((at - first) / this.data.width) * this.data.width;
+    this.show(round(from), round(to));
+  }
+
   zoom(factor) {
     const [from, to] = this.range;
     const bar = this.cursor === null ? null : this.bars[this.cursor];
     const middle = bar ? (bar.from + bar.to) / 2 : (from + to) / 2;
     const span = (to - from) * factor;
-    this.show(middle - span / 2, middle + span / 2);
+    this.snap(middle - span / 2, middle + span / 2);
   }
 
   move(fraction) {
     const shift = (this.range[1] - this.range[0]) * fraction;
-    this.show(this.range[0] + shift, this.range[1] + shift);
+    this.snap(this.range[0] + shift, this.range[1] + shift);
   }
 
   x(at) {
@@ -137,7 +143,7 @@ class TimeChart {
     this.bars = bars;
     this.step.textContent = spanText(span);
     this.height = MARGIN.top + HEIGHTS[0] + MARGIN.between + HEIGHTS[1] + MARGIN.bottom;
-    const svg = shape("svg", { width, height: this.height, "aria-hidden": "true", focusable: "false" });
+    const svg = shape("svg", { width, height: this.height, viewBox: `0 0 ${width} ${this.height}`, "aria-hidden": "true", focusable: "false" });
     this.hatch(svg);
     let top = MARGIN.top;
     PANELS.forEach((panel, row) => {
@@ -164,9 +170,10 @@ class TimeChart {
 
   panel(svg, panel, top, height) {
     const highest = Math.max(0, ...this.bars.map((bar) => panel.series.reduce((sum, [name]) => sum + bar[name], 0)));
-    const ceiling = niceTop(highest, panel.base);
+    const ticks = valueTicks(highest, panel.base);
+    const ceiling = ticks[ticks.length - 1];
     const y = (value) => top + height - (value / ceiling) * height;
-    this.valueAxis(svg, panel, y, ceiling, top);
+    this.valueAxis(svg, panel, y, ticks, top);
     const group = shape("g", { class: "marks" }, svg);
     for (const bar of this.bars) {
       const left = Math.max(this.x(bar.from), MARGIN.left);
@@ -182,12 +189,10 @@ class TimeChart {
     }
   }
 
-  valueAxis(svg, panel, y, ceiling, top) {
+  valueAxis(svg, panel, y, ticks, top) {
     const group = shape("g", { class: "axis" }, svg);
-    for (let part = 0; part <= 4; part += 1) {
-      const value = (ceiling * part) / 4;
-      if (!Number.isInteger(value)) continue;
-      shape("line", { class: part ? "grid" : "base", x1: MARGIN.left, x2: MARGIN.left + this.inner, y1: y(value), y2: y(value) }, group);
+    for (const value of ticks) {
+      shape("line", { class: value ? "grid" : "base", x1: MARGIN.left, x2: MARGIN.left + this.inner, y1: y(value), y2: y(value) }, group);
       shape("text", { x: MARGIN.left - 8, y: y(value), "text-anchor": "end", "dominant-baseline": "central" }, group, panel.text(value));
     }
     this.legend(group, panel, top - 11);
@@ -319,7 +324,7 @@ class TimeChart {
     if (this.pressed === undefined) return;
     const ends = [this.pressed, this.place(event)].sort((a, b) => a - b);
     this.forget();
-    if (ends[1] - ends[0] > 4) this.show(...ends.map((x) => Math.round(this.time(x) / 1000) * 1000));
+    if (ends[1] - ends[0] > 4) this.snap(...ends.map((x) => this.time(x)));
   }
 
   forget() {

@@ -1,6 +1,6 @@
 // Brings the page to life. Everything but the chart and the table of runs stands without it.
 
-const PAGE_OF_ROWS = 25;
+const PAGE_OF_ROWS = 10;
 
 function enhance(table) {
   const long = table.tBodies[0].rows.length > PAGE_OF_ROWS;
@@ -11,7 +11,7 @@ function enhance(table) {
     searching: long,
     info: long,
     pageLength: PAGE_OF_ROWS,
-    lengthMenu: [25, 50, 100, 250],
+    lengthMenu: [10, 25, 50, 100, 500],
     layout: {
       topStart: long ? "search" : null,
       topEnd: long ? "pageLength" : null,
@@ -20,6 +20,7 @@ function enhance(table) {
     },
     language: tableWords("rows", "Search this table"),
   });
+  furnish(table, table.caption.textContent);
 }
 
 for (const table of document.querySelectorAll("table.sortable")) enhance(table);

@@ -87,10 +87,10 @@ function runColumns() {
   at.render.filter = (value, type, row) => (value === null ? "" : `${timeText(value)} ${row.zone}`);
   const status = column("status", (value) => `<span class="status${value === "complete" ? " whole" : ""}">${escaped(value.replace("_", " "))}</span>`, { type: "string" });
   return [
-    id, at, textColumn("host"), textColumn("owner"), textColumn("comm"),
-    numberColumn("pid", (value) => String(value), true), textColumn("file"),
+    id, at, status, textColumn("owner"), textColumn("comm"), textColumn("file"),
     numberColumn("read", sizeText), numberColumn("written", sizeText),
-    numberColumn("calls", callsText), numberColumn("took", tookText), status,
+    numberColumn("calls", callsText), numberColumn("took", tookText),
+    textColumn("host"), numberColumn("pid", (value) => String(value), true),
   ];
 }
 
@@ -105,10 +105,10 @@ class RunTable {
       pageLength: 25,
       lengthMenu: [25, 50, 100, 250],
       autoWidth: false,
-      layout: { topStart: "search", topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
+      layout: { topStart: ["search", () => document.getElementById("filters")], topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
       language: tableWords("runs", "Search the runs"),
     });
-    scrollable(table, "Runs");
+    furnish(table, "Table of runs");
     this.filters = document.getElementById("filters");
     this.chips = this.filters.querySelector(".chips");
     this.select = this.filters.querySelector("select");
@@ -161,11 +161,19 @@ function tableWords(things, search) {
   };
 }
 
-// A table wider than the screen scrolls by itself, also by keys.
-function scrollable(table, label) {
-  const box = table.closest(".dt-layout-cell") || table.parentElement;
+// Lets a wide table scroll by itself, also by keys, while what belongs to it stays in place.
+function furnish(table, label) {
+  const container = table.closest(".dt-container");
+  const outer = container.closest(".scroll");
+  if (outer) {
+    outer.classList.remove("scroll");
+    for (const name of ["role", "tabindex", "aria-label"]) outer.removeAttribute(name);
+  }
+  const box = table.closest(".dt-layout-cell");
   box.classList.add("scroll");
   box.setAttribute("role", "region");
   box.setAttribute("tabindex", "0");
   box.setAttribute("aria-label", label);
+  const pages = container.querySelector(".dt-paging nav");
+  if (pages) pages.setAttribute("aria-label", `Pages: ${label}`);
 }
