@@ -1,6 +1,7 @@
 import errno
 import os
 import signal
+import subprocess
 import sys
 import textwrap
 
@@ -153,10 +154,30 @@ def test_a_program_inherits_no_descriptor_of_logtrace(capfd):
     assert seen == kept | {own}
 
 
-def test_a_key_of_the_terminal_ends_the_program_and_not_the_one_that_waits():
-    group = python("import os, signal; os.kill(os.getppid(), signal.SIGINT); exit(3)")
-    assert trace.run(group, call=accept)[1] == 3
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_ctrl_c_ends_the_program_and_not_the_one_that_waits():
+    terminal, program_side = os.openpty()
+    waiting = python(
+        """
+        from logtrace import trace
+        program = ["sh", "-c", "echo ready; exec sleep 60"]
+        print(trace.run(program, call=lambda pid: None)[1], "was told")
+        """
+    )
+    streams = dict.fromkeys(("stdin", "stdout", "stderr"), program_side)
+    with subprocess.Popen(["setsid", "--ctty", *waiting], **streams) as process:
+        os.close(program_side)
+        read_until(terminal, b"ready")
+        os.write(terminal, b"\x03")
+        assert b"-2 was told" in read_until(terminal, b"told")
+    os.close(terminal)
+    assert process.returncode == 0
+
+
+def read_until(descriptor, wanted):
+    seen = b""
+    while wanted not in seen:
+        seen += os.read(descriptor, 4096)
+    return seen
 
 
 def test_a_program_that_does_not_exist_is_refused_before_a_trace_starts():
