@@ -443,8 +443,7 @@ def run(ctx: click.Context, command: tuple[str, ...], as_json: bool) -> None:
     Put -- before the program. Its output and exit code stay its own; the summary goes to
     standard error.
     """
-    from logtrace import terminal
-    from logtrace.traced import run_traced
+    from logtrace.traced import run_traced, summary
 
     run, code, why_not = run_traced(command)
     if run is None:
@@ -452,7 +451,7 @@ def run(ctx: click.Context, command: tuple[str, ...], as_json: bool) -> None:
     elif as_json:
         click.echo(json.dumps(run, default=str), err=True)
     else:
-        terminal.print_run(terminal.console(stderr=True), run)
+        click.echo(summary(run), err=True)
     ctx.exit(128 - code if code < 0 else code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group, RenderableType
@@ -86,28 +86,6 @@ def print_usage(console: Console, usage: pd.DataFrame, keys: Iterable[str], zone
     columns = ("Runs", "Odd", "Programs", "Files", "Read", "Written", "Calls", "Last seen")
     caption = f"odd: runs that are not complete · times in {zone}"
     console.print(_table([*(key.capitalize() for key in keys), *columns], rows, caption=caption))
-
-
-def print_run(console: Console, run: Mapping[str, Any]) -> None:
-    """Print the summary of one run, on a few lines.
-
-    Parameters
-    ----------
-    console
-        Where to.
-    run
-        A row of ``schema.RUNS``.
-    """
-    read, written = (_bytes(run.get(name)) for name in ("read_bytes", "written_bytes"))
-    calls = " ".join(f"{name.removesuffix('_calls')} {_count(run.get(name))}" for name in _CALLS)
-    console.print(
-        Text(f"{visible(run.get('comm') or '?')} [{run['pid']}]", style="bold"),
-        Text(f"read {read}, wrote {written} · {calls}"),
-        Text(f"last file {visible(run['file'])}" if run.get("file") else "no file was opened"),
-        sep="\n",
-    )
-    if run["status"] != "complete":
-        console.print(Text(f"{run['status']}: {run['note']}", style="yellow"))
 
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
@@ -229,13 +207,13 @@ class PlainView:
         self._trouble = progress.trouble
 
     def _line(self, run: Mapping[str, Any]) -> str:
-        calls = " ".join(f"{name}={_count(run.get(name))}" for name in _CALLS)
+        calls = " ".join(f"{name}={_plain_count(run.get(name))}" for name in _CALLS)
         return (
-            f"{_cell(run.get('ended_at') or datetime.now(UTC), self._zone)}"
-            f" {visible(run.get('comm') or '?')}[{_count(run['pid'])}]"
+            f"{_cell(run.get('ended_at'), self._zone)}"
+            f" {visible(run.get('comm') or '?')}[{_plain_count(run['pid'])}]"
             f" owner={visible(run.get('owner') or '?')} file={visible(run.get('file') or '')}"
-            f" read_bytes={_count(run.get('read_bytes'))}"
-            f" written_bytes={_count(run.get('written_bytes'))} {calls} {run['status']}"
+            f" read_bytes={_plain_count(run.get('read_bytes'))}"
+            f" written_bytes={_plain_count(run.get('written_bytes'))} {calls} {run['status']}"
         )
 
 

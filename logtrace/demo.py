@@ -1,0 +1,184 @@
+"""``make run``: a real kernel, traced programs, a watch, and a report, in one command.
+
+Where no virtual machine can be booted, the same pipeline runs on a log that was recorded
+in one.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from tzlocal import get_localzone
+
+from logtrace import cache, kmod, terminal, vm
+from logtrace.engine import Engine, Filters
+from logtrace.errors import GuestError, LogtraceError
+from logtrace.importer import import_log
+from logtrace.overview import NEWEST_FIRST, gather
+from logtrace.report import write_report
+from logtrace.store import Store
+from logtrace.when import utc_now
+
+_SLOW_S = 300  # Python starts slowly in emulation
+
+_SCRIPT = """\
+with open("notes.txt", "w") as notes:
+    for number in range(100):
+        notes.write(f"line {number}\\n")
+with open("notes.txt") as notes:
+    print(len(notes.readlines()), "lines")
+"""
+
+_PROGRAMS = (
+    ("cat", "abc.txt"),
+    ("cp", "--reflink=never", "abc.txt", "copy.txt"),
+    ("dd", "if=/dev/zero", "of=zeros.bin", "bs=4096", "count=64", "status=none"),
+    (sys.executable, "-I", "-S", "script.py"),
+)
+
+
+def main(out: Path = Path("out")) -> None:
+    """Run the demonstration, and print its runs and the path of its report.
+
+    Parameters
+    ----------
+    out
+        Folder of the demonstration; what was in it is removed.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    store = Store(str(out.resolve() / "store"))
+    missing = vm.missing_requirement()
+    if missing is None:
+        try:
+            trace_in_guest(store, out / "work")
+        except GuestError as error:
+            missing = str(error).partition("\n")[0]
+    if missing is not None:
+        _say(f"No virtual machine: {missing}. Using a recorded log instead.")
+        shutil.rmtree(store.root, ignore_errors=True)
+        import_recorded_log(store)
+    show(store, out / "report")
+
+
+def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None = None) -> None:
+    """Boot this machine's stock kernel, trace programs in it, and store what they did.
+
+    Parameters
+    ----------
+    store
+        Where the guest's watch writes; must be beside `work`.
+    work
+        Folder that the programs work in.
+    say
+        Told of each step.
+
+    Raises
+    ------
+    GuestError
+        If the guest can't be booted, or something in it fails.
+    KernelModuleError
+        If the modules can't be built.
+    """
+    say = say or _say
+    kernel = vm.newest_kernel()
+    release = kernel.name.removeprefix("vmlinuz-")
+    say(f"Building the kernel modules for {release}")
+    kmod.build(Path("/lib/modules") / release / "build")
+    test_program = _prepare(work)
+    say(f"Booting {release} in a virtual machine")
+    shared = work.resolve().parent
+    with vm.Guest(kernel, shared, folders=[cache.folder()]) as guest:
+
+        def run(command: str) -> str:
+            say(f"[guest] {command.replace(str(Path(sys.prefix) / 'bin') + '/', '')}")
+            done = guest.run(f"cd {shlex.quote(str(work.resolve()))} && {environment} {command}",
+                             timeout=_SLOW_S)  # fmt: skip
+            return done.stdout + done.stderr
+
+        environment = f"LOGTRACE_CACHE={shlex.quote(str(cache.folder()))}"
+        logtrace = shlex.quote(str(Path(sys.prefix) / "bin" / "logtrace"))
+        say(run(f"{logtrace} kmod load").strip())
+        _start_watch(guest, f"{logtrace} watch --store {shlex.quote(str(store))}", shared)
+        say(run(shlex.quote(str(test_program))).strip())
+        for program in _PROGRAMS:
+            say(run(f"{logtrace} run -- {shlex.join(program)}").strip())
+        guest.run(_STOP_WATCH.format(shared=shlex.quote(str(shared))), timeout=_SLOW_S)
+
+
+def import_recorded_log(store: Store) -> None:
+    """Store the runs of the log that ships with logtrace."""
+    with resources.as_file(resources.files("logtrace") / "recorded.log") as path:
+        import_log(store.host("recorded"), path, "recorded")
+
+
+def show(store: Store, out: Path) -> None:
+    """Print a store's runs, write a report of them, and print its path."""
+    zone = get_localzone()
+    engine = Engine(store, str(zone))
+    data = gather(engine, Filters(), [["owner"], ["program"]], zone=zone, now=utc_now())
+    written = write_report(data, out)
+    console = terminal.console()
+    console.print()
+    terminal.print_runs(console, engine.rows("runs", order=NEWEST_FIRST), zone)
+    console.print(f"\nReport: {written[0].resolve()}", soft_wrap=True)
+
+
+# The watch reads from where the kernel's log begins, so waiting for it only makes it live.
+_START_WATCH = """\
+{command} > {shared}/watch.log 2>&1 &
+echo $! > {shared}/watch.pid
+until ls -l /proc/$!/fd 2> /dev/null | grep -q kmsg; do
+    kill -0 $! || {{ cat {shared}/watch.log; exit 1; }}
+    sleep 0.2
+done
+"""
+_STOP_WATCH = """\
+pid=$(cat {shared}/watch.pid)
+kill -TERM $pid
+while kill -0 $pid 2> /dev/null; do sleep 0.1; done
+"""
+
+
+def _start_watch(guest: vm.Guest, command: str, shared: Path) -> None:
+    _say("[guest] logtrace watch")
+    script = _START_WATCH.format(command=command, shared=shlex.quote(str(shared)))
+    guest.run(script, timeout=_SLOW_S)
+
+
+# The exercise's test program, its file, and a script; gives the program's path.
+def _prepare(work: Path) -> Path:
+    work.mkdir(parents=True, exist_ok=True)
+    source = kmod.source() / "exercise"
+    shutil.copytree(source, work / "exercise", dirs_exist_ok=True)
+    subprocess.run(
+        ["make", "--silent", "--always-make", "-C", str(work / "exercise")],
+        check=True,
+        env={**os.environ, "MAKEFLAGS": ""},
+    )
+    shutil.copy(source / "abc.txt", work)
+    (work / "script.py").write_text(_SCRIPT)
+    return (work / "exercise" / "test").resolve()
+
+
+def _say(text: str) -> None:
+    seconds = time.monotonic() - _BEGAN
+    for line in text.splitlines():
+        print(f"{seconds:5.0f} s  {line}", file=sys.stderr, flush=True)
+
+
+_BEGAN = time.monotonic()
+
+if __name__ == "__main__":
+    try:
+        main()
+    except LogtraceError as error:
+        sys.exit(f"Error: {error}")
