@@ -91,7 +91,7 @@ def totals_of(data: ReportData) -> dict[str, int]:
     return {
         "runs": len(runs),
         "incomplete": int((runs["status"] != "complete").sum()),
-        "unclocked": int(runs["started_at"].isna().sum()),
+        "unclocked": int(times_of(runs).isna().sum()),
         "hosts": int(runs["host"].nunique()),
         "owners": int(runs["owner"].nunique()),
         "programs": int(runs["comm"].nunique()),
@@ -99,6 +99,22 @@ def totals_of(data: ReportData) -> dict[str, int]:
         "read_bytes": int(runs["read_bytes"].sum()),
         "written_bytes": int(runs["written_bytes"].sum()),
     }
+
+
+def times_of(runs: pd.DataFrame) -> pd.Series:
+    """Give the time at which each run stands: its start or, where that was not seen, its end.
+
+    Parameters
+    ----------
+    runs
+        The table `logtrace.schema.RUNS`.
+
+    Returns
+    -------
+    pandas.Series
+        Times in UTC, null for a run without wall-clock time.
+    """
+    return runs["started_at"].fillna(runs["ended_at"])
 
 
 def reasons_of(data: ReportData) -> pd.DataFrame:

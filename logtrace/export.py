@@ -37,10 +37,7 @@ TABLE_FORMATS = ("csv", "json", "parquet")
 
 # Spaces before the sign do not protect: some spreadsheets drop them on import. The wide
 # forms are what an East Asian input method types, and are taken for the plain ones.
-_UNSAFE_START = (
-    r"\A(?:['\t\r\n]|\z|[\x00-\x20\x7f\x{a0}\x{200b}\x{3000}\x{feff}]*"
-    r"[=+\-@\x{ff0b}\x{ff0d}\x{ff1d}\x{ff20}])"
-)
+_UNSAFE_START = r"\A(?:['\t\r\n]|\z|[\p{Z}\p{C}]*[=+\-@\x{ff0b}\x{ff0d}\x{ff1d}\x{ff20}])"
 
 
 def write_csv(frame: pd.DataFrame, path_or_buffer: str | os.PathLike[str] | IO[Any]) -> None:

@@ -9,10 +9,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logtrace import display
-from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
+from logtrace.contents import ReportData, losses_by_place, reasons_of, times_of, totals_of
 from logtrace.errors import ReportError
 from logtrace.payload import newest_runs, timeline_payload, to_json
 
@@ -67,8 +68,8 @@ class Column:
     label
         Its heading.
     kind
-        How its values are written: ``text``, ``count``, ``bytes``, or ``time``, or ``minute`` for a time
-        whose seconds do not matter.
+        How its values are written: ``text``, ``count``, ``bytes``, ``time``, or ``minute`` for
+        a time whose seconds do not matter.
     bar
         Whether a bar shows the value against the largest one.
     """
@@ -100,6 +101,11 @@ _TIMELINE = (
     Column("read_bytes", "Read", "bytes"),
     Column("written_bytes", "Written", "bytes"),
 )
+_REASONS = (
+    Column("status", "Status", "text"),
+    Column("note", "Why", "text"),
+    Column("runs", "Runs"),
+)
 _LOSSES = (
     Column("host", "Host", "text"),
     Column("boot_id", "Boot", "text"),
@@ -127,8 +133,14 @@ _TRACER = (
     Column("boot_id", "Boot", "text"),
 )
 # The column of the table of runs that a grouping's key filters.
-_FILTERS = {"owner": "owner", "program": "comm", "comm": "comm", "host": "host", "file": "file"}
-_FILTERS["status"] = "status"
+_FILTERS = {
+    "owner": "owner",
+    "student": "owner",
+    "program": "comm",
+    "host": "host",
+    "file": "file",
+    "status": "status",
+}
 
 
 def index_page(data: ReportData, formats: Collection[str]) -> str:
@@ -281,10 +293,10 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "timeline": _table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
         "buckets_shown": _MOST_BUCKETS,
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
-        "reasons": rows_of(reasons_of(data)),
+        "reasons": _table(reasons_of(data), _REASONS),
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
-        "loss_reasons": sorted({str(reason) for reason in losses["reason"].dropna()}),
+        "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
         "losses": _table(losses_by_place(losses), _LOSSES),
         "lines": _table(lines, _LINES),
         "tracer": _table(data.tracer.sort_values("at", ascending=False), _TRACER),
@@ -293,11 +305,15 @@ def _sections(data: ReportData) -> dict[str, Any]:
 
 def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
     names = key.split(",")
-    columns = [Column(name, _label(name), "text") for name in names]
+    columns = [Column(name, _label(name), _key_kind(frame[name])) for name in names]
     columns += [c for c in _USAGE if c.name in frame and c.name != f"{key}s"]
     filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
     table = _table(frame.sort_values("runs", ascending=False, kind="stable"), columns)
     return _grouping(key) | {"table": table, "filters": filters}
+
+
+def _key_kind(keys: pd.Series) -> str:
+    return "minute" if keys.dtype.kind == "M" else "text"
 
 
 def _grouping(key: str) -> dict[str, str]:
@@ -315,7 +331,7 @@ def _label(key: str) -> str:
 
 def _table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
     shown = [column for column in columns if column.name in frame]
-    largest = {c.name: int(frame[c.name].max()) for c in shown if c.bar and len(frame)}
+    largest = {c.name: int(frame[c.name].fillna(0).max()) for c in shown if c.bar and len(frame)}
     return {
         "columns": shown,
         "rows": rows_of(frame[[column.name for column in shown]].head(_MOST_ROWS)),
@@ -325,7 +341,7 @@ def _table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
 
 
 def _zone_text(data: ReportData) -> str:
-    moments = [data.generated_at, data.since, data.until, *_ends(data.runs["started_at"])]
+    moments = [data.generated_at, data.since, data.until, *_ends(times_of(data.runs))]
     offsets = dict.fromkeys(_offset(m.astimezone(data.zone)) for m in moments if m is not None)
     return f"{data.zone} ({', '.join(offsets)})"
 
@@ -416,7 +432,7 @@ def _table_library() -> tuple[str, str]:
 
     try:
         path = metadata.distribution("itables").locate_file("itables/html/dt_bundle.js")
-        source = path.read_text(encoding="utf-8")  # type: ignore[attr-defined]
+        source = Path(str(path)).read_text(encoding="utf-8")
     except (metadata.PackageNotFoundError, OSError) as error:
         raise ReportError(
             f"the script of the page's tables is not to be found: {error}",

@@ -10,6 +10,7 @@ import json
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
+from logtrace.contents import times_of
 from logtrace.display import visible
 from logtrace.schema import COUNTERS
 
@@ -83,14 +84,18 @@ def runs_payload(runs: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``count``; ``id``; ``at``, see `wall_times`; text columns as ``values`` and ``codes``
+        ``count``; ``id``; ``at``, see `wall_times`, and the rows for which it is the ``ended``
+        time because the start was not seen; text columns as ``values`` and ``codes``
         (-1 for null); numbers as arrays; ``took``, microseconds of the kernel's clock.
     """
+    runs = runs.reset_index(drop=True)
     took = runs["ended_us"] - runs["started_us"]
+    no_start = runs["started_at"].isna() & runs["ended_at"].notna()
     return {
         "count": len(runs),
         "id": _list(runs["run_id"]),
-        "at": wall_times(runs["started_at"], zone),
+        "at": wall_times(times_of(runs), zone),
+        "ended": no_start.index[no_start].tolist(),
         "took": _list(took),
         **{name: _text(runs[name]) for name in _TEXTS},
         **{name: _list(runs[name]) for name in _NUMBERS},

@@ -17,6 +17,7 @@ function textAt(column, row) {
 function unpackRuns(data) {
   const rows = [];
   const { base, ms, zones } = data.at;
+  const ended = new Set(data.ended);
   for (let row = 0; row < data.count; row += 1) {
     const known = ms[row] !== null;
     const zone = zones.codes ? zones.codes[row] : 0;
@@ -26,6 +27,7 @@ function unpackRuns(data) {
       page: row < data.pages && /^[0-9a-f]{1,64}$/.test(data.id[row]),
       at: known ? base + ms[row] : null,
       utc: known ? base + ms[row] - zones.minutes[zone] * 6e4 : null,
+      ended: ended.has(row),
       zone: known && zones.codes ? zones.values[zone] : "",
       host: textAt(data.host, row),
       owner: textAt(data.owner, row),
@@ -82,7 +84,7 @@ function callsText(value, row) {
 
 function runColumns() {
   const id = column("id", (value, row) => (row.page ? `<a href="runs/${value}.html"><code>${value}</code></a>` : `<code>${escaped(value)}</code>`), { type: "string" });
-  const at = column("at", (value, row) => escaped(`${timeText(value)} ${row.zone}`.trim()), { type: "num", className: "t" });
+  const at = column("at", (value, row) => (row.ended ? "ended " : "") + escaped(`${timeText(value)} ${row.zone}`.trim()), { type: "num", className: "t" });
   at.render.sort = (value, type, row) => (row.utc === null ? -Infinity : row.utc);
   at.render.filter = (value, type, row) => (value === null ? "" : `${timeText(value)} ${row.zone}`);
   const status = column("status", (value) => `<span class="status${value === "complete" ? " whole" : ""}">${escaped(value.replace("_", " "))}</span>`, { type: "string" });
@@ -174,6 +176,12 @@ function furnish(table, label) {
   box.setAttribute("role", "region");
   box.setAttribute("tabindex", "0");
   box.setAttribute("aria-label", label);
+  // The library answers Enter alone, and a button is pressed with the space bar too.
+  table.tHead.addEventListener("keydown", (event) => {
+    if (event.key !== " " || !event.target.matches(".dt-column-order")) return;
+    event.preventDefault();
+    event.target.click();
+  });
   const pages = container.querySelector(".dt-paging nav");
   if (pages) pages.setAttribute("aria-label", `Pages: ${label}`);
 }

@@ -1,0 +1,461 @@
+import json
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+from report_samples import (
+    HOSTILE,
+    START,
+    lab_rows,
+    loss_row,
+    report_data,
+    run_row,
+    runs_frame,
+    tracer_row,
+    usage_frame,
+)
+
+from logtrace import page, schema
+from logtrace.contents import TOTALS, reasons_of, totals_of
+from logtrace.errors import ReportError
+from logtrace.page import index_page, run_pages, width_seconds
+from logtrace.payload import newest_runs, runs_payload, timeline_payload, wall_times
+from logtrace.report import read_csv, write_report
+
+VOID = {"meta", "input", "link", "br"}
+
+
+class Page(HTMLParser):
+    """What of a page the tests ask for: its text, values, tables, links and scripts."""
+
+    def __init__(self, html):
+        super().__init__(convert_charrefs=True)
+        self.open, self.tags, self.values, self.links = [], [], {}, []
+        self.tables, self.words, self.raw = {}, [], {}
+        self.cell = self.rows = None
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag not in VOID:
+            self.open.append((tag, attributes))
+        if "value" in attributes and tag == "data":
+            self.values[attributes.get("id")] = int(attributes["value"])
+            if self.cell is not None:
+                self.cell = int(attributes["value"])
+        if "href" in attributes:
+            self.links.append(attributes["href"])
+        if tag == "tr" and self.rows is not None:
+            self.rows.append([])
+        if tag in ("td", "th") and self.rows is not None:
+            self.cell = ""
+
+    def handle_endtag(self, tag):
+        opened, _ = self.open.pop()
+        assert opened == tag, f"<{opened}> is closed by </{tag}>"
+        if tag in ("td", "th") and self.rows is not None:
+            self.rows[-1].append(self.cell)
+            self.cell = None
+        if tag == "table":
+            self.rows = None
+
+    def handle_data(self, data):
+        tag, attributes = self.open[-1] if self.open else (None, {})
+        if tag in ("script", "style"):
+            self.raw[attributes.get("id", tag)] = data
+            return
+        if tag == "caption":
+            self.rows = self.tables[data] = []
+        if isinstance(self.cell, str):
+            self.cell += data.strip()
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def page_of(data, formats=("html", "csv")):
+    parsed = Page(index_page(data, formats))
+    assert parsed.open == []
+    return parsed
+
+
+def hostile_rows():
+    names = ("owner", "comm", "file", "host", "note", "source", "status", "dialect", "boot_id")
+    return [run_row(i, **dict.fromkeys(names, text)) for i, text in enumerate(HOSTILE)]
+
+
+def hostile_data():
+    texts = {"source": HOSTILE[0], "text": HOSTILE[1], "reason": HOSTILE[2]}
+    return report_data(
+        hostile_rows(),
+        losses=[loss_row(**texts)],
+        tracer=[tracer_row(module=HOSTILE[0], kernel=HOSTILE[1])],
+    )
+
+
+def test_a_report_writes_the_page_a_page_a_run_and_the_tables(tmp_path):
+    written = write_report(report_data(lab_rows(3)), tmp_path / "out", ("html", "csv"))
+    assert [path.relative_to(tmp_path / "out").as_posix() for path in written] == [
+        "index.html",
+        "runs/000000000002.html",
+        "runs/000000000001.html",
+        "runs/000000000000.html",
+        "runs.csv",
+        "by-owner.csv",
+        "by-program.csv",
+        "timeline.csv",
+        "losses.csv",
+        "tracer.csv",
+    ]
+    found = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == set(written)
+
+
+def test_tables_are_written_without_the_page_where_it_is_not_asked_for(tmp_path):
+    written = write_report(report_data(lab_rows(3)), tmp_path, ("json", "parquet"))
+    stems = ["runs", "by-owner", "by-program", "timeline", "losses", "tracer"]
+    wanted = [f"{stem}.{kind}" for kind in ("json", "parquet") for stem in stems]
+    assert [path.name for path in written] == wanted
+    assert len(json.loads((tmp_path / "runs.json").read_text())) == 3
+
+
+def test_an_unknown_format_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ReportError, match="'pdf'"):
+        write_report(report_data([]), tmp_path / "out", ("html", "pdf"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_can_not_be_made_is_an_error_with_path_and_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ReportError, match=str(tmp_path / "file")) as raised:
+        write_report(report_data([]), tmp_path / "file" / "out")
+    assert "--out" in str(raised.value.remedy)
+
+
+def test_a_page_that_is_as_it_was_is_not_written_again(tmp_path):
+    write_report(report_data(lab_rows(2)), tmp_path)
+    run_page = tmp_path / "runs" / "000000000000.html"
+    os.utime(run_page, ns=(1, 1))
+    later = report_data(lab_rows(2), generated_at=datetime(2026, 12, 1, tzinfo=UTC))
+    write_report(later, tmp_path)
+    assert run_page.stat().st_mtime_ns == 1
+    assert "2026-12-01" in (tmp_path / "index.html").read_text()
+
+
+def test_the_numbers_on_the_page_are_those_that_pandas_finds_in_the_csv(tmp_path):
+    write_report(report_data(lab_rows(97), losses=[loss_row(), loss_row(host="lab02")]), tmp_path)
+    runs = read_csv(tmp_path / "runs.csv", schema.RUNS)
+    parsed = Page((tmp_path / "index.html").read_text())
+    assert parsed.values["total-runs"] == len(runs) == 97
+    assert parsed.values["total-owners"] == runs["owner"].nunique() == 7
+    assert parsed.values["total-programs"] == runs["comm"].nunique() == 3
+    assert parsed.values["total-hosts"] == runs["host"].nunique() == 5
+    assert parsed.values["total-read_bytes"] == runs["read_bytes"].sum()
+    assert parsed.values["total-written_bytes"] == runs["written_bytes"].sum()
+    assert parsed.values["total-incomplete"] == (runs["status"] != "complete").sum() == 8
+    usage = pd.DataFrame(parsed.tables["Usage by owner"])
+    header, rows = usage.iloc[0].tolist(), usage.iloc[1:]
+    rows.columns = header
+    expected = runs.groupby("owner")["read_bytes"].sum()
+    assert dict(zip(rows["Owner"], rows["Read"], strict=True)) == expected.to_dict()
+    assert dict(zip(rows["Owner"], rows["Runs"], strict=True)) == (
+        runs["owner"].value_counts().to_dict()
+    )
+    lost = pd.read_csv(tmp_path / "losses.csv")["records"]
+    assert parsed.tables["Losses by host, boot, source and reason"][1][4] == lost.iloc[0]
+    assert "2,408 records were not seen or not understood" in parsed.text
+
+
+def test_the_runs_that_the_page_carries_are_those_of_the_table():
+    runs = runs_frame(lab_rows(29))
+    payload = json.loads(Page(index_page(report_data(lab_rows(29)), ())).raw["runs-data"])
+    assert payload["count"] == 29
+    assert payload["id"] == runs["run_id"].tolist()
+    assert payload["read_bytes"] == runs["read_bytes"].tolist()
+    owners = [payload["owner"]["values"][code] for code in payload["owner"]["codes"]]
+    assert owners == runs["owner"].tolist()
+    assert payload["took"] == [71] * 29
+
+
+def test_the_range_the_zone_and_the_time_of_making_are_on_the_page():
+    text = page_of(report_data(lab_rows(3))).text
+    assert "2026-11-23 00:00:00 to 2026-11-24 00:00:00" in text
+    assert "Times are in Asia/Seoul (KST, UTC+09:00)." in text
+    assert "Made 2026-11-23 23:00:00" in text
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "words"),
+    [
+        (START, None, "Since 2026-11-23 00:00:00"),
+        (None, START, "Until 2026-11-23 00:00:00"),
+        (None, None, "Everything stored"),
+    ],
+)
+def test_a_range_without_a_bound_says_so(since, until, words):
+    assert words in page_of(report_data(lab_rows(3), since=since, until=until)).text
+
+
+def test_an_empty_range_gives_a_page_that_says_so(tmp_path):
+    written = write_report(report_data([]), tmp_path)
+    assert [path.name for path in written][:2] == ["index.html", "runs.csv"]
+    parsed = page_of(report_data([]))
+    assert "No run was found in this range" in parsed.text
+    assert parsed.values["total-runs"] == 0
+    assert json.loads(parsed.raw["runs-data"])["count"] == 0
+
+
+def test_a_report_with_nothing_missing_says_that_it_is_complete():
+    assert "Complete. Nothing is known to be missing" in page_of(report_data([run_row(0)])).text
+
+
+def test_a_report_states_everything_that_is_missing_from_it():
+    rows = [
+        run_row(0),
+        run_row(1, status="no_end", note="the same pid started again", ended_at=None),
+        run_row(2, started_at=None, ended_at=None, clock="none"),
+    ]
+    losses = [
+        loss_row(),
+        loss_row(reason="rejected", records=1, first_seq=7, text="open[x] close[1]"),
+    ]
+    parsed = page_of(report_data(rows, losses=losses, tracer=[tracer_row()]))
+    assert "Not everything is here." in parsed.text
+    assert "1 incomplete run, 1,205 records not seen" in parsed.text
+    assert "1 run has no wall-clock time" in parsed.text
+    reasons = parsed.tables["Incomplete runs by status and reason"]
+    assert reasons[1][0] == "no_end"
+    assert reasons[1][2:] == ["the same pid started again", 1]
+    lines = parsed.tables["Rejected and truncated lines, newest first"]
+    assert lines[1][3:] == [7, "rejected", "open[x] close[1]"]
+    modules = parsed.tables["Tracing modules that came and went, newest first"]
+    assert modules[1][2:5] == ["iotracehooking", "add", "6.1.0-56-amd64"]
+
+
+def test_totals_that_are_given_are_shown_instead_of_counted():
+    given = dict.fromkeys(TOTALS, 0) | {"runs": 1_000_003, "owners": 41}
+    parsed = page_of(report_data(lab_rows(5), totals=given))
+    assert parsed.values["total-runs"] == 1_000_003
+    assert parsed.values["total-owners"] == 41
+    assert "The table holds the newest 5 of 1,000,003 runs." in parsed.text
+
+
+def test_totals_count_a_run_without_a_start_by_its_end():
+    runs = [run_row(0, started_at=None), run_row(1, started_at=None, ended_at=None)]
+    assert totals_of(report_data(runs))["unclocked"] == 1
+
+
+def test_reasons_count_notes_that_are_null():
+    rows = [run_row(i, status="no_end", note=None) for i in range(3)]
+    reasons = reasons_of(report_data([run_row(9), *rows]))
+    assert reasons["runs"].tolist() == [3]
+    assert reasons["note"].isna().all()
+
+
+def test_no_name_from_a_log_becomes_markup():
+    data = hostile_data()
+    for html in (index_page(data, ("html", "csv")), *(html for _, html in run_pages(data))):
+        tags = Page(html).tags
+        assert not [tag for tag, _ in tags if tag in ("img", "iframe", "object", "link")]
+        assert not [name for _, attributes in tags for name in attributes if name.startswith("on")]
+        assert sum(tag == "script" for tag, _ in tags) in (0, 3)
+
+
+def test_characters_that_can_not_be_seen_stand_on_the_page_as_escapes():
+    data = hostile_data()
+    for html in (index_page(data, ()), *(html for _, html in run_pages(data))):
+        assert not re.search("[\u202a-\u202e\x1b]", html)
+    assert "\\u202egnp.exe" in page_of(data).text
+
+
+def test_a_run_whose_id_is_no_digest_gets_no_page_and_harms_no_file(tmp_path):
+    rows = [run_row(0), run_row(1, run_id="../../evil"), run_row(2, run_id=None)]
+    written = write_report(report_data(rows), tmp_path / "out", ("html",))
+    assert [path.name for path in written] == ["index.html", "000000000000.html"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_nulls_everywhere_give_pages_that_say_not_known():
+    row = dict.fromkeys(schema.RUNS.names) | {"run_id": "0123456789ab", "status": "truncated"}
+    data = report_data([row])
+    (run_page,) = (html for _, html in run_pages(data))
+    assert "not known" in Page(run_page).text
+    assert "no wall-clock time" in Page(run_page).text
+    assert "not printed" in Page(run_page).text
+    payload = json.loads(page_of(data).raw["runs-data"])
+    assert payload["owner"] == {"values": [], "codes": [-1]}
+    assert payload["read_bytes"] == [None]
+    assert payload["at"]["ms"] == [None]
+
+
+def test_a_runs_page_tells_all_that_the_table_does():
+    ((name, html),) = run_pages(report_data([run_row(7)]))
+    parsed = Page(html)
+    assert name == "000000000007.html"
+    assert parsed.links == ["../index.html#runs"]
+    text = parsed.text
+    for words in (
+        "2021202045",
+        "47290",
+        "abc.txt",
+        "lab01",
+        "2026-11-23 00:07:00.000000 +09:00 (KST)",
+        "kernel clock 33047.244337 s",
+        "71 µs",
+        "28 to 31",
+        "6f1c0e9a-6a1e-4b53-9d3e-000000000001",
+        "Complete : every line of the run was read",
+    ):
+        assert words in text
+    assert parsed.tables["Calls counted"] == [
+        ["open", 1],
+        ["close", 1],
+        ["read", 4],
+        ["write", 5],
+        ["lseek", 9],
+    ]
+
+
+def test_pages_name_no_other_place_and_forbid_the_network():
+    data = report_data(lab_rows(3))
+    for html in (index_page(data, ("html", "csv")), *(html for _, html in run_pages(data))):
+        parsed = Page(html)
+        policies = [
+            a["content"] for _, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy"
+        ]
+        assert policies[0].startswith("default-src 'none'; ")
+        assert "unsafe" not in policies[0]
+        assert not [attributes for _, attributes in parsed.tags if "src" in attributes]
+        assert not [link for link in parsed.links if ":" in link or link.startswith("//")]
+
+
+def test_a_page_of_ten_thousand_runs_weighs_less_than_2_megabytes():
+    size = len(index_page(report_data(lab_rows(10_000)), ("html", "csv")).encode())
+    assert 1_000_000 < size < 2_000_000
+
+
+def test_a_page_carries_only_as_many_runs_as_there_is_room_for_and_says_so(monkeypatch):
+    monkeypatch.setattr(page, "MOST_RUNS", 13)
+    parsed = page_of(report_data(lab_rows(29)))
+    assert json.loads(parsed.raw["runs-data"])["count"] == 13
+    assert "The table holds the newest 13 of 29 runs." in parsed.text
+    assert "All of them are in runs.csv" in parsed.text
+
+
+def test_long_names_take_the_room_of_runs_and_not_more():
+    rows = [run_row(i, file=f"{i:0300d}", comm=f"{i:0250d}") for i in range(3000)]
+    html = index_page(report_data(rows), ("html", "csv"))
+    assert len(html.encode()) < 2_000_000
+    assert 0 < json.loads(Page(html).raw["runs-data"])["count"] < 3000
+
+
+def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
+    monkeypatch.setattr(page, "MOST_RUN_PAGES", 5)
+    data = report_data(lab_rows(13))
+    assert [name for name, _ in run_pages(data)] == [f"{i:012x}.html" for i in (12, 11, 10, 9, 8)]
+    parsed = page_of(data)
+    assert "The newest 5 have a page of their own" in parsed.text
+    assert json.loads(parsed.raw["runs-data"])["pages"] == 5
+
+
+def test_rows_of_a_grouping_that_are_left_out_are_stated(monkeypatch):
+    monkeypatch.setattr(page, "_MOST_ROWS", 3)
+    parsed = page_of(report_data(lab_rows(97)))
+    assert len(parsed.tables["Usage by owner"]) == 1 + 3
+    assert "The first 3 of 7 rows. All of them are in by-owner.csv" in parsed.text
+
+
+def test_a_grouping_by_two_keys_has_both_columns_and_a_name_for_its_file(tmp_path):
+    runs = runs_frame(lab_rows(5))
+    both = usage_frame(runs, "owner", "owner").assign(host="lab00")
+    written = write_report(report_data(lab_rows(5), usage={"host,owner": both}), tmp_path)
+    assert tmp_path / "by-host-owner.csv" in written
+    parsed = Page((tmp_path / "index.html").read_text())
+    assert parsed.tables["Usage by host and owner"][0][:2] == ["Host", "Owner"]
+
+
+def test_the_scripts_and_style_are_those_that_the_policy_names():
+    html = index_page(report_data(lab_rows(3)), ())
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1].replace("&#39;", "'")
+    for tag, directive in (("style>", "style-src"), ('script type="module">', "script-src")):
+        body = html.split(f"<{tag}")[1].split(f"</{tag.split()[0].rstrip('>')}>")[0]
+        assert f"{directive} 'sha256-{page._digest(body)}'" in policy
+
+
+def test_text_that_could_end_a_script_is_escaped_in_its_data():
+    text, count = newest_runs(runs_frame(hostile_rows()), ZoneInfo("UTC"), 100, 10**6, 0)
+    assert count == len(HOSTILE)
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert json.loads(text)["comm"]["values"][-1] == "<script>alert(1)</script>"
+
+
+def test_wall_times_follow_the_zone_through_a_change_of_clocks():
+    times = pd.Series(pd.to_datetime(["2026-10-25T00:30Z", None, "2026-10-25T01:30Z"]))
+    laid_out = wall_times(times.astype("datetime64[us, UTC]"), ZoneInfo("Europe/Berlin"))
+    # 02:30 comes twice that night: once as summer time, once as winter time.
+    assert laid_out["ms"] == [0, None, 0]
+    assert laid_out["base"] == pd.Timestamp("2026-10-25T02:30").value // 10**6
+    assert laid_out["zones"] == {
+        "values": ["CEST", "CET"],
+        "codes": [0, -1, 1],
+        "minutes": [120, 60],
+    }
+
+
+def test_the_hour_that_comes_twice_is_one_bucket_of_the_chart():
+    hours = pd.to_datetime(["2026-10-25T00:00Z", "2026-10-25T01:00Z", "2026-10-25T02:00Z"])
+    timeline = pd.DataFrame({"start": hours, "runs": [1, 2, 4], "incomplete": [0, 1, 0]})
+    timeline = timeline.assign(read_bytes=[10, 20, 40], written_bytes=0)
+    laid_out = timeline_payload(timeline, ZoneInfo("Europe/Berlin"), 3600)
+    assert laid_out["runs"] == [3, 4]
+    assert laid_out["incomplete"] == [1, 0]
+    assert laid_out["read_bytes"] == [30, 40]
+    assert laid_out["at"][1] - laid_out["at"][0] == laid_out["width"] == 3_600_000
+
+
+def test_a_run_whose_start_was_not_seen_stands_at_its_end():
+    runs = runs_frame([run_row(0), run_row(1, started_at=None, status="no_start")])
+    laid_out = runs_payload(runs, ZoneInfo("UTC"))
+    assert laid_out["ended"] == [runs["started_at"].isna().tolist().index(True)]
+    assert None not in laid_out["at"]["ms"]
+
+
+@pytest.mark.parametrize(
+    ("width", "seconds"), [("15min", 900), ("1h", 3600), ("1d", 86400), ("4w", 2_419_200)]
+)
+def test_widths_of_a_timeline_are_understood(width, seconds):
+    assert width_seconds(width) == seconds
+
+
+@pytest.mark.parametrize("width", ["", "h", "0h", "1 month", "-1h"])
+def test_what_is_no_width_is_refused(width):
+    with pytest.raises(ReportError, match="width"):
+        width_seconds(width)
+
+
+def test_a_missing_table_library_is_an_error_with_the_remedy(monkeypatch):
+    from importlib import metadata
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    page._page_script.cache_clear()
+    monkeypatch.setattr(metadata, "distribution", missing)
+    with pytest.raises(ReportError, match="pip install"):
+        index_page(report_data([]), ())
+
+
+def test_the_table_library_is_read_and_not_imported():
+    code = "import sys, logtrace.page as p; p._page_script(); print('itables' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
