@@ -398,7 +398,8 @@ def _environment(zone: tzinfo) -> jinja2.Environment:
 
 
 def _utc(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
+    # HTML allows no more than three digits after the second.
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _epoch_us(moment: datetime) -> int:
@@ -448,6 +449,7 @@ def _table_library() -> tuple[str, str]:
 
 
 def _inert(script: str) -> str:
-    # Inside a script element these would begin or end an element; in a JavaScript string,
-    # the only place where they stand, the escape means the same.
-    return re.sub(r"<(?=!--|/?script)", r"\\x3C", script, flags=re.IGNORECASE)
+    # Inside a script element these would begin or end an element, or be no HTML at all; in a
+    # JavaScript string, the only place where they stand, the escape means the same.
+    unsafe = r"<(?=!--|/?script)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
+    return re.sub(unsafe, lambda m: f"\\x{ord(m[0]):02X}", script, flags=re.IGNORECASE)
