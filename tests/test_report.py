@@ -231,7 +231,7 @@ def test_a_report_states_everything_that_is_missing_from_it():
     ]
     parsed = page_of(report_data(rows, losses=losses, tracer=[tracer_row()]))
     assert "Not everything is here." in parsed.text
-    assert "1 incomplete run, 1,205 records not seen" in parsed.text
+    assert "1 run is incomplete. 1,205 records were not seen or not understood." in parsed.text
     assert "1 run has no wall-clock time" in parsed.text
     reasons = parsed.tables["Incomplete runs by status and reason"]
     assert reasons[1][0] == "no_end"

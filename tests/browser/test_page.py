@@ -35,6 +35,16 @@ def hostile_page(tmp_path_factory):
     return out / "index.html"
 
 
+@pytest.fixture(scope="session")
+def page_of_nulls(tmp_path_factory):
+    """A report on runs of which nothing but the status is known."""
+    row = dict.fromkeys(run_row(0)) | {"status": "truncated"}
+    rows = [row | {"run_id": f"{number:012x}"} for number in range(3)]
+    out = tmp_path_factory.mktemp("nulls")
+    write_report(report_data(rows), out)
+    return out / "index.html"
+
+
 def info(browser):
     return browser.texts("#runs-table_info")[0]
 
@@ -232,9 +242,11 @@ def test_dark_and_light_differ_and_follow_the_system(browser, lab):
 
 
 @pytest.mark.parametrize("width", [390, 768, 1400])
-def test_no_screen_scrolls_sideways_but_within_a_table(browser, lab, hostile_page, width):
+def test_no_screen_scrolls_sideways_but_within_a_table(
+    browser, lab, hostile_page, page_of_nulls, width
+):
     runs = sorted((hostile_page.parent / "runs").iterdir())
-    for page in (lab[0], hostile_page, runs[-1]):
+    for page in (lab[0], hostile_page, runs[-1], page_of_nulls):
         browser.open(page, width=width)
         assert browser.ask("document.documentElement.scrollWidth") <= width
     assert browser.complaints() == []
