@@ -23,10 +23,16 @@ KINDS: tuple[Kind, ...] = ("start", "stats", "ops", "end")
 _TEXT_GROUPS = frozenset({"owner", "comm", "file"})
 _INT64 = range(-(2**63), 2**63)
 
+# A record has at most 1 KiB, and four characters for each byte where dmesg escaped it; a
+# longer text is a broken log, on which the patterns could take for ever
+_LONGEST = 4096
+
 # Every trace line has one of these; looking for them first spares the other lines the patterns
-_HINTS = ("ftrace", "file", "open[", "open [")
+_HINTS = ("ftrace", "file", "written", "open[", "open [")
 _LOOKS_LIKE = re.compile(
-    r"OS\s*Assignment\s*2|ftrace\s*\[-?\d+\]|\bread\s*[-\u2013]\s*-?\d+\s*/\s*written|open\s*\[\d+\]"
+    r"OS\s*Assignment\s*2|ftrace\s*\[-?\d+\]|\bread\s*[-\u2013]\s*-?\d+\s*/\s*written"
+    r"|open\s*\[-?\d+\]|\A\[[^\[\]]{1,32}\] .*\bfile\s*\[",
+    re.ASCII | re.DOTALL,
 )
 
 
@@ -71,9 +77,10 @@ def parse(text: str) -> Event | None:
     Returns
     -------
     Event or None
-        None if no dialect has such a line, or a number in it has more than 64 bits.
+        None if no dialect has such a line, if it is longer than any record, or if a number
+        in it has more than 64 bits.
     """
-    if not any(hint in text for hint in _HINTS):
+    if len(text) > _LONGEST or not any(hint in text for hint in _HINTS):
         return None
     line = text.rstrip()
     for pattern in _patterns():
@@ -86,23 +93,26 @@ def parse(text: str) -> Event | None:
 
 def looks_like_trace(text: str) -> bool:
     """Whether a line that `parse` does not understand seems to be meant as a trace line."""
-    return any(hint in text for hint in _HINTS) and _LOOKS_LIKE.search(text) is not None
+    beginning = text[:_LONGEST]
+    return any(hint in beginning for hint in _HINTS) and _LOOKS_LIKE.search(beginning) is not None
 
 
 @cache
 def _patterns() -> tuple[_Pattern, ...]:
     data = tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
     return tuple(
-        _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.DOTALL))
+        _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.ASCII | re.DOTALL))
         for rank, dialect in enumerate(data["dialect"])
         for kind in KINDS
         if kind in dialect
     )
 
 
-def _values(groups: dict[str, str]) -> dict[str, int | str] | None:
+def _values(groups: dict[str, str | None]) -> dict[str, int | str] | None:
     values: dict[str, int | str] = {}
     for name, value in groups.items():
+        if value is None:
+            continue
         if name in _TEXT_GROUPS:
             values[name] = printable(value)
         elif len(value) < 21 and int(value) in _INT64:

@@ -1,0 +1,245 @@
+import re
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logtrace import grammar
+
+DIALECTS = Path(__file__).parent / "data" / "dialects.txt"
+START = "OS Assignment2 ftrace [47283] Start"
+STATS = "[2021202045] test file[abc.txt] stats [x] read - 20 / written - 26"
+OPS = "open[1] close[1] read[4] write[5] lseek[9]"
+END = "OS Assignment2 ftrace [47283] End"
+CALLS = {
+    "open_calls": 1,
+    "close_calls": 1,
+    "read_calls": 4,
+    "write_calls": 5,
+    "lseek_calls": 9,
+}
+
+
+def stats(owner="2021202045", comm="test", file="abc.txt", read_bytes=20, written_bytes=26):
+    return {
+        "owner": owner,
+        "comm": comm,
+        "file": file,
+        "read_bytes": read_bytes,
+        "written_bytes": written_bytes,
+    }
+
+
+def without_file(comm="test"):
+    values = stats(comm=comm)
+    del values["file"]
+    return values
+
+
+@pytest.mark.parametrize(
+    ("line", "kind", "values"),
+    [
+        (START, "start", {"pid": 47283}),
+        (STATS, "stats", stats()),
+        (OPS, "ops", CALLS),
+        (END, "end", {"pid": 47283}),
+    ],
+)
+def test_the_lines_of_the_contract_are_understood_exactly(line, kind, values):
+    event = grammar.parse(line)
+    assert (event.kind, event.dialect, event.values) == (kind, "contract", values)
+
+
+@pytest.mark.parametrize("blanks", [" ", "\n", "\r\n", "\t ", "\n                "])
+def test_blanks_at_the_end_of_a_line_do_not_count(blanks):
+    assert [grammar.parse(line + blanks).dialect for line in (START, STATS, OPS, END)] == [
+        "contract"
+    ] * 4
+
+
+@pytest.mark.parametrize(
+    ("line", "dialect", "values"),
+    [
+        ("OS Assignment 2 ftrace [1] Start", "lab", {"pid": 1}),
+        ("OS Assignment2 ftrace[-1] End", "lab", {"pid": -1}),
+        ("ftrace [4321] Start", "loose", {"pid": 4321}),
+        ("OS Assignment #2 os_ftrace [4321] begin", "loose", {"pid": 4321}),
+        ("OS Assignment2 ftrace [4321] Stop", "loose", {"pid": 4321}),
+        ("[kwos] /test file[abc.txt] stats [x] read - 20 / written - 26", "lab", stats("kwos")),
+        (STATS.replace(" - ", " \u2013 "), "lab", stats()),
+        (STATS.replace("- 20", "-20"), "lab", stats()),
+        (STATS.replace("- 20", "- -20"), "lab", stats(read_bytes=-20)),
+        (STATS.replace("stats [x]", "stats[x]"), "lab", stats()),
+        (STATS.replace("stats", "start"), "lab", stats()),
+        (STATS.replace("stats", "statx"), "loose", stats()),
+        (STATS.replace("file[", "["), "loose", stats()),
+        (STATS.replace(" file[abc.txt]", ""), "loose", without_file()),
+        (STATS.replace("test file[abc.txt]", "a.out"), "loose", without_file("a.out")),
+        (STATS.replace("test", "a.out test"), "contract", stats(comm="a.out test")),
+        (STATS.replace("test", "(null)"), "contract", stats(comm="(null)")),
+        (STATS.replace("test", "swapper/0"), "contract", stats(comm="swapper/0")),
+        (STATS.replace("test", ""), "contract", stats(comm="")),
+        (STATS.replace("abc.txt", ""), "contract", stats(file="")),
+        (STATS.replace("- 20", "- 4294967287"), "contract", stats(read_bytes=4294967287)),
+        (OPS.replace("] ", "], "), "lab", CALLS),
+        (OPS.replace("] ", "]  "), "lab", CALLS),
+        ("[trace time: 184203ns] " + OPS, "lab", CALLS),
+        ("[184 us] " + OPS, "loose", CALLS),
+        ("elapsed time = 0.18 ms, " + OPS, "loose", CALLS),
+        (OPS + " read_bytes[20] written_bytes[26]", "loose", CALLS),
+        (OPS + " (20 / 26 bytes)", "loose", CALLS),
+    ],
+)
+def test_spellings_of_labs_are_understood(line, dialect, values):
+    event = grammar.parse(line)
+    assert (event.dialect, event.values) == (dialect, values)
+
+
+@pytest.mark.parametrize("fragment", ["OS Assignment", "read -", "lseek"])
+def test_every_such_line_of_the_samples_is_understood(fragment):
+    lines = [
+        line.partition("] ")[2]
+        for line in DIALECTS.read_text("utf-8").splitlines()
+        if line.startswith("[") and fragment in line and "hooked" not in line
+    ]
+    assert len(lines) > 15
+    assert [line for line in lines if grammar.parse(line) is None] == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "os_ftrace() hooked! os_ftrace -> my_ftrace",
+        "ORIGINAL ftrace() called! PID is [4321]",
+        "Failed to find task for pid: 99999",
+        "ftrace: allocating 44632 entries in 175 pages",
+        "iotracehooking: hooked openat/read/write/lseek/close",
+        'audit: type=1400 operation="profile_replace" name="open [1]"',
+        "EXT4-fs (sda1): re-mounted; errors=remount-ro file[1]",
+    ],
+)
+def test_other_lines_of_the_log_are_not_of_a_run(line):
+    assert grammar.parse(line) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a] stats [x] read - 1 / written - 1",
+        "a\n[9] x file[y] stats [x] read - 1 / written - 1",
+        r"a\x0a[9] x file[y] stats [x] read - 1 / written - 1",
+        " file[b]",
+        "] End",
+        "\nOS Assignment2 ftrace [47283] End",
+        "open[1] close[1] read[4] write[5] lseek[9]",
+        "x" * 900,
+        "[" * 300,
+        " file[" * 100,
+        "tab\tescape\x1b[2J bell\x07",
+    ],
+)
+def test_a_file_name_can_not_forge_the_values_of_its_line(name):
+    event = grammar.parse(f"[2021202045] test file[{name}] stats [x] read - 20 / written - 26")
+    shown = re.sub(r"[\n\t\x1b\x07]", lambda match: f"\\x{ord(match[0]):02x}", name)
+    assert (event.kind, event.values) == ("stats", stats(file=shown))
+
+
+def test_of_a_record_of_two_lines_neither_is_taken_alone():
+    assert grammar.parse("something\n" + END) is None
+    assert grammar.parse(END + "\nsomething") is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        STATS.replace("20 /", "9223372036854775808 /"),
+        STATS.replace("- 26", "- -9223372036854775809"),
+        STATS.replace("- 26", "- " + "9" * 500),
+        OPS.replace("[9]", "[18446744073709551615]"),
+        START.replace("47283", "9223372036854775808"),
+    ],
+)
+def test_a_number_beyond_64_bits_is_not_understood(line):
+    assert grammar.parse(line) is None
+    assert grammar.looks_like_trace(line)
+
+
+def test_the_largest_number_of_64_bits_is_understood():
+    event = grammar.parse(STATS.replace("20 /", "9223372036854775807 /"))
+    assert event.values["read_bytes"] == 2**63 - 1
+
+
+def test_digits_of_other_scripts_are_no_numbers():
+    assert grammar.parse(START.replace("47283", "\u0664\u0667")) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OS Assignment2 ftrace [47283] Something",
+        STATS[:-12],
+        STATS[:30],
+        OPS[:-3],
+        "x" + STATS,
+        "x" + OPS,
+    ],
+)
+def test_a_line_meant_as_a_trace_line_is_told_from_others(line):
+    assert grammar.parse(line) is None
+    assert grammar.looks_like_trace(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "os_ftrace() hooked! os_ftrace -> my_ftrace",
+        "ftrace: allocating 44632 entries in 175 pages",
+        "systemd[1]: Mounted /proc/sys/fs/binfmt_misc file system",
+        "[drm] Loading firmware from a file",
+        "",
+    ],
+)
+def test_ordinary_lines_are_not_taken_for_trace_lines(line):
+    assert not grammar.looks_like_trace(line)
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_an_event_or_none(text):
+    for line in (text, f"[1] {text} file[{text}] stats [x] read - {text} / written - 1"):
+        event = grammar.parse(line)
+        grammar.looks_like_trace(line)
+        assert event is None or event.kind in grammar.KINDS
+
+
+@given(st.integers(-(2**70), 2**70), st.integers(-(2**70), 2**70))
+def test_numbers_are_read_as_printed_or_not_at_all(read_bytes, written_bytes):
+    event = grammar.parse(
+        f"[1] test file[f] stats [x] read - {read_bytes} / written - {written_bytes}"
+    )
+    if max(abs(read_bytes), abs(written_bytes)) < 2**63:
+        assert event.values["read_bytes"] == read_bytes
+        assert event.values["written_bytes"] == written_bytes
+    else:
+        assert event is None or {read_bytes, written_bytes} <= set(event.values.values())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[1]" + " " * 4000 + "open[",
+        "[1]" + " file [" * 570,
+        "[1] " + "a file[] ] stats [x] read - " * 140,
+        "OS Assignment" + " " * 4000 + "ftrace",
+        "[1]" + " " * 2000 + "read - 1" + " " * 2000 + "written - 1",
+        "open[1]" + " " * 4000,
+        STATS + "x" * 10_000_000,
+    ],
+)
+def test_no_line_takes_long(line):
+    before = time.process_time()
+    grammar.parse(line)
+    grammar.looks_like_trace(line)
+    assert time.process_time() - before < 0.5
