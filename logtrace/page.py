@@ -31,7 +31,6 @@ MOST_RUN_PAGES = 1_000
 """How many runs, the newest, have a page of their own."""
 
 _MOST_ROWS = 500  # of any other table on the page
-_MOST_BUCKETS = 744  # of the table behind the chart: the hours of a month
 _PARTS = ("over_time", "usage", "missing")  # templates
 _ROOM_BESIDE_RUNS = 60_000  # for what is not measured before the runs are laid out
 _RUN_ID = re.compile(r"[0-9a-f]{1,64}")
@@ -55,6 +54,15 @@ REASON_MEANINGS: Mapping[str, str] = {
     "rejected": "they look like trace lines and follow no known dialect",
 }
 """What each reason for a loss means."""
+
+
+CLOCK_MEANINGS: Mapping[str, str] = {
+    "received": "when the records were received",
+    "boot": "the kernel's clock added to the time of the boot",
+    "log": "as the log's lines say",
+    "none": "the log has none",
+}
+"""How the wall-clock time of a run was found."""
 
 
 @dataclass(frozen=True)
@@ -209,6 +217,7 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
         policy=_policy(style, None),
         zone=_zone_text(data),
         meanings=STATUS_MEANINGS,
+        clocks=CLOCK_MEANINGS,
     )
     for run in rows_of(_with_pages(data.runs)):
         yield f"{run['run_id']}.html", page(run=run)
@@ -282,7 +291,6 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "listed": len(data.runs),
         "tables": tables,
         "groupings": [_grouping(key) for key in data.usage],
-        "by_id": file_stem,
     }
 
 
@@ -291,7 +299,6 @@ def _sections(data: ReportData) -> dict[str, Any]:
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
     return {
         "timeline": _table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
-        "buckets_shown": _MOST_BUCKETS,
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
         "reasons": _table(reasons_of(data), _REASONS),
         "status_meanings": STATUS_MEANINGS,
@@ -317,7 +324,7 @@ def _key_kind(keys: pd.Series) -> str:
 
 
 def _grouping(key: str) -> dict[str, str]:
-    return {"id": file_stem(key), "title": " and ".join(key.split(",")), "key": key}
+    return {"id": file_stem(key), "title": " and ".join(key.split(","))}
 
 
 def file_stem(key: str) -> str:
@@ -392,6 +399,7 @@ def _environment(zone: tzinfo) -> jinja2.Environment:
         "epoch_us": _epoch_us,
         "took": display.duration_text,
         "clock": display.clock_text,
+        "words": lambda text: text.replace("_", " "),
         "sentence": lambda text: text[:1].upper() + text[1:],
     }
     return environment

@@ -234,7 +234,7 @@ def test_a_report_states_everything_that_is_missing_from_it():
     assert "1 run is incomplete. 1,205 records were not seen or not understood." in parsed.text
     assert "1 run has no wall-clock time" in parsed.text
     reasons = parsed.tables["Incomplete runs by status and reason"]
-    assert reasons[1][0] == "no_end"
+    assert reasons[1][0] == "no end"
     assert reasons[1][2:] == ["the same pid started again", 1]
     lines = parsed.tables["Rejected and truncated lines, newest first"]
     assert lines[1][3:] == [7, "rejected", "open[x] close[1]"]
@@ -312,6 +312,7 @@ def test_a_runs_page_tells_all_that_the_table_does():
         "2026-11-23 00:07:00.000000 +09:00 (KST)",
         "kernel clock 33047.244337 s",
         "71 µs",
+        "received: when the records were received",
         "28 to 31",
         "6f1c0e9a-6a1e-4b53-9d3e-000000000001",
         "Complete : every line of the run was read",
