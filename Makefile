@@ -11,7 +11,7 @@ PYTHON ?= /usr/bin/python3
 
 PYTHON_PACKAGES := python3 python3-venv
 MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
-GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio qemu-system-x86 \
+GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BROWSER_PACKAGES := chromium chromium-driver

@@ -390,6 +390,8 @@ def _file_events(host: Machine) -> Check:
 def _virtual_machine(host: Machine) -> Check:
     remedies = {
         "qemu-system-x86_64": "apt-get install qemu-system-x86",
+        "busybox": "apt-get install busybox-static",
+        "file": "apt-get install file",
         "vng": "pip install 'logtrace[vm]'",
     }
     missing = [tool for tool in remedies if not host.find_tool(tool)]
