@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from logtrace import grammar
 from logtrace.record import Loss, Record, printable
 
+_LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+
 Row = dict[str, Any]
 """A row of one of the tables in `logtrace.schema`."""
 
@@ -38,6 +40,7 @@ class Rows(NamedTuple):
 class _Line:
     record: Record
     event: grammar.Event | None  # None for a line of a run that was cut off
+    order: int  # counts lines; the numbers of records begin anew in another log
 
 
 @dataclass(slots=True)
@@ -65,6 +68,10 @@ class RunAssembler:
         self._open: dict[int, _Run] = {}
         self._block: list[_Line] = []  # stats and calls lines since the last End
         self._unsure_ends = 0  # End lines that a mixed block still belongs to
+        self._bare_end = 0  # the last End line, if it had no stats lines
+        self._lines = 0
+        self._source: str | None = None
+        self._needed_from = 0
 
     @property
     def open_runs(self) -> list[tuple[int, Record]]:
@@ -73,9 +80,16 @@ class RunAssembler:
 
     @property
     def resume_before(self) -> int | None:
-        """Sequence number of the oldest line still needed; None if none is."""
-        lines = [run.lines[0] for run in self._open.values()] + self._block[:1]
-        return min((line.record.seq for line in lines), default=None)
+        """Sequence number of the first record that is needed again to go on from here.
+
+        An assembler that is fed from there comes to the same state, as nothing was open
+        before that record. None if nothing is open now.
+        """
+        return None if self._idle else self._needed_from
+
+    @property
+    def _idle(self) -> bool:
+        return not (self._open or self._block or self._unsure_ends)
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.
@@ -90,12 +104,17 @@ class RunAssembler:
         Rows
             The runs that ended with them, and what was lost or not understood.
         """
-        rows = Rows([], [])
+        rows, stored = Rows([], []), Rows([], [])
         for item in items:
+            first, last = _range(item)
+            if self._idle or item.source != self._source:
+                self._needed_from = first
+                self._source = item.source
+            found = rows if last > self.seen else stored
             if isinstance(item, Loss):
-                self._lose(item, rows if item.last_seq > self.seen else Rows([], []))
+                self._lose(item, found)
             else:
-                self._take(item, rows if item.seq > self.seen else Rows([], []))
+                self._take(item, found)
         return rows
 
     def finish(self) -> Rows:
@@ -107,10 +126,7 @@ class RunAssembler:
             Runs without an End line, and stats lines that no End line followed.
         """
         rows = Rows([], [])
-        if len(self._open) == 1 and self._is_one_run(self._block):
-            (run,) = self._open.values()
-            run.lines += self._block
-            self._block = []
+        self._claim_block()
         self._flush_block(rows)
         for pid in list(self._open):
             self._close(self._open.pop(pid), rows, pid, "the log ends before its End line")
@@ -120,18 +136,24 @@ class RunAssembler:
         event = grammar.parse(record.text) if record.from_kernel else None
         if event is None:
             self._reject(record, rows)
-        elif event.kind == "start":
-            self._start(_Line(record, event), rows)
+            return
+        line = self._line(record, event)
+        if event.kind == "start":
+            self._start(line, rows)
         elif event.kind == "end":
-            self._end(_Line(record, event), rows)
+            self._end(line, rows)
         else:
-            self._add_to_block(_Line(record, event), rows)
+            self._add_to_block(line, rows)
+
+    def _line(self, record: Record, event: grammar.Event | None) -> _Line:
+        self._lines += 1
+        return _Line(record, event, self._lines)
 
     def _reject(self, record: Record, rows: Rows) -> None:
         if not grammar.looks_like_trace(record.text):
             return
-        if record.truncated:
-            self._block.append(_Line(record, None))
+        if record.truncated and record.from_kernel:
+            self._add_to_block(self._line(record, None), rows)
         loss = Loss(
             record.source,
             record.boot_id,
@@ -146,60 +168,92 @@ class RunAssembler:
 
     def _start(self, line: _Line, rows: Rows) -> None:
         pid = _pid(line)
-        if (open_run := self._open.pop(pid, None)) is not None:
-            self._close(open_run, rows, pid, "another Start of the same pid came before its End")
+        if pid in self._open:
+            self._claim_block()
+            why = "another Start of the same pid came before its End"
+            self._close(self._open.pop(pid), rows, pid, why)
+        if not self._open:
+            self._unsure_ends = 0
         self._open[pid] = _Run([line])
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
         # a module that prints neither Start nor End: every stats line begins a run
-        if not self._open and _kind(line) == "stats" and self._is_one_run(self._block):
+        begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
+        if begins_run or len(self._block) == _LONGEST_BLOCK:
             self._flush_block(rows)
         self._block.append(line)
 
     def _end(self, line: _Line, rows: Rows) -> None:
         pid = _pid(line)
         run = self._open.pop(pid, None) or _Run([])
-        block, self._block = self._block, []
-        cut = any(item.event is None for item in block)
-        if self._unsure_ends and not block:
+        block = self._take_block(run, rows)
+        self._bare_end, bare_end = 0, self._bare_end
+        if block:
+            self._attribute(block, run, line, bare_end)
+        elif self._unsure_ends:
             self._unsure_ends -= 1
             run.ambiguous = True
             run.notes.append("its stats lines were mixed with those of another run")
-        elif not block or self._is_one_run(block) or cut:
-            run.lines += block
-            self._compare_callers([*block, line], run)
         else:
-            self._unsure_ends = max(_count(block, "stats"), _count(block, "ops")) - 1
-            run.ambiguous = True
-            run.notes.append("several runs' stats lines stand before its End line")
+            self._bare_end = line.order
         run.lines.append(line)
         self._close(run, rows, pid)
 
-    # The lines between are printed by one task: where the kernel says who, it must be one.
-    def _compare_callers(self, lines: list[_Line], run: _Run) -> None:
-        if len({line.record.caller for line in lines}) > 1:
-            run.ambiguous = True
-            run.notes.append("its lines were printed by different tasks")
+    # The stats lines that may be a run's. Those before its Start are not: they wait for
+    # the End of a run that was open then.
+    def _take_block(self, run: _Run, rows: Rows) -> list[_Line]:
+        started = run.lines[0].order if run.lines else 0
+        before = [line for line in self._block if line.order < started]
+        after = self._block[len(before) :]
+        if after and before and _kind(before[-1]) == "stats":
+            before, after = [], self._block  # its calls line is among those behind
+        self._block = before
+        if not self._open:
+            self._flush_block(rows)
+        return after
+
+    # What is printed before an End line is its run's if nothing speaks against it.
+    def _attribute(self, block: list[_Line], run: _Run, end: _Line, bare_end: int) -> None:
+        if not _is_one_run(block):
+            doubt = "several runs' stats lines stand before its End line"
+        elif run.lines and block[0].order < run.lines[0].order:
+            doubt = "its Start line stands between stats lines"
+        elif run.lines and run.lines[0].order < bare_end:
+            doubt = "its stats lines may be those of the run that ended before them"
+        elif len({line.record.caller for line in (*block, end)}) > 1:
+            # one task prints all of them: where the kernel says which, it must be one
+            doubt = "its stats and End lines were printed by different tasks"
+        else:
+            run.lines += block
+            return
+        run.ambiguous = True
+        run.notes.append(doubt)
+        self._unsure_ends = max(1, _count(block, "stats") - 1, _count(block, "ops") - 1)
+
+    # Without an End line, stats lines are a run's if no other run was open beside it.
+    def _claim_block(self) -> None:
+        if len(self._open) != 1 or not _is_one_run(self._block):
+            return
+        (run,) = self._open.values()
+        if run.lines[0].order < self._block[0].order:
+            run.lines += self._block
+            self._block = []
 
     def _lose(self, loss: Loss, rows: Rows) -> None:
         rows.losses.append(self._loss_row(loss))
         self._flush_block(rows)
+        self._unsure_ends = 0
         for run in self._open.values():
             run.ambiguous = True
             run.notes.append(f"{loss.records} records were lost while it ran")
 
-    @staticmethod
-    def _is_one_run(block: list[_Line]) -> bool:
-        return [_kind(line) for line in block] in (["stats", "ops"], ["stats"], ["ops"])
-
     # Stats lines that no End line claims: a run of their own if they are those of one run.
     def _flush_block(self, rows: Rows) -> None:
         block, self._block = self._block, []
-        self._unsure_ends = 0
         if not any(line.event for line in block):
             return
-        run = _Run([line for line in block if line.event])
-        if self._open or not self._is_one_run(block):
+        run = _Run(block)
+        if self._open or not _is_one_run(block):
             run.ambiguous = True
             run.notes.append("no End line says which run its stats lines belong to")
         self._close(run, rows, None)
@@ -221,6 +275,18 @@ class RunAssembler:
         }
 
 
+def _range(item: Record | Loss) -> tuple[int, int]:
+    return (item.first_seq, item.last_seq) if isinstance(item, Loss) else (item.seq, item.seq)
+
+
+# The stats line, the calls line, or both in this order; a line that was cut may be either.
+def _is_one_run(block: list[_Line]) -> bool:
+    kinds = [_kind(line) for line in block]
+    return len(kinds) == 1 or (
+        len(kinds) == 2 and kinds[0] in ("stats", "cut") and kinds[1] in ("ops", "cut")
+    )
+
+
 def _kind(line: _Line) -> str:
     return line.event.kind if line.event else "cut"
 
@@ -239,7 +305,7 @@ def _pid(line: _Line) -> int:
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     lines = [line for line in run.lines if line.event is not None]
     first, last = lines[0].record, lines[-1].record
-    values = _values(run, lines)
+    values = _values(lines)
     status, missing = _status(run, lines)
     started = first if _kind(lines[0]) == "start" else None
     ended = last if _kind(lines[-1]) == "end" else None
@@ -263,38 +329,39 @@ def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     }
 
 
-# A mixed block's values are nobody's: an ambiguous run without an End keeps none of them.
-def _values(run: _Run, lines: list[_Line]) -> Row:
-    if run.ambiguous and _count(lines, "stats") + _count(lines, "ops") > 2:
-        return {}
+# A mixed block's values are nobody's.
+def _values(lines: list[_Line]) -> Row:
     values: Row = {}
-    for line in lines:
-        if line.event is not None and line.event.kind in ("stats", "ops"):
+    body = [line for line in lines if _kind(line) in ("stats", "ops")]
+    if _is_one_run(body):
+        for line in body:
+            assert line.event is not None
             values |= line.event.values
     return values
 
 
+# The first thing that is wrong with a run is its status; its note names them all.
 def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
     kinds = {_kind(line) for line in run.lines}
     name_cut = any(
         str(line.event.values.get("file", "")).endswith("\\...") for line in lines if line.event
     )
-    found = {
-        "ambiguous": (run.ambiguous, None),
-        "truncated": (
-            "cut" in kinds or name_cut or any(line.record.truncated for line in lines),
-            "the file name is longer than a log line" if name_cut else "one of its lines is cut",
-        ),
-        "no_start": ("start" not in kinds, "the Start line is missing"),
-        "no_end": ("end" not in kinds, "the End line is missing"),
-        "no_stats": (
-            not {"stats", "ops"} <= kinds,
-            "the stats line is missing" if "stats" not in kinds else "the calls line is missing",
-        ),
-    }
-    applying = [name for name, (applies, _) in found.items() if applies]
-    notes = [note for applies, note in found.values() if applies and note]
-    return (applying[0] if applying else "complete"), notes
+    found: list[tuple[str, str | None]] = []
+    if run.ambiguous:
+        found.append(("ambiguous", None))
+    if name_cut:
+        found.append(("truncated", "the file name is longer than a log line"))
+    if "cut" in kinds or any(line.record.truncated for line in lines):
+        found.append(("truncated", "one of its lines is cut"))
+    if "start" not in kinds:
+        found.append(("no_start", "the Start line is missing"))
+    if "end" not in kinds:
+        found.append(("no_end", "the End line is missing"))
+    if not run.ambiguous and not kinds & {"stats", "cut"}:
+        found.append(("no_stats", "the stats line is missing"))
+    if not run.ambiguous and not kinds & {"ops", "cut"}:
+        found.append(("no_stats", "the calls line is missing"))
+    return (found[0][0] if found else "complete"), [note for _, note in found if note]
 
 
 def _run_id(host: str, first: Record) -> str:

@@ -1,0 +1,588 @@
+import csv
+import io
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from logtrace import schema
+from logtrace.record import Loss, Record
+from logtrace.runs import RunAssembler
+from logtrace.source.logfile import read_log
+
+DATA = Path(__file__).parent / "data"
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+CONTRACT = b"""\
+[33047.244330] OS Assignment2 ftrace [47283] Start
+[33047.244401] [2021202045] test file[abc.txt] stats [x] read - 20 / written - 26
+[33047.244402] open[1] close[1] read[4] write[5] lseek[9]
+[33047.244402] OS Assignment2 ftrace [47283] End
+"""
+
+
+def start(pid):
+    return f"OS Assignment2 ftrace [{pid}] Start"
+
+
+def stats(read=20, written=26, file="abc.txt", comm="test"):
+    return f"[2021202045] {comm} file[{file}] stats [x] read - {read} / written - {written}"
+
+
+def ops(opened=1, closed=1, reads=4, writes=5, seeks=9):
+    return f"open[{opened}] close[{closed}] read[{reads}] write[{writes}] lseek[{seeks}]"
+
+
+def end(pid):
+    return f"OS Assignment2 ftrace [{pid}] End"
+
+
+def record(text, seq, **changes):
+    values = {
+        "source": "kmsg",
+        "boot_id": "b1",
+        "seq": seq,
+        "usec": 1_000_000 + seq,
+        "facility": 0,
+        "level": 6,
+        "caller": None,
+        "text": text,
+        "at": AT,
+        "clock": "received",
+    }
+    return Record(**values | changes)
+
+
+def log(*lines):
+    """Number lines, which are texts, or functions from a number to an item."""
+    return [line(seq) if callable(line) else record(line, seq) for seq, line in enumerate(lines)]
+
+
+def lost(records, reason="overrun"):
+    return lambda seq: Loss("kmsg", "b1", seq, seq, records, reason, AT)
+
+
+def cut(text):
+    return lambda seq: record(text, seq, truncated=True)
+
+
+def by(caller, text):
+    return lambda seq: record(text, seq, caller=caller)
+
+
+def read(*lines, finish=True):
+    assembler = RunAssembler("lab1")
+    rows = assembler.feed(log(*lines))
+    if finish:
+        last = assembler.finish()
+        rows.runs.extend(last.runs)
+        rows.losses.extend(last.losses)
+    return rows
+
+
+def brief(row):
+    """Give what tells the runs of these tests apart."""
+    return row["pid"], row["status"], row.get("read_bytes"), row.get("open_calls")
+
+
+def briefs(*lines, finish=True):
+    return [brief(row) for row in read(*lines, finish=finish).runs]
+
+
+def sections():
+    """Split dialects.txt into its logs."""
+    logs = {}
+    for line in (DATA / "dialects.txt").read_bytes().splitlines(keepends=True):
+        if line.startswith(b"## "):
+            lines = logs.setdefault(line.split()[1].decode(), [])
+        elif not line.startswith(b"#"):
+            lines.append(line)
+    return {name: b"".join(lines) for name, lines in logs.items()}
+
+
+def rows_of(text):
+    assembler = RunAssembler("lab1")
+    rows = assembler.feed(read_log(io.BytesIO(text), "a.log@0123456789ab"))
+    return [*rows.runs, *assembler.finish().runs], rows.losses
+
+
+def test_the_run_of_the_contract_is_joined_from_its_text():
+    runs, losses = rows_of(CONTRACT)
+    assert losses == []
+    assert runs == [
+        {
+            "host": "lab1",
+            "boot_id": None,
+            "first_seq": 0,
+            "last_seq": 191,
+            "started_at": None,
+            "ended_at": None,
+            "started_us": 33047244330,
+            "ended_us": 33047244402,
+            "clock": "none",
+            "pid": 47283,
+            "owner": "2021202045",
+            "comm": "test",
+            "file": "abc.txt",
+            "read_bytes": 20,
+            "written_bytes": 26,
+            "open_calls": 1,
+            "close_calls": 1,
+            "read_calls": 4,
+            "write_calls": 5,
+            "lseek_calls": 9,
+            "dialect": "contract",
+            "status": "complete",
+            "source": "a.log@0123456789ab",
+            "run_id": "d9181111ac5b9f81",
+            "note": None,
+        }
+    ]
+
+
+def test_the_run_of_the_contract_fits_the_table():
+    runs, _ = rows_of(CONTRACT)
+    table = schema.to_table(runs, schema.RUNS)
+    assert table.schema == schema.RUNS
+    assert table.to_pylist() == runs
+
+
+def test_the_runs_of_all_dialects_are_those_committed_beside_them():
+    with (DATA / "dialects.csv").open(newline="") as file:
+        columns, *expected = csv.reader(file)
+    found = [
+        [name, *("" if row.get(column) is None else str(row[column]) for column in columns[1:])]
+        for name, text in sections().items()
+        for row in rows_of(text)[0]
+    ]
+    assert found == expected
+
+
+def test_no_line_of_the_dialects_is_rejected():
+    assert {name: losses for name, text in sections().items() if (losses := rows_of(text)[1])} == {}
+
+
+def test_times_are_those_of_the_start_and_end_lines():
+    later = datetime(2026, 3, 1, 12, 5, tzinfo=UTC)
+    runs = read(
+        start(7),
+        stats(),
+        ops(),
+        lambda seq: record(end(7), seq, at=later, usec=9_000_000),
+    ).runs
+    assert len(runs) == 1
+    assert (runs[0]["started_at"], runs[0]["ended_at"]) == (AT, later)
+    assert (runs[0]["started_us"], runs[0]["ended_us"]) == (1_000_000, 9_000_000)
+    assert (runs[0]["first_seq"], runs[0]["last_seq"], runs[0]["clock"]) == (0, 3, "received")
+
+
+def test_a_run_is_there_with_its_end_line_and_not_before():
+    lines = log(start(7), stats(), ops(), end(7))
+    assembler = RunAssembler("lab1")
+    assert assembler.feed(lines[:3]).runs == []
+    assert [(pid, line.seq) for pid, line in assembler.open_runs] == [(7, 0)]
+    assert [brief(row) for row in assembler.feed(lines[3:]).runs] == [(7, "complete", 20, 1)]
+    assert assembler.open_runs == []
+
+
+def test_other_lines_between_those_of_a_run_do_not_matter():
+    assert briefs("usb 1-1", start(7), "a", stats(), "b", ops(), "c", end(7)) == [
+        (7, "complete", 20, 1)
+    ]
+
+
+def test_runs_that_overlap_keep_their_own_values():
+    assert briefs(
+        start(7),
+        start(8),
+        stats(8),
+        ops(80),
+        end(8),
+        start(9),
+        stats(7),
+        ops(70),
+        end(7),
+        stats(9),
+        ops(90),
+        end(9),
+    ) == [(8, "complete", 8, 80), (7, "complete", 7, 70), (9, "complete", 9, 90)]
+
+
+def test_a_start_between_the_lines_of_another_run_does_not_matter():
+    assert briefs(start(7), stats(), start(8), ops(), start(9), end(7), finish=False) == [
+        (7, "complete", 20, 1)
+    ]
+
+
+def test_an_id_is_the_same_whoever_reads_the_log_and_another_for_another_run():
+    lines = log(start(7), stats(), ops(), end(7), start(7), stats(), ops(), end(7))
+    first, second = RunAssembler("lab1").feed(lines).runs
+    elsewhere = RunAssembler("lab2").feed(lines).runs[0]
+    next_boot = [replace(line, boot_id="b2") for line in lines]
+    ids = [
+        first["run_id"],
+        second["run_id"],
+        elsewhere["run_id"],
+        RunAssembler("lab1").feed(next_boot).runs[0]["run_id"],
+    ]
+    assert len(set(ids)) == 4
+    moved = [replace(line, source="/a@123") for line in lines]
+    copied = [replace(line, source="/b/c@123") for line in lines]
+    assert (
+        RunAssembler("lab1").feed(moved).runs[0]["run_id"]
+        == RunAssembler("lab1").feed(copied).runs[0]["run_id"]
+    )
+
+
+def test_a_second_start_of_a_pid_ends_the_run_before():
+    runs = read(start(7), start(7), stats(), ops(), end(7)).runs
+    assert [brief(row) for row in runs] == [(7, "no_end", None, None), (7, "complete", 20, 1)]
+    assert "another Start of the same pid came before its End" in runs[0]["note"]
+
+
+def test_stats_lines_before_a_second_start_belong_to_the_first():
+    assert briefs(start(7), stats(1), ops(1), start(7), stats(2), ops(2), end(7)) == [
+        (7, "no_end", 1, 1),
+        (7, "complete", 2, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected", "note"),
+    [
+        ([stats(), ops(), end(7)], (7, "no_start", 20, 1), "the Start line is missing"),
+        ([end(7)], (7, "no_start", None, None), "the Start line is missing"),
+        ([start(7)], (7, "no_end", None, None), "the log ends before its End line"),
+        ([start(7), stats(), ops()], (7, "no_end", 20, 1), "the log ends before its End line"),
+        ([start(7), stats()], (7, "no_end", 20, None), "the calls line is missing"),
+        ([start(7), end(7)], (7, "no_stats", None, None), "the stats line is missing"),
+        ([start(7), ops(), end(7)], (7, "no_stats", None, 1), "the stats line is missing"),
+        ([start(7), stats(), end(7)], (7, "no_stats", 20, None), "the calls line is missing"),
+        ([stats(), ops()], (None, "no_start", 20, 1), "the End line is missing"),
+        ([ops()], (None, "no_start", None, 1), "the End line is missing"),
+    ],
+)
+def test_what_is_missing_from_a_run_is_told(lines, expected, note):
+    runs = read(*lines).runs
+    assert [brief(row) for row in runs] == [expected]
+    assert note in runs[0]["note"]
+
+
+def test_a_run_without_start_has_no_start_time():
+    (run,) = read(stats(), ops(), end(7)).runs
+    assert run["started_at"] is None
+    assert run["started_us"] is None
+    assert run["ended_us"] == 1_000_002
+    assert run["first_seq"] == 0
+
+
+def test_a_module_that_prints_stats_only_has_a_run_for_each():
+    assert briefs(stats(1), ops(1), stats(2), ops(2), stats(3), ops(3)) == [
+        (None, "no_start", 1, 1),
+        (None, "no_start", 2, 2),
+        (None, "no_start", 3, 3),
+    ]
+
+
+def test_a_lone_start_is_a_run_without_end_when_the_log_ends():
+    assert briefs("OS Assignment 2 ftrace [0] Start") == [(0, "no_end", None, None)]
+
+
+def test_of_lines_mixed_with_those_of_another_run_no_value_is_attributed():
+    runs = read(
+        start(7), start(8), stats(7), stats(8), ops(70), ops(80), end(7), end(8), start(9), end(9)
+    ).runs
+    assert [brief(row) for row in runs] == [
+        (7, "ambiguous", None, None),
+        (8, "ambiguous", None, None),
+        (9, "no_stats", None, None),
+    ]
+    assert runs[0]["note"] == "several runs' stats lines stand before its End line"
+    assert runs[1]["note"] == "its stats lines were mixed with those of another run"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [stats(1), stats(2), ops(), end(7)],
+        [stats(), ops(1), ops(2), end(7)],
+        [stats(1), stats(2), end(7)],
+        [ops(), stats(), end(7)],
+        [stats(1), ops(1), stats(2), ops(2), end(7)],
+        [cut(stats()[:30]), stats(), ops(), end(7)],
+        [stats(), cut(ops()[:9]), ops(), end(7)],
+    ],
+)
+def test_more_lines_than_a_run_has_are_nobodys(lines):
+    assert briefs(start(7), *lines) == [(7, "ambiguous", None, None)]
+
+
+def test_stats_lines_from_before_a_run_are_not_its_own():
+    assert briefs(stats(1), ops(1), start(7), end(7)) == [
+        (None, "no_start", 1, 1),
+        (7, "no_stats", None, None),
+    ]
+    assert briefs(stats(1), ops(1), start(7), stats(2), ops(2), end(7)) == [
+        (None, "no_start", 1, 1),
+        (7, "complete", 2, 2),
+    ]
+
+
+def test_stats_lines_from_before_a_run_are_those_of_the_run_that_was_open():
+    assert briefs(start(7), stats(7), ops(70), start(8), stats(8), ops(80), end(8), end(7)) == [
+        (8, "complete", 8, 80),
+        (7, "complete", 7, 70),
+    ]
+
+
+def test_a_start_between_stats_lines_leaves_their_run_in_doubt():
+    assert briefs(start(7), stats(), start(8), ops(), end(8), end(7)) == [
+        (8, "ambiguous", None, None),
+        (7, "ambiguous", None, None),
+    ]
+
+
+def test_a_module_that_prints_end_first_never_gives_a_run_the_values_of_another():
+    assert briefs(start(7), end(7), stats(1), ops(1), start(8), end(8), stats(2), ops(2)) == [
+        (7, "no_stats", None, None),
+        (None, "no_start", 1, 1),
+        (8, "no_stats", None, None),
+        (None, "no_start", 2, 2),
+    ]
+    assert briefs(start(7), start(8), end(8), stats(8), ops(8), end(7)) == [
+        (8, "no_stats", None, None),
+        (7, "ambiguous", None, None),
+    ]
+
+
+def test_lines_printed_by_different_tasks_are_ambiguous():
+    runs = read(start(7), by("T7", stats()), by("T7", ops()), by("T8", end(7))).runs
+    assert [brief(row) for row in runs] == [(7, "ambiguous", None, None)]
+    assert runs[0]["note"] == "its stats and End lines were printed by different tasks"
+
+
+def test_the_task_that_starts_a_run_need_not_be_the_one_that_ends_it():
+    assert briefs(by("T1", start(7)), by("T7", stats()), by("T7", ops()), by("T7", end(7))) == [
+        (7, "complete", 20, 1)
+    ]
+
+
+def test_records_lost_while_a_run_was_open_make_it_ambiguous():
+    rows = read(start(7), lost(3), stats(), ops(), end(7), start(8), stats(), ops(), end(8))
+    assert [brief(row) for row in rows.runs] == [(7, "ambiguous", 20, 1), (8, "complete", 20, 1)]
+    assert rows.runs[0]["note"] == "3 records were lost while it ran"
+    assert rows.losses == [
+        {
+            "host": "lab1",
+            "boot_id": "b1",
+            "source": "kmsg",
+            "first_seq": 1,
+            "last_seq": 1,
+            "records": 3,
+            "reason": "overrun",
+            "noticed_at": AT,
+            "text": None,
+        }
+    ]
+
+
+def test_stats_lines_before_and_behind_a_loss_are_not_joined():
+    assert briefs(start(7), stats(1), lost(9), ops(2), end(7)) == [
+        (None, "ambiguous", 1, None),
+        (7, "ambiguous", None, 2),
+    ]
+
+
+def test_a_cut_line_makes_its_run_truncated():
+    rows = read(start(7), cut(stats(file="x" * 900)[:900]), ops(), end(7))
+    assert [brief(row) for row in rows.runs] == [(7, "truncated", None, 1)]
+    assert rows.runs[0]["note"] == "one of its lines is cut"
+    assert [(loss["reason"], loss["first_seq"]) for loss in rows.losses] == [("truncated", 1)]
+    assert rows.losses[0]["text"].startswith("[2021202045] test file[xxx")
+
+
+def test_a_line_cut_inside_its_last_number_makes_its_run_truncated():
+    assert briefs(start(7), cut(stats(written=2)), ops(), end(7)) == [(7, "truncated", 20, 1)]
+
+
+def test_a_file_name_that_was_cut_makes_its_run_truncated():
+    (run,) = read(start(7), stats(file="long" * 150 + r"\..."), ops(), end(7)).runs
+    assert brief(run) == (7, "truncated", 20, 1)
+    assert run["note"] == "the file name is longer than a log line"
+    assert run["file"].endswith(r"long\...")
+
+
+@pytest.mark.parametrize(
+    "line", [stats().replace("20", "9" * 19), "OS Assignment2 ftrace [x] End", stats()[:-9]]
+)
+def test_a_line_that_is_not_understood_is_noted_with_its_text(line):
+    rows = read(start(7), line.replace("abc", "a\x1b"))
+    assert [brief(row) for row in rows.runs] == [(7, "no_end", None, None)]
+    (loss,) = rows.losses
+    assert (loss["reason"], loss["records"], loss["first_seq"]) == ("rejected", 1, 1)
+    assert loss["text"] == line.replace("abc", r"a\x1b")
+
+
+def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():
+    forged = [lambda seq, text=text: record(text, seq, facility=1) for text in (ops(), end(7))]
+    cut_forged = [lambda seq: record(stats()[:40], seq, facility=1, truncated=True)]
+    rows = read(start(7), *forged, *cut_forged, stats(), ops(), end(7))
+    assert [brief(row) for row in rows.runs] == [(7, "complete", 20, 1)]
+    assert [(loss["reason"], loss["first_seq"]) for loss in rows.losses] == [
+        ("rejected", 1),
+        ("rejected", 2),
+        ("truncated", 3),
+    ]
+
+
+def test_a_name_with_lines_in_it_ends_no_run():
+    name = f"a\n{ops(0, 0, 0, 0, 0)}\n{end(7)}"
+    (run,) = read(start(7), stats(file=name), ops(), end(7)).runs
+    assert brief(run) == (7, "complete", 20, 1)
+    assert run["file"] == name.replace("\n", r"\x0a")
+
+
+def test_stats_lines_without_end_do_not_grow_for_ever():
+    assembler = RunAssembler("lab1")
+    assembler.feed(log(start(0), *[stats(), ops()] * 2000))
+    assert sum(map(len, (assembler._block, assembler._open))) <= 1001
+
+
+def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
+    old = [replace(line, source="a@1") for line in log("x", start(7), "y")]
+    new = [replace(line, source="a@2") for line in log("z", stats(), ops(), end(7))]
+    assembler = RunAssembler("lab1")
+    assembler.feed(old)
+    assert assembler.resume_before == 1
+    assembler.feed(new[:2])
+    assert assembler.resume_before == 0
+    assert [brief(row) for row in assembler.feed(new[2:]).runs] == [(7, "complete", 20, 1)]
+    assert assembler.resume_before is None
+
+
+def test_nothing_is_needed_again_when_nothing_is_open():
+    assembler = RunAssembler("lab1")
+    assert assembler.resume_before is None
+    assembler.feed(log("a", "b", start(7)))
+    assert assembler.resume_before == 2
+    assembler.feed(log("a", "b", "c", stats(), ops(), end(7)))
+    assert assembler.resume_before is None
+
+
+WORDS = st.sampled_from(["usb 1-1: new device", "open the file", stats()[:35], ""])
+
+
+@st.composite
+def overlapping_runs(draw):
+    """Give items of a log, and the values of the runs in it in the order of their Ends."""
+    pids = draw(st.lists(st.integers(1, 10**7), max_size=6, unique=True))
+    count = st.integers(0, 2**63 - 1)
+    calls = st.integers(0, 99)
+    expected = [[pid, *draw(st.tuples(count, count, *[calls] * 5))] for pid in pids]
+    lines = []
+    for pid, read_bytes, written_bytes, *calls in expected:
+        started = draw(st.integers(0, len(lines)))
+        lines.insert(started, start(pid))
+        lines += [stats(read_bytes, written_bytes), ops(*calls), end(pid)]
+    for _ in range(draw(st.integers(0, 5))):
+        lines.insert(draw(st.integers(0, len(lines))), draw(st.sampled_from(["usb", "a file"])))
+    return lines, expected
+
+
+@given(overlapping_runs())
+def test_every_run_printed_under_one_lock_is_there_once_with_its_own_values(case):
+    lines, expected = case
+    rows = read(*lines)
+    assert [[row["pid"], *(row[name] for name in schema.COUNTERS)] for row in rows.runs] == expected
+    assert {row["status"] for row in rows.runs} <= {"complete"}
+    assert len({row["run_id"] for row in rows.runs}) == len(expected)
+    assert rows.losses == []
+
+
+@st.composite
+def soups(draw):
+    """Give a log of trace lines, losses and noise in any order."""
+    pid = st.integers(1, 3)
+    small = st.integers(0, 9)
+    item = st.one_of(
+        st.builds(start, pid),
+        st.builds(stats, small, small),
+        st.builds(ops, small),
+        st.builds(end, pid),
+        st.builds(by, st.sampled_from(["T1", "T2"]), st.builds(end, pid)),
+        st.builds(cut, st.just(stats()[:40])),
+        st.just(lost(2)),
+        st.just(lost(1, "gap")),
+        WORDS,
+    )
+    return log(*draw(st.lists(item, max_size=40)))
+
+
+def number(item):
+    return item.first_seq if isinstance(item, Loss) else item.seq
+
+
+@given(soups(), st.lists(st.integers(0, 40), max_size=3))
+def test_a_log_read_in_parts_gives_the_rows_of_the_whole(items, cuts):
+    whole = RunAssembler("lab1")
+    expected = whole.feed(items)
+    last = whole.finish()
+
+    runs, losses = [], []
+    needed = seen = -1
+    for stop in [*sorted(cuts), len(items)]:
+        assembler = RunAssembler("lab1", seen)
+        part = [item for item in items[:stop] if number(item) > needed]
+        rows = assembler.feed(part)
+        runs += rows.runs
+        losses += rows.losses
+        seen = max([seen, *map(number, part)])
+        resume = assembler.resume_before
+        needed = seen if resume is None else min(seen, resume - 1)
+    rows = assembler.finish()
+    assert runs + rows.runs == expected.runs + last.runs
+    assert losses + rows.losses == expected.losses + last.losses
+
+
+@given(soups())
+def test_a_complete_run_has_its_four_lines_in_order_and_nobody_elses(items):
+    whole = RunAssembler("lab1")
+    rows = whole.feed(items).runs + whole.finish().runs
+    texts = [getattr(item, "text", None) for item in items]
+    claimed = []
+    for row in rows:
+        if row["status"] != "complete":
+            continue
+        first, last = row["first_seq"], row["last_seq"]
+        assert texts[first] == start(row["pid"])
+        assert texts[last] == end(row["pid"])
+        wanted = stats(row["read_bytes"], row["written_bytes"]), ops(row["open_calls"])
+        between = [
+            (seq, text)
+            for seq, text in enumerate(texts)
+            if first < seq < last and seq not in claimed and text in wanted
+        ]
+        assert [text for _, text in between[-2:]] == list(wanted)
+        claimed += [seq for seq, _ in between[-2:]]
+        assert start(row["pid"]) not in texts[first + 1 : last]
+        assert end(row["pid"]) not in texts[first + 1 : last]
+        assert not any(isinstance(item, Loss) for item in items[first:last])
+
+
+@given(soups())
+def test_every_start_and_every_end_is_in_one_run(items):
+    whole = RunAssembler("lab1")
+    rows = whole.feed(items).runs + whole.finish().runs
+    texts = [item.text or "" for item in items]
+    assert sum(row["ended_us"] is not None for row in rows) == sum("End" in t for t in texts)
+    assert sum(row["started_us"] is not None for row in rows) == sum("Start" in t for t in texts)
+    assert len({row["run_id"] for row in rows}) == len(rows)
+
+
+@given(st.lists(st.text(max_size=80), max_size=20))
+def test_a_log_of_anything_else_has_no_run(texts):
+    rows = read(*texts)
+    assert rows.runs == []
