@@ -6,6 +6,7 @@ in one.
 
 from __future__ import annotations
 
+import compileall
 import os
 import shlex
 import shutil
@@ -27,6 +28,7 @@ from logtrace.report import write_report
 from logtrace.store import Store
 from logtrace.when import utc_now
 
+_GUEST_STORE = "/var/lib/logtrace"
 _SLOW_S = 300  # Python starts slowly in emulation
 
 _SCRIPT = """\
@@ -75,7 +77,7 @@ def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None =
     Parameters
     ----------
     store
-        Where the guest's watch writes; must be beside `work`.
+        Where the guest's store is copied to; must be beside `work`.
     work
         Folder that the programs work in.
     say
@@ -93,6 +95,8 @@ def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None =
     release = kernel.name.removeprefix("vmlinuz-")
     say(f"Building the kernel modules for {release}")
     kmod.build(Path("/lib/modules") / release / "build")
+    # the guest can't keep what it compiles: each of its commands would do so anew
+    compileall.compile_dir(Path(__file__).parent, quiet=2)
     test_program = _prepare(work)
     say(f"Booting {release} in a virtual machine")
     shared = work.resolve().parent
@@ -107,11 +111,12 @@ def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None =
         environment = f"LOGTRACE_CACHE={shlex.quote(str(cache.folder()))}"
         logtrace = shlex.quote(str(Path(sys.prefix) / "bin" / "logtrace"))
         say(run(f"{logtrace} kmod load").strip())
-        _start_watch(guest, f"{logtrace} watch --store {shlex.quote(str(store))}", shared)
+        _start_watch(guest, f"{environment} {logtrace} watch", shared)
         say(run(shlex.quote(str(test_program))).strip())
         for program in _PROGRAMS:
             say(run(f"{logtrace} run -- {shlex.join(program)}").strip())
         guest.run(_STOP_WATCH.format(shared=shlex.quote(str(shared))), timeout=_SLOW_S)
+        guest.run(f"cp -r {_GUEST_STORE} {shlex.quote(str(store))}")
 
 
 def import_recorded_log(store: Store) -> None:

@@ -8,12 +8,15 @@ table as pandas frames: integers as nullable ``Int64``, text as ``str``, times a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TEXT = pa.string()
 _COUNT = pa.int64()
@@ -103,7 +106,25 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     pyarrow.Table
         The rows in their order, with exactly the schema's columns.
     """
-    return pa.Table.from_pylist(list(rows), schema=schema)
+    # pyarrow makes arrays of Python values only with pandas at its side, if there is a
+    # pandas: importing it would double the memory of a watch, and delay its first commit
+    rows = list(rows)
+    arrays = [
+        _array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    import nanoarrow
+
+    if pa.types.is_timestamp(kind):
+        values = [None if value is None else _microseconds(value) for value in values]
+    return pa.array(nanoarrow.c_array(values, nanoarrow.c_schema(kind)))
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
