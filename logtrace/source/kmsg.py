@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,8 +27,8 @@ class KmsgSource:
     resume_after
         Records up to this number are skipped.
     seen
-        Records up to this number have been seen before: if they are gone from the ring
-        buffer, that is no loss.
+        Records up to this number have been seen before: if the oldest of them are gone
+        from the ring buffer, that is no loss.
     only_new
         Begin at the end of the ring buffer.
     path
@@ -57,11 +57,13 @@ class KmsgSource:
     ) -> None:
         self.name = f"kmsg:{boot_id}"
         self._boot_id = boot_id
+        self._seen = seen
+        self._only_new = only_new
         self._now = now
         self._uptime = uptime
-        self._backlog = True
-        self._arrived = False
-        self._expected = None if only_new else seen + 1
+        self._backlog = not only_new
+        self._overrun = not only_new  # before the first record, the ring buffer was overwritten
+        self._last: int | None = None
         self._position = resume_after
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -74,7 +76,6 @@ class KmsgSource:
             raise SourceError(f"{path}: {error.strerror}") from None
         if only_new:
             os.lseek(self._descriptor, 0, os.SEEK_END)
-            self._backlog = False
 
     @property
     def position(self) -> int:
@@ -91,56 +92,61 @@ class KmsgSource:
         Returns
         -------
         list of Record or Loss
-            In the order of their numbers; a loss stands before the record behind it.
+            In the order of their numbers; a loss stands before the record behind it. A
+            loss up to `seen` was given before; it is repeated, as its records are.
         """
         items: list[Record | Loss] = []
-        overrun = False
-        while len(items) < _DRAIN_RECORDS:
-            try:
-                raw = os.read(self._descriptor, _RECORD_BYTES)
-            except BlockingIOError:
-                self._backlog = False
-                break
-            except BrokenPipeError:  # EPIPE: the next record was overwritten
-                overrun = True
-                continue
-            except OSError as error:
-                raise SourceError(
-                    f"/dev/kmsg: {error.strerror} behind record {self._position}"
-                ) from None
-            if not raw:
-                break
-            record = parse_kmsg(raw, boot_id=self._boot_id, at=self._now(), clock="received")
-            self._add(record, "overrun" if overrun else "gap", items)
-            self._arrived = True
-            overrun = False
+        backlog = self._backlog
+        # read first and parse later: the kernel overwrites what waits for too long
+        for raw, at, overrun in list(self._read()):
+            record = parse_kmsg(raw, boot_id=self._boot_id, at=at, clock="received")
+            items += self._missing_before(record, "overrun" if overrun else "gap")
+            self._last = record.seq
+            if record.seq > self._position:
+                items.append(self._in_backlog(record) if backlog else record)
+                self._position = record.seq
         return items
 
     def close(self) -> None:
         """Close the device."""
         os.close(self._descriptor)
 
-    def _add(self, record: Record, reason: str, items: list[Record | Loss]) -> None:
-        if self._expected is not None and record.seq > self._expected:
-            items.append(self._missing_before(record, reason))
-        if self._expected is None or record.seq >= self._expected:
-            self._expected = record.seq + 1
-        if record.seq > self._position:
-            items.append(self._in_backlog(record) if self._backlog else record)
-            self._position = record.seq
+    # Bytes of a record, when they came, and whether records before it were overwritten.
+    def _read(self) -> Iterator[tuple[bytes, datetime, bool]]:
+        for _ in range(_DRAIN_RECORDS):
+            try:
+                raw = os.read(self._descriptor, _RECORD_BYTES)
+            except BlockingIOError:
+                self._backlog = False
+                return
+            except BrokenPipeError:  # EPIPE: the next record was overwritten
+                self._overrun = True
+                continue
+            except OSError as error:
+                raise SourceError(
+                    f"/dev/kmsg: {error.strerror} behind record {self._position}"
+                ) from None
+            yield raw, self._now(), self._overrun
+            self._overrun = False
 
-    def _missing_before(self, record: Record, reason: str) -> Loss:
-        assert self._expected is not None
-        return Loss(
-            record.source,
-            record.boot_id,
-            self._expected,
-            record.seq - 1,
-            record.seq - self._expected,
-            # what is missing before the first record was overwritten before this reader came
-            reason if self._arrived else "overrun",
-            record.at,
-        )
+    def _missing_before(self, record: Record, reason: str) -> Iterator[Loss]:
+        if self._last is None:
+            # what was seen before may be gone by now
+            first = record.seq if self._only_new else self._seen + 1
+        else:
+            first = max(self._last, self._position) + 1
+        last = record.seq - 1
+        for start, end in ((first, min(last, self._seen)), (max(first, self._seen + 1), last)):
+            if start <= end:
+                yield Loss(
+                    record.source,
+                    record.boot_id,
+                    start,
+                    end,
+                    end - start + 1,
+                    reason,
+                    record.at,
+                )
 
     # Nobody noted when it came: place it by the kernel's clock, which may drift from the wall's.
     def _in_backlog(self, record: Record) -> Record:
