@@ -27,7 +27,7 @@ PAGE_BYTES = 2_000_000
 MOST_RUNS = 10_000
 """How many runs the page's table carries at most."""
 
-MOST_RUN_PAGES = 1_000
+MOST_RUN_PAGES = 10_000
 """How many runs, the newest, have a page of their own."""
 
 _MOST_ROWS = 500  # of any other table on the page
