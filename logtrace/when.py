@@ -108,9 +108,9 @@ def _exact(text: str, here: datetime, zone: ZoneInfo) -> datetime:
                 here.date(), time.fromisoformat(text.zfill(len(text) + (text[1] == ":"))), zone
             )
         moment = datetime.fromisoformat(text)
-    except (ValueError, OverflowError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
         raise QueryError(f"time '{text}' is not understood", f"use one of: {_UNDERSTOOD}") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
 
 
 def _at(day: date, clock: time, zone: ZoneInfo) -> datetime:
