@@ -6,13 +6,15 @@ partials). Here DuckDB does both inside this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace import schema
 from logtrace.errors import QueryError, StoreError
+from logtrace.record import printable
 
 if TYPE_CHECKING:
     import duckdb
@@ -31,8 +33,10 @@ class Filters:
     since, until
         The range ``[since, until)`` in which a run started (or, without a Start line,
         ended); aware. With either, runs without wall-clock time are left out.
-    host, owner, comm, file, pid, status, boot
+    host, owner, comm, file, pid, status, boot, source
         Exact values of the columns; `boot` is that of ``boot_id``.
+    run
+        The beginning of ``run_id``.
     """
 
     since: datetime | None = None
@@ -44,6 +48,8 @@ class Filters:
     pid: int | None = None
     status: str | None = None
     boot: str | None = None
+    source: str | None = None
+    run: str | None = None
 
     def __post_init__(self) -> None:
         if self.since and self.until and self.since >= self.until:
@@ -70,7 +76,7 @@ class Measure(NamedTuple):
     merge: str
 
 
-_COLUMN_OF = {"boot": "boot_id"}
+_COLUMN_OF = {"boot": "boot_id", "run": "run_id"}
 _TIME_OF = {
     "runs": "coalesce(started_at, ended_at)",
     "losses": "noticed_at",
@@ -87,15 +93,28 @@ class Engine:
         Where the tables are.
     zone
         Name of the time zone in which days and hours are cut.
+
+    Raises
+    ------
+    StoreError
+        If the store does not exist or can't be read; queries raise it too.
+    QueryError
+        If the zone is unknown.
     """
 
     def __init__(self, store: Store, zone: str = "UTC") -> None:
         import duckdb
 
         self._database = duckdb.connect()
-        self._database.execute("SET TimeZone = ?", [zone])
-        for table, columns in schema.TABLES.items():
-            _create_view(self._database, table, columns, store.files(table))
+        try:
+            self._database.execute("SET TimeZone = ?", [zone])
+        except duckdb.Error:
+            raise QueryError(
+                f"time zone {zone} is not known", "name one such as Asia/Seoul or UTC with --tz"
+            ) from None
+        with _store_errors():
+            for table, columns in schema.TABLES.items():
+                _create_view(self._database, table, columns, store.files(table))
 
     def rows(
         self,
@@ -170,19 +189,29 @@ class Engine:
         return schema.to_frame(_utc(self._arrow(f"{merged} ORDER BY {order}", values)))
 
     def _arrow(self, query: str, values: Sequence[Any]) -> pa.Table:
-        import duckdb
-
-        try:
+        with _store_errors():
             return self._database.sql(query, params=values).to_arrow_table()
-        except duckdb.IOException as error:
-            raise StoreError(f"the store can't be read: {error}") from None
+
+
+# What goes wrong with a file's reading or its contents; any other error is one of a query.
+@contextmanager
+def _store_errors() -> Iterator[None]:
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(
+            f"the store can't be read: {error}", "restore the file, or import its log anew"
+        ) from None
 
 
 def _create_view(
     database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
 ) -> None:
     if files:
-        database.read_parquet(files, union_by_name=True).create_view(table)
+        # a folder's name is an escaped form of the host's: the column in the files is exact
+        database.read_parquet(files, union_by_name=True, hive_partitioning=False).create_view(table)
     else:
         database.from_arrow(columns.empty_table()).create_view(table)
 
@@ -207,11 +236,14 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
             continue
         if entry.name in ("since", "until"):
             conditions.append(f"{_TIME_OF[table]} {'>=' if entry.name == 'since' else '<'} ?")
+        elif entry.name == "run" and column in names:
+            conditions.append('starts_with("run_id", ?)')
         elif column in names:
             conditions.append(f'"{column}" = ?')
         else:
             continue  # a loss has no owner: it may have been anybody's
-        values.append(value)
+        # the tables keep what is not printable as \\xNN
+        values.append(printable(value) if isinstance(value, str) else value)
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
 
 
