@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from logtrace import schema
@@ -13,6 +13,8 @@ from logtrace.errors import QueryError
 if TYPE_CHECKING:
     import pandas as pd
 
+_TIME = "coalesce(started_at, ended_at)"
+
 KEYS = {
     "owner": "owner",
     "student": "owner",
@@ -21,18 +23,19 @@ KEYS = {
     "file": '"file"',
     "status": "status",
     "dialect": "dialect",
-    "day": "date_trunc('day', coalesce(started_at, ended_at))",
+    "day": f"date_trunc('day', {_TIME})",
+    "hour": f"date_trunc('hour', {_TIME})",
 }
 """What runs can be grouped by: name -> SQL."""
 
 _BUCKETS = {
-    "1min": "1 minute",
-    "10min": "10 minutes",
-    "1h": "1 hour",
-    "1d": "1 day",
-    "1w": "7 days",
-    "4w": "28 days",
-    "52w": "364 days",
+    "1min": timedelta(minutes=1),
+    "10min": timedelta(minutes=10),
+    "1h": timedelta(hours=1),
+    "1d": timedelta(days=1),
+    "1w": timedelta(weeks=1),
+    "4w": timedelta(weeks=4),
+    "52w": timedelta(weeks=52),
 }
 _MOST_BUCKETS = 120
 
@@ -50,7 +53,10 @@ def _sum(name: str, partial: str) -> Measure:
 
 _RUNS = _sum("runs", "count(*)")
 _INCOMPLETE = _sum("incomplete", "count(*) FILTER (status <> 'complete')")
-_TIME = "coalesce(started_at, ended_at)"
+_RANGE = (
+    Measure("first_seen", f"min({_TIME})", "min(first_seen)"),
+    Measure("last_seen", f"max({_TIME})", "max(last_seen)"),
+)
 
 USAGE = (
     _RUNS,
@@ -58,8 +64,7 @@ USAGE = (
     _distinct("files", "file"),
     _INCOMPLETE,
     *(_sum(name, f"sum({name})") for name in schema.COUNTERS),
-    Measure("first_seen", f"min({_TIME})", "min(first_seen)"),
-    Measure("last_seen", f"max({_TIME})", "max(last_seen)"),
+    *_RANGE,
 )
 """The measures of `usage`."""
 
@@ -69,6 +74,60 @@ _TIMELINE = (
     _sum("read_bytes", "sum(read_bytes)"),
     _sum("written_bytes", "sum(written_bytes)"),
 )
+
+
+_TOTALS = (
+    _RUNS,
+    _INCOMPLETE,
+    _sum("unclocked", f"count(*) FILTER ({_TIME} IS NULL)"),
+    _distinct("hosts", "host"),
+    _distinct("owners", "owner"),
+    _distinct("programs", "comm"),
+    _distinct("files", "file"),
+    *(
+        Measure(name, f"sum({name})", f"coalesce(sum({name}), 0)::DECIMAL(38, 0)")
+        for name in ("read_bytes", "written_bytes")
+    ),
+)
+
+
+def totals(engine: Engine, filters: Filters | None = None) -> dict[str, int]:
+    """Total all runs.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    filters
+        Which runs.
+
+    Returns
+    -------
+    dict
+        Each of ``contents.TOTALS``: counts, and bytes for the last two, exact beyond 64 bits.
+    """
+    (row,) = engine.aggregate({}, _TOTALS, filters).to_dict("records")
+    return {str(name): int(number) for name, number in row.items()}
+
+
+def reasons(engine: Engine, filters: Filters | None = None) -> pd.DataFrame:
+    """Count the incomplete runs by what is missing of them and why.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    filters
+        Which runs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        status, note (``str``), runs (``Int64``), most runs first.
+    """
+    keys = {"status": "status", "note": "note"}
+    frame = engine.aggregate(keys, (_RUNS,), filters, order="runs DESC, status, note")
+    return frame[frame["status"] != "complete"].reset_index(drop=True)
 
 
 def usage(engine: Engine, by: Sequence[str], filters: Filters | None = None) -> pd.DataFrame:
@@ -121,21 +180,23 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
     width : str
         The width of a bucket, such as ``1h``.
     """
-    total = usage(engine, (), filters)
-    first, last = total["first_seen"].iloc[0], total["last_seen"].iloc[0]
-    width = _bucket(first.to_pydatetime(), last.to_pydatetime()) if first == first else "1h"
-    # the origin is a monday at midnight in the engine's zone
-    bucket = f"time_bucket(INTERVAL '{_BUCKETS[width]}', {_TIME}, TIMESTAMPTZ '2001-01-01')"
-    frame = engine.aggregate({"start": bucket}, _TIMELINE, filters, order="start")
+    ends = engine.aggregate({}, _RANGE, filters).iloc[0]
+    covered = ends["last_seen"] - ends["first_seen"]
+    width = _width(covered.to_pytimedelta()) if covered == covered else "1h"
+    frame = engine.aggregate({"start": _bucket(width)}, _TIMELINE, filters, order="start")
     return frame[frame["start"].notna()].reset_index(drop=True), width
 
 
-def _bucket(first: datetime, last: datetime) -> str:
-    import pandas as pd
-
-    fitting = (
-        name
-        for name, width in _BUCKETS.items()
-        if (last - first) / pd.Timedelta(width) <= _MOST_BUCKETS
-    )
+def _width(covered: timedelta) -> str:
+    fitting = (name for name, width in _BUCKETS.items() if covered / width <= _MOST_BUCKETS)
     return next(fitting, "52w")
+
+
+# The origin is a monday at midnight in the engine's zone. Days are cut on the zone's calendar:
+# cut as so many hours, those of summer would begin at one.
+def _bucket(width: str) -> str:
+    seconds = int(_BUCKETS[width].total_seconds())
+    if _BUCKETS[width] < timedelta(days=1):
+        return f"time_bucket(INTERVAL '{seconds} seconds', {_TIME}, TIMESTAMPTZ '2001-01-01')"
+    days = f"INTERVAL '{_BUCKETS[width].days} days'"
+    return f"time_bucket({days}, ({_TIME})::TIMESTAMP, TIMESTAMP '2001-01-01')::TIMESTAMPTZ"
