@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,13 @@ TRACING_MODULES = ("os_ftracehooking", "ftracehooking", "iotracehooking")
 """The modules that print trace lines, in the order in which they are loaded."""
 
 
+def _kernel_events() -> Any:
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+    monitor.filter_by("module")
+    monitor.start()
+    return monitor
+
+
 class ModuleMonitor:
     """Follow the kernel's own events about modules; no udev daemon is needed.
 
@@ -28,6 +35,8 @@ class ModuleMonitor:
         Where sysfs is.
     now
         Wall clock, UTC.
+    events
+        Opens a ``pyudev.Monitor``, which is what has `fileno` and `poll`.
 
     Raises
     ------
@@ -42,6 +51,7 @@ class ModuleMonitor:
         *,
         sys: Path = Path("/sys"),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        events: Callable[[], Any] = _kernel_events,
     ) -> None:
         self.name = f"modules:{boot_id}"
         self._host = host
@@ -49,19 +59,19 @@ class ModuleMonitor:
         self._sys = sys
         self._now = now
         try:
-            self._monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
-            self._monitor.filter_by("module")
-            self._monitor.start()
-        except OSError as error:
+            self.seq = self._last_event()
+            self._events = events()
+        except (OSError, ImportError) as error:
             raise SourceError(
-                f"the kernel's module events can't be followed: {error.strerror}"
+                f"the kernel's module events can't be followed: {error}",
+                "install libudev1" if isinstance(error, ImportError) else None,
             ) from None
-        self.loaded = {name for name in TRACING_MODULES if (sys / "module" / name).is_dir()}
-        self.seq = self._last_event()
+        # looked up last: what comes or goes before that is an event too, or seen here
+        self.loaded = self._in_kernel()
 
     def fileno(self) -> int:
         """Give the descriptor that becomes readable when an event comes."""
-        return int(self._monitor.fileno())
+        return int(self._events.fileno())
 
     def present(self) -> list[Row]:
         """Give a row of ``schema.TRACER`` for each module that was loaded at the start."""
@@ -69,20 +79,39 @@ class ModuleMonitor:
 
     def drain(self) -> list[Row]:
         """Give a row of ``schema.TRACER`` for each event since the last call; never waits."""
-        devices = iter(lambda: self._monitor.poll(timeout=0), None)
-        return self._rows((device.action, device.sys_name, device.properties) for device in devices)
+        rows: list[Row] = []
+        try:
+            while device := self._events.poll(timeout=0):
+                rows += self._take(device)
+        except OSError:  # ENOBUFS: events came faster than they were read, and some are lost
+            rows += self._changes()
+        return rows
 
-    def _rows(self, events: Iterable[tuple[str, str, Any]]) -> list[Row]:
-        rows = []
-        for action, name, properties in events:
-            self.seq = max(self.seq, int(properties.get("SEQNUM", self.seq)))
-            if name in TRACING_MODULES and action in ("add", "remove"):
-                (self.loaded.add if action == "add" else self.loaded.discard)(name)
-                rows.append(self._row(name, action))
+    def close(self) -> None:
+        """Stop following; pyudev closes its descriptor with the last reference."""
+        del self._events
+
+    def _take(self, event: Any) -> list[Row]:
+        name, action = event.sys_name, event.action
+        self.seq = max(self.seq, int(event.properties.get("SEQNUM", 0)))
+        if name not in TRACING_MODULES or action not in ("add", "remove"):
+            return []
+        (self.loaded.add if action == "add" else self.loaded.discard)(name)
+        return [self._row(name, action)]
+
+    # What the lost events would have told, from what is in the kernel now.
+    def _changes(self) -> list[Row]:
+        self.seq = self._last_event()
+        changed = self.loaded ^ self._in_kernel()
+        rows = [self._row(name, "remove" if name in self.loaded else "add") for name in changed]
+        self.loaded ^= changed
         return rows
 
     def _last_event(self) -> int:
         return int((self._sys / "kernel" / "uevent_seqnum").read_text())
+
+    def _in_kernel(self) -> set[str]:
+        return {name for name in TRACING_MODULES if (self._sys / "module" / name).is_dir()}
 
     def _row(self, module: str, action: str) -> Row:
         return {
