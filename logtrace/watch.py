@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import selectors
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import NamedTuple
 
-from logtrace.errors import StoreError
+from logtrace.errors import SourceError, StoreError
 from logtrace.modules import ModuleMonitor
 from logtrace.record import Loss, Record
 from logtrace.runs import Row, Rows, RunAssembler
@@ -20,6 +21,7 @@ from logtrace.store import HostTables, Position
 
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
+_MOST_DRAINS = 1000  # a log that never stops growing must not keep a watch from ending
 _STOP, _COMMITTED = b"s", b"c"
 
 
@@ -32,13 +34,13 @@ class Progress:
     since
         When it began, UTC.
     runs, losses
-        How many rows were found; the newest are in `latest`.
+        How many rows were found.
+    latest
+        Rows of ``schema.RUNS`` that the newest records gave.
     records
         How many records were read.
     lost_records
         How many records were not seen, or not understood.
-    latest
-        Rows of ``schema.RUNS`` that have just ended; whoever shows them may clear it.
     open_runs
         Pid and Start record of each run under way.
     loaded
@@ -50,9 +52,9 @@ class Progress:
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
     runs: int = 0
     losses: int = 0
+    latest: list[Row] = field(default_factory=list)
     records: int = 0
     lost_records: int = 0
-    latest: list[Row] = field(default_factory=list)
     open_runs: list[tuple[int, Record]] = field(default_factory=list)
     loaded: set[str] | None = None
     trouble: str | None = None
@@ -70,21 +72,40 @@ class _Watched:
     source: Source
     assembler: RunAssembler
     name: str
+    log: str | None = None  # the source of the newest record
     reached: Position = field(default_factory=lambda: Position(-1, -1))
     pending: Rows = field(default_factory=lambda: Rows([], []))
 
-    def feed(self, items: list[Record | Loss]) -> Rows:
+    # A log that is printed into the same file once more gives the same records again.
+    def only_new(self, items: Iterable[Record | Loss]) -> list[Record | Loss]:
+        return [item for item in items if _number(item) > self.reached.seen]
+
+    def feed(self, items: Sequence[Record | Loss]) -> Rows:
         rows = self.assembler.feed(items)
         self.pending.runs.extend(rows.runs)
         self.pending.losses.extend(rows.losses)
-        seen = self.source.position
+        seen = _number(items[-1])
         needed = self.assembler.resume_before
         self.reached = Position(seen, seen if needed is None else min(seen, needed - 1))
+        self.log = items[-1].source
         return rows
 
-    def take_pending(self) -> _Batch:
+    # What was stored before is not stored again, however far back reading began.
+    def take_pending(self) -> list[_Batch]:
+        if self.reached.seen <= self.assembler.seen:
+            return []
         rows, self.pending = self.pending, Rows([], [])
-        return _Batch(self.name, self.reached, rows)
+        self.assembler.seen = self.reached.seen
+        return [_Batch(self.name, self.reached, rows)]
+
+    def switch(self, name: str, seen: int) -> None:
+        self.name = name
+        self.assembler.seen = seen
+        self.reached = Position(-1, -1)
+
+
+def _number(item: Record | Loss) -> int:
+    return item.last_seq if isinstance(item, Loss) else item.seq
 
 
 class Watch:
@@ -101,7 +122,7 @@ class Watch:
     modules
         Whom to ask about the tracing modules; None where that can't be known.
     show
-        Called with the progress after every change, from the same thread.
+        Called with the progress after every change, from the thread that follows.
     """
 
     def __init__(
@@ -113,15 +134,16 @@ class Watch:
         show: Callable[[Progress], None] = lambda _progress: None,
     ) -> None:
         self._tables = tables
+        self._modules = modules
+        self._module_rows: list[Row] = modules.present() if modules else []
+        self._show = show
+        self._queue: list[_Batch] = []
+        self._queued: dict[str, int] = {}
         self._watched = [
             _Watched(source, RunAssembler(host, self._seen(source.name)), source.name)
             for source in sources
         ]
-        self._modules = modules
-        self._module_rows: list[Row] = modules.present() if modules else []
-        self._show = show
         self._bell, self._ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._queue: list[_Batch] = []
         self._commit_at: float | None = None
         self._committing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
@@ -141,13 +163,13 @@ class Watch:
         StoreError
             If the store can't be written.
         """
-        for watched in self._watched:
-            while self._take(watched):
-                pass
-        self._queue_pending()
-        if self._committing is not None:
-            wait([self._committing])  # what it failed to store is still in the queue
-        self._commit()
+        try:
+            for watched in self._watched:
+                for _ in range(_MOST_DRAINS):
+                    if not self._take(watched):
+                        break
+        finally:
+            self._store_rest()
 
     def follow(self) -> None:
         """Read and store what comes until `stop` is called.
@@ -157,7 +179,7 @@ class Watch:
         Raises
         ------
         SourceError
-            If a source can't be read.
+            If a source can't be read; what was read before is stored.
         StoreError
             If the store can't be written at the end either.
         """
@@ -168,17 +190,19 @@ class Watch:
                 selector.register(self._modules, selectors.EVENT_READ, self._modules)
             selector.register(self._bell, selectors.EVENT_READ)
             self._plan_commit()
-            self._show(self.progress)
-            while not self._turn(selector):
-                pass
+            self._tell()
+            try:
+                while not self._turn(selector):
+                    pass
+            except SourceError:
+                self._store_rest()
+                raise
         self.drain()
         self.progress.trouble = None
-        self._show(self.progress)
+        self._tell()
 
     def close(self) -> None:
-        """Let go of the sources."""
-        for watched in self._watched:
-            watched.source.close()
+        """Let go of its thread and descriptors; the sources stay open."""
         self._writer.shutdown()
         os.close(self._bell)
         os.close(self._ringer)
@@ -189,14 +213,14 @@ class Watch:
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
         idle = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
-        ready = selector.select(idle)
         bells = b""
-        for key, _ in ready:
+        for key, _ in selector.select(idle):
+            # one drain each: no source keeps the others waiting
             if isinstance(key.data, _Watched):
-                while self._take(key.data):
-                    pass
-            elif isinstance(key.data, ModuleMonitor):
-                self._module_rows += key.data.drain()
+                self._take(key.data)
+            elif self._modules and key.data is self._modules:
+                self._module_rows += self._modules.drain()
+                self._tell()
             else:
                 bells = os.read(self._bell, 64)
         if self._committing and self._committing.done():
@@ -204,36 +228,40 @@ class Watch:
         self._plan_commit()
         if self._commit_at is not None and time.monotonic() >= self._commit_at:
             self._start_commit()
-        if ready:
-            self._show(self.progress)
         return _STOP in bells
 
     # Drain a source once; say whether there may be more.
     def _take(self, watched: _Watched) -> bool:
         items = watched.source.drain()
-        if watched.source.name != watched.name:
+        renamed = watched.source.name != watched.name
+        for log, part in groupby(items, key=lambda item: item.source):
+            if renamed and log != watched.log:
+                self._switch(watched)
+                renamed = False
+            if new := watched.only_new(part):
+                self._feed(watched, new)
+        if renamed:
             self._switch(watched)
-        rows = watched.feed(items)
-        self._note(rows, len(items))
         return bool(items)
 
     # Another file has the name now: what its predecessor gave is stored under its own.
     def _switch(self, watched: _Watched) -> None:
-        if watched.reached.seen >= 0:
-            self._queue.append(watched.take_pending())
-        watched.name = watched.source.name
-        watched.assembler.seen = self._seen(watched.name)
+        self._enqueue(watched.take_pending())
+        watched.switch(watched.source.name, self._seen(watched.source.name))
 
-    def _note(self, rows: Rows, records: int) -> None:
+    def _feed(self, watched: _Watched, items: Sequence[Record | Loss]) -> None:
+        rows = watched.feed(items)
         progress = self.progress
-        progress.records += records
+        progress.records += sum(isinstance(item, Record) for item in items)
         progress.runs += len(rows.runs)
         progress.losses += len(rows.losses)
         progress.lost_records += sum(row["records"] for row in rows.losses)
-        progress.latest += rows.runs
-        progress.open_runs = [
-            run for watched in self._watched for run in watched.assembler.open_runs
-        ]
+        progress.open_runs = [run for each in self._watched for run in each.assembler.open_runs]
+        self._tell(rows.runs)
+
+    def _tell(self, latest: Sequence[Row] = ()) -> None:
+        self.progress.latest = list(latest)
+        self._show(self.progress)
 
     def _plan_commit(self) -> None:
         waiting = (
@@ -246,7 +274,8 @@ class Watch:
 
     # Storing takes its time, and records are to be read when they come: a thread of its own.
     def _start_commit(self) -> None:
-        self._queue_pending()
+        if not self._queue:  # else rows gather until the store is back
+            self._enqueue_all()
         self._commit_at = None
         self._committing = self._writer.submit(self._commit)
         self._committing.add_done_callback(lambda _: self._ring(_COMMITTED))
@@ -256,21 +285,33 @@ class Watch:
         error = self._committing.exception()
         self._committing = None
         if error is None:
-            self.progress.trouble = None
+            trouble = None
         elif isinstance(error, StoreError):
-            self.progress.trouble = str(error)
+            trouble = str(error)
             self._commit_at = time.monotonic() + _RETRY_AFTER_S
         else:
             raise error
+        if trouble != self.progress.trouble:
+            self.progress.trouble = trouble
+            self._tell()
 
-    def _queue_pending(self) -> None:
-        self._queue += [w.take_pending() for w in self._watched if w.reached.seen >= 0]
+    def _store_rest(self) -> None:
+        if self._committing is not None:
+            wait([self._committing])  # what it failed to store is still in the queue
+        self._enqueue_all()
+        self._commit()
+
+    def _enqueue_all(self) -> None:
+        for watched in self._watched:
+            self._enqueue(watched.take_pending())
         if self._modules and self._module_rows:
             seq = self._modules.seq
-            self._queue.append(
-                _Batch(self._modules.name, Position(seq, seq), tracer=self._module_rows)
-            )
-            self._module_rows = []
+            rows, self._module_rows = self._module_rows, []
+            self._enqueue([_Batch(self._modules.name, Position(seq, seq), tracer=rows)])
+
+    def _enqueue(self, batches: Sequence[_Batch]) -> None:
+        self._queue += batches
+        self._queued |= {batch.source: batch.position.seen for batch in batches}
 
     # What can't be stored stays queued for the next try.
     def _commit(self) -> None:
@@ -284,5 +325,5 @@ class Watch:
             del self._queue[0]
 
     def _seen(self, name: str) -> int:
-        position = self._tables.position(name)
-        return -1 if position is None else position.seen
+        stored = self._tables.position(name)
+        return max(-1 if stored is None else stored.seen, self._queued.get(name, -1))
