@@ -6,28 +6,38 @@ What is heavy is imported by the command that needs it.
 from __future__ import annotations
 
 import functools
+import io
 import json
 import signal
+import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from logtrace.errors import LogtraceError, QueryError
+from logtrace.errors import LogtraceError, QueryError, SourceError
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from logtrace.engine import Filters
+    import pandas as pd
+
+    from logtrace.engine import Engine, Filters
+    from logtrace.modules import ModuleMonitor
     from logtrace.source import Source
     from logtrace.store import HostTables
+    from logtrace.watch import Progress, Watch
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NOTHING_MATCHED = 3
+_INTERRUPTED = 128 + signal.SIGINT
+_REPORT_FORMATS = ("html", "csv", "json", "parquet")
 
 
 class _Group(click.Group):
@@ -35,6 +45,8 @@ class _Group(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)
         except LogtraceError as error:
             if ctx.find_root().meta.get("verbose"):
                 raise
@@ -91,20 +103,49 @@ def zone_option(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def host_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--host`` for what is stored."""
+
+    def named(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
+        from logtrace.record import printable
+
+        if value == "":
+            raise click.BadParameter("a machine's name can't be empty")
+        return printable(value or socket.gethostname())
+
+    return click.option(
+        "--host",
+        metavar="NAME",
+        callback=named,
+        help="Whose log it is. Default: this machine's name.",
+    )(command)
+
+
+def format_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--format`` and ``--json`` for a table."""
+    json_too = click.option("--json", "output", flag_value="json", help="Same as --format json.")
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["table", "csv", "json", "parquet"]),
+        default="table",
+        show_default=True,
+        help="How to print it; parquet only into a file or pipe.",
+    )(json_too(command))
+
+
 def filter_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add the filters, ``--store`` and ``--tz``; the command gets them as `Selection`."""
 
     @functools.wraps(command)
     def with_selection(
-        url: str | None,
-        zone: ZoneInfo,
-        since: str | None,
-        until: str | None,
-        **rest: Any,
+        url: str | None, zone: ZoneInfo, since: str | None, until: str | None, **rest: Any
     ) -> R:
         names = ("host", "owner", "comm", "file", "pid", "status", "boot")
         exact = {name: rest.pop(name) for name in names}
-        return command(Selection(url, zone, since, until, exact), **rest)
+        by_name = any(value is not None for value in exact.values())
+        filters = _filters(since, until, zone, exact)
+        return command(Selection(url, zone, filters, by_name), **rest)
 
     options: list[Callable[..., Any]] = [
         click.option("--since", metavar="TIME", help="Only runs from this time on: today,"
@@ -115,7 +156,8 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
         click.option("--comm", metavar="NAME", help="Only runs of this program."),
         click.option("--file", metavar="NAME", help="Only runs that opened this file last."),
         click.option("--pid", type=int, metavar="PID", help="Only runs of this process id."),
-        click.option("--status", metavar="STATUS", help="Only runs of this status."),
+        click.option("--status", metavar="STATUS", help="Only runs of this status: complete,"
+                     " no_start, no_stats, no_end, ambiguous, truncated."),
         click.option("--boot", metavar="ID", help="Only runs of this boot id."),
         zone_option,
         store_option,
@@ -125,6 +167,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
     return with_selection
 
 
+@dataclass(frozen=True)
 class Selection:
     """What the filter options select.
 
@@ -134,45 +177,43 @@ class Selection:
         The store's URL, or None for the default.
     zone
         The zone of times.
-    since, until
-        The words of the range.
-    exact
-        The other filters by name.
+    filters
+        Which rows.
+    by_name
+        Whether something is asked for by name, so that finding nothing is a failure.
     """
 
-    def __init__(
-        self,
-        url: str | None,
-        zone: ZoneInfo,
-        since: str | None,
-        until: str | None,
-        exact: dict[str, Any],
-    ) -> None:
-        self.url = url
-        self.zone = zone
-        self._since = since
-        self._until = until
-        self._exact = exact
+    url: str | None
+    zone: ZoneInfo
+    filters: Filters
+    by_name: bool
 
-    @property
-    def by_name(self) -> bool:
-        """Whether something is asked for by name, so that finding nothing is a failure."""
-        return any(value is not None for value in self._exact.values())
+    def engine(self) -> Engine:
+        """Open the store to read it."""
+        from logtrace.engine import Engine
+        from logtrace.store import Store, default_url
 
-    def filters(self) -> Filters:
-        """Give the filters, times looked up."""
-        from logtrace import schema
-        from logtrace.engine import Filters
+        return Engine(Store(self.url or default_url()), str(self.zone))
 
-        status = self._exact["status"]
-        if status is not None and status not in schema.STATUSES:
-            raise QueryError(f"--status {status}: unknown", f"use {', '.join(schema.STATUSES)}")
-        return Filters(self._time(self._since), self._time(self._until), **self._exact)
 
-    def _time(self, word: str | None) -> Any:
-        from logtrace.when import booted, parse_time, utc_now
+def _filters(
+    since: str | None, until: str | None, zone: ZoneInfo, exact: dict[str, Any]
+) -> Filters:
+    from logtrace import schema
+    from logtrace.engine import Filters
+    from logtrace.when import booted, parse_time, utc_now
 
-        return word and parse_time(word, now=utc_now(), zone=self.zone, booted=booted())
+    status = exact["status"]
+    if status is not None and status not in schema.STATUSES:
+        raise QueryError(f"--status {status}: unknown", f"use {', '.join(schema.STATUSES)}")
+    now, boot = utc_now(), booted()
+    since_at, until_at = (
+        None if word is None else parse_time(word, now=now, zone=zone, booted=boot)
+        for word in (since, until)
+    )
+    if since_at and until_at and since_at >= until_at:
+        raise QueryError(f"--since {since} is not before --until {until}")
+    return Filters(since_at, until_at, **exact)
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -197,8 +238,9 @@ def cli() -> None:
     help="Where to begin. Nothing is stored twice in any case.",
 )
 @click.option("--once", is_flag=True, help="Store what is there, then stop.")
-@click.option("--host", metavar="NAME", help="Whose log it is. Default: this machine's name.")
+@host_option
 @zone_option
+@click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
 @verbosity_options
 @click.pass_context
 def watch(
@@ -207,44 +249,80 @@ def watch(
     url: str | None,
     start: str,
     once: bool,
-    host: str | None,
+    host: str,
     zone: ZoneInfo,
+    as_json: bool,
 ) -> None:
     """Follow the kernel's log and store the runs that it tells of.
 
-    SOURCE is kmsg (the default) or a text file that dmesg's output is appended to.
+    SOURCE is kmsg (the default) or a text file that dmesg's output is appended to. Ctrl-C
+    ends it; started again, it goes on where it was.
     """
-    from logtrace import terminal
-    from logtrace.store import Store, default_url, hostname
+    from logtrace.store import Store, default_url
     from logtrace.watch import Watch
 
-    host = host or hostname()
     store = Store(url or default_url())
     tables = store.host(host)
-    modules = None if once else _module_monitor(ctx, host)
-    opened = [_open_source(name, tables, start) for name in sources or ("kmsg",)]
-    console = terminal.console()
-    if once or _is_quiet(ctx):
-        watching = Watch(tables, host, opened, modules)
-        _follow(watching, once)
-        _note(ctx, f"{watching.progress.runs} runs in {watching.progress.records} records")
-    elif console.is_terminal:
-        with terminal.LiveView(console, str(store), zone) as view:
-            _follow(Watch(tables, host, opened, modules, view.show))
-    else:
-        _follow(Watch(tables, host, opened, modules, terminal.PlainView(console, zone).show))
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(closing(_open_source(ctx, name, tables, start)))
+            for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+        ]
+        modules = None if once else _module_monitor(ctx, host)
+        if modules:
+            stack.enter_context(closing(modules))
+        show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
+        watching = stack.enter_context(closing(Watch(tables, host, opened, modules, show)))
+        if once:
+            watching.drain()
+        else:
+            _follow(watching)
+    _note(ctx, f"{watching.progress.runs} runs in {watching.progress.records} records")
 
 
-def _follow(watching: Any, once: bool = False) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: watching.stop())
+# The first Ctrl-C, or a service manager's SIGTERM, ends it in order; the next one at once.
+def _follow(watching: Watch) -> None:
+    def stop(*_: object) -> None:
+        restore()
+        watching.stop()
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        watching.drain() if once else watching.follow()
+        watching.follow()
     finally:
-        watching.close()
+        restore()
 
 
-def _open_source(name: str, tables: HostTables, start: str) -> Source:
+def _view(
+    ctx: click.Context, stack: ExitStack, store: str, zone: ZoneInfo, *, plain: bool, as_json: bool
+) -> Callable[[Progress], None]:
+    if _is_quiet(ctx):
+        return lambda _progress: None
+    if as_json:
+        return _print_as_json
+    from logtrace import terminal
+
+    console = terminal.console()
+    if console.is_terminal and not plain:
+        return stack.enter_context(terminal.LiveView(console, store, zone)).show
+    return terminal.PlainView(console, zone).show
+
+
+def _print_as_json(progress: Progress) -> None:
+    for row in progress.latest:
+        click.echo(_json_line(row))
+
+
+# A path is made absolute, so that a file named twice is watched once.
+def _source_name(name: str) -> str:
+    return name if name in ("kmsg", "journal") else str(Path(name).absolute())
+
+
+def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) -> Source:
     from logtrace.source import boot_id
     from logtrace.store import Position
 
@@ -265,17 +343,21 @@ def _open_source(name: str, tables: HostTables, start: str) -> Source:
         )
     from logtrace.source.follow import FileSource
 
-    if Path(name).is_dir():
+    if name == "journal":
+        raise click.BadParameter("the journal can't be watched; kmsg has the same records")
+    path = Path(name)
+    if path.is_dir():
         raise click.BadParameter(f"{name} is a folder; name the log files in it")
+    if not path.exists():
+        _note(ctx, f"{name} does not exist yet; waiting for it")
     return FileSource(
-        Path(name),
+        path,
         resume_after=lambda source: position(source).resume_after,
         only_new=start == "now",
     )
 
 
-def _module_monitor(ctx: click.Context, host: str) -> Any:
-    from logtrace.errors import SourceError
+def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
     from logtrace.modules import ModuleMonitor
     from logtrace.source import boot_id
 
@@ -291,57 +373,58 @@ def _module_monitor(ctx: click.Context, host: str) -> Any:
     "paths", nargs=-1, required=True, metavar="PATH...", type=click.Path(path_type=Path)
 )
 @store_option
-@click.option("--host", metavar="NAME", help="Whose log it is. Default: this machine's name.")
+@host_option
 @click.option("--boot-id", metavar="ID", help="The boot that the log is of.")
-@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
 @verbosity_options
+@click.pass_context
 def import_(
-    paths: tuple[Path, ...], url: str | None, host: str | None, boot_id: str | None, as_json: bool
+    ctx: click.Context,
+    paths: tuple[Path, ...],
+    url: str | None,
+    host: str,
+    boot_id: str | None,
+    as_json: bool,
 ) -> None:
     """Store the runs of finished logs, as dmesg prints them.
 
     PATH is a file (plain, .gz, .bz2 or .xz), a folder, or - for standard input. A log that
-    was imported before is left out.
+    was imported before is left out. What can't be read is named, and the rest imported.
     """
     from logtrace.importer import find_logs, import_log
-    from logtrace.store import Store, default_url, hostname
+    from logtrace.store import Store, default_url
 
-    host = host or hostname()
     tables = Store(url or default_url()).host(host)
+    failed = False
     for path in find_logs(paths):
-        done = import_log(tables, path, host, boot_id)
-        if as_json:
-            click.echo(json.dumps(vars(done) | {"path": str(path)}))
-        elif done.already_stored:
-            click.echo(f"{path}: imported before, nothing to do")
-        else:
-            lines = f", {done.losses} lines not understood" if done.losses else ""
-            click.echo(f"{path}: {done.runs} runs in {done.records} records{lines}")
+        try:
+            done = import_log(tables, path, host, boot_id)
+        except SourceError as error:
+            click.echo(f"Error: {_visible(str(error))}", err=True)
+            failed = True
+            continue
+        click.echo(_json_line(vars(done)) if as_json else _visible(str(done)))
+    ctx.exit(int(failed))
 
 
 @cli.command()
 @filter_options
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help="How to print them; parquet only into a file or pipe.",
-)
-@click.option("--json", "output", flag_value="json", help="The same as --format json.")
+@format_options
+@click.option("--limit", type=click.IntRange(min=0), metavar="N", help="At most so many runs.")
 @verbosity_options
-def runs(selection: Selection, output: str) -> None:
+@click.pass_context
+def runs(ctx: click.Context, selection: Selection, output: str, limit: int | None) -> None:
     """List runs, newest first."""
-    from logtrace.engine import Engine
     from logtrace.overview import NEWEST_FIRST
 
-    engine = _engine(Engine, selection)
-    frame = engine.rows("runs", selection.filters(), order=NEWEST_FIRST)
-    _print_frame(frame, output, lambda terminal, console: terminal.print_runs(
-        console, frame, selection.zone
-    ))  # fmt: skip
-    _fail_if_none(selection, frame)
+    frame = selection.engine().rows("runs", selection.filters, order=NEWEST_FIRST, limit=limit)
+    if output == "table":
+        from logtrace import terminal
+
+        terminal.print_runs(terminal.console(), frame, selection.zone)
+    else:
+        _write(frame, output)
+    _fail_if_none(ctx, selection.by_name and limit != 0, len(frame))
 
 
 @cli.command()
@@ -351,29 +434,24 @@ def runs(selection: Selection, output: str) -> None:
     metavar="KEY[,KEY]",
     default="owner",
     show_default=True,
-    help="What to total by: owner (or student), program, host, file, status, dialect, day.",
+    help="What to total by: owner (or student), program, host, file, status, dialect, day, hour.",
 )
-@click.option(
-    "--format",
-    "output",
-    type=click.Choice(["table", "csv", "json", "parquet"]),
-    default="table",
-    show_default=True,
-    help="How to print it; parquet only into a file or pipe.",
-)
-@click.option("--json", "output", flag_value="json", help="The same as --format json.")
+@format_options
 @verbosity_options
-def stats(selection: Selection, by: str, output: str) -> None:
+@click.pass_context
+def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> None:
     """Total the runs: how many, of what, how many bytes and calls."""
-    from logtrace.engine import Engine
     from logtrace.stats import usage
 
-    keys = _keys(by)
-    frame = usage(_engine(Engine, selection), keys, selection.filters())
-    _print_frame(frame, output, lambda terminal, console: terminal.print_usage(
-        console, frame, keys, selection.zone
-    ))  # fmt: skip
-    _fail_if_none(selection, frame)
+    keys = _names(by)
+    frame = usage(selection.engine(), keys, selection.filters)
+    if output == "table":
+        from logtrace import terminal
+
+        terminal.print_usage(terminal.console(), frame, keys, selection.zone)
+    else:
+        _write(frame, output)
+    _fail_if_none(ctx, selection.by_name, len(frame))
 
 
 @cli.command()
@@ -383,7 +461,9 @@ def stats(selection: Selection, by: str, output: str) -> None:
     metavar="KEY[,KEY]",
     help="What to total by, as for stats. Default: once by owner and once by program.",
 )
-@click.option("--run", "run_id", metavar="ID", help="Only the run whose id begins so.")
+@click.option(
+    "--run", "run_id", metavar="ID", help="Only the run whose id begins so; it must be one run."
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -397,6 +477,7 @@ def stats(selection: Selection, by: str, output: str) -> None:
     metavar="FORMAT[,FORMAT]",
     default="html,csv",
     show_default=True,
+    callback=lambda _ctx, _option, value: _report_formats(value),
     help="Any of html, csv, json, parquet.",
 )
 @verbosity_options
@@ -407,51 +488,53 @@ def report(
     by: str | None,
     run_id: str | None,
     out: Path,
-    formats: str,
+    formats: list[str],
 ) -> None:
-    """Write a report: a page to look at, a page a run, and the tables as files."""
-    from logtrace.engine import Engine
-    from logtrace.overview import gather
+    """Write a report: a page to look at, a page a run, and the tables as files.
+
+    It prints the path of the first file. Where nothing was found of what is asked for by
+    name, nothing is written.
+    """
+    from logtrace.overview import gather, narrow_to_run
+    from logtrace.page import MOST_RUNS
     from logtrace.report import write_report
     from logtrace.when import utc_now
 
+    engine, filters = selection.engine(), selection.filters
+    if run_id is not None:
+        filters = narrow_to_run(engine, filters, run_id)
     data = gather(
-        _engine(Engine, selection),
-        selection.filters(),
-        [_keys(by)] if by else [["owner"], ["program"]],
+        engine,
+        filters,
+        [_names(by)] if by else [["owner"], ["program"]],
         zone=selection.zone,
         now=utc_now(),
-        run_id=run_id,
+        most_runs=MOST_RUNS if formats == ["html"] else None,
     )
-    if run_id is not None and data.runs.empty:
-        click.echo(f"no run has an id that begins with {run_id}", err=True)
-        ctx.exit(_NOTHING_MATCHED)
-    written = write_report(data, out, [name.strip() for name in formats.split(",")])
+    _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
+    written = write_report(data, out, formats)
     _note(ctx, f"{len(data.runs)} runs, {len(written)} files in {out}")
     click.echo(written[0])
-    _fail_if_none(selection, data.runs)
 
 
-@cli.command()
-@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+@cli.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 @verbosity_options
 @click.pass_context
 def run(ctx: click.Context, command: tuple[str, ...], as_json: bool) -> None:
     """Trace a program and print what it did to its files.
 
-    Put -- before the program. Its output and exit code stay its own; the summary goes to
-    standard error.
+    The program's output and exit code stay its own; the summary goes to standard error. Put
+    -- before a program whose name begins with a dash.
     """
     from logtrace.traced import run_traced, summary
 
     run, code, why_not = run_traced(command)
     if run is None:
         _note(ctx, f"no summary: {why_not}")
-    elif as_json:
-        click.echo(json.dumps(run, default=str), err=True)
     else:
-        click.echo(summary(run), err=True)
+        click.echo(_json_line(run) if as_json else summary(run), err=True)
     ctx.exit(128 - code if code < 0 else code)
 
 
@@ -524,6 +607,26 @@ def status(as_json: bool) -> None:
         terminal.print_modules(terminal.console(), modules)
 
 
+@kmod.command()
+@click.option("--kernel", metavar="RELEASE", help="Default: the running kernel.")
+@verbosity_options
+def install(kernel: str | None) -> None:
+    """Hand the modules to DKMS, which builds them anew for every kernel; prints their folder."""
+    from logtrace import dkms
+
+    click.echo(dkms.install(kernel))
+
+
+@kmod.command()
+@verbosity_options
+@click.pass_context
+def remove(ctx: click.Context) -> None:
+    """Take the modules away from DKMS; what is loaded stays loaded."""
+    from logtrace import dkms
+
+    _note(ctx, "removed from DKMS" if dkms.remove() else "DKMS does not have the modules")
+
+
 @cli.command()
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
@@ -548,41 +651,39 @@ def doctor(ctx: click.Context, url: str | None, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``logtrace``."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the terminal can't show
     cli(prog_name="logtrace")
 
 
-def _engine(engine: Any, selection: Selection) -> Any:
-    from logtrace.store import Store, default_url
-
-    return engine(Store(selection.url or default_url()), str(selection.zone))
+def _names(text: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
-def _keys(by: str) -> list[str]:
-    return [key.strip() for key in by.split(",")]
+def _report_formats(text: str) -> list[str]:
+    names = _names(text)
+    for name in names:
+        if name not in _REPORT_FORMATS:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(_REPORT_FORMATS)}")
+    return names
 
 
 def _zone(name: str | None) -> ZoneInfo:
     from zoneinfo import ZoneInfo
 
-    if name is None:
+    try:
+        if name is not None:
+            return ZoneInfo(name)
         from tzlocal import get_localzone
 
-        local: ZoneInfo = get_localzone()
-        return local
-    try:
-        return ZoneInfo(name)
+        return ZoneInfo(str(get_localzone()))
     except (OSError, ValueError, KeyError):
-        raise click.BadParameter(
-            f"no time zone is called {name!r}; try Asia/Seoul or UTC"
-        ) from None
+        told = "this machine's time zone has no name" if name is None else f"no zone is {name!r}"
+        raise click.BadParameter(f"{told}; name one such as Asia/Seoul or UTC") from None
 
 
-def _print_frame(frame: Any, output: str, as_table: Callable[[Any, Any], None]) -> None:
-    if output == "table":
-        from logtrace import terminal
-
-        as_table(terminal, terminal.console())
-        return
+def _write(frame: pd.DataFrame, output: str) -> None:
     from logtrace.export import write_table
 
     if output == "parquet" and sys.stdout.isatty():
@@ -590,9 +691,14 @@ def _print_frame(frame: Any, output: str, as_table: Callable[[Any, Any], None]) 
     write_table(frame, sys.stdout.buffer, output)
 
 
-def _fail_if_none(selection: Selection, frame: Sequence[Any] | Any) -> None:
-    if selection.by_name and len(frame) == 0:
-        click.get_current_context().exit(_NOTHING_MATCHED)
+def _json_line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, default=lambda value: getattr(value, "isoformat", value.__str__)())
+
+
+def _fail_if_none(ctx: click.Context, by_name: bool, found: int) -> None:
+    if by_name and not found:
+        _note(ctx, "no run matches")
+        ctx.exit(_NOTHING_MATCHED)
 
 
 def _is_quiet(ctx: click.Context) -> bool:
@@ -601,4 +707,4 @@ def _is_quiet(ctx: click.Context) -> bool:
 
 def _note(ctx: click.Context, text: str) -> None:
     if not _is_quiet(ctx):
-        click.echo(text, err=True)
+        click.echo(_visible(text), err=True)

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from logtrace.errors import SourceError
-from logtrace.record import Record
+from logtrace.record import Record, printable
 from logtrace.runs import Rows, RunAssembler
 from logtrace.source.logfile import digest_log, open_log, read_log
 from logtrace.store import HostTables, Position
@@ -40,6 +40,12 @@ class Imported:
     runs: int
     losses: int
     already_stored: bool
+
+    def __str__(self) -> str:
+        if self.already_stored:
+            return f"{self.path}: imported before, nothing to do"
+        lost = f", {self.losses} lines not understood" if self.losses else ""
+        return f"{self.path}: {self.runs} runs in {self.records} records{lost}"
 
 
 def find_logs(paths: Iterable[Path]) -> list[Path]:
@@ -110,7 +116,7 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
             return Imported(path, 0, 0, 0, already_stored=True)
         records = runs = losses = 0
         assembler = RunAssembler(host, stored.seen)
-        name = "stdin" if str(path) == "-" else str(path.resolve())
+        name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id)):
             rows = assembler.feed(batch)
             _append(tables, source, batch[-1].seq, stored, rows)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from logtrace import stats
 from logtrace.contents import ReportData
 from logtrace.engine import Engine, Filters
-
-if TYPE_CHECKING:
-    import pandas as pd
+from logtrace.errors import QueryError
 
 NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
 """The order of runs in reports and tables."""
+
+_NAMED = 5  # of the runs that a beginning of an id fits
 
 
 def gather(
@@ -25,7 +25,7 @@ def gather(
     *,
     zone: ZoneInfo,
     now: datetime,
-    run_id: str | None = None,
+    most_runs: int | None = None,
 ) -> ReportData:
     """Query everything that a report on a range shows.
 
@@ -41,8 +41,8 @@ def gather(
         The zone in which the report shows times.
     now
         When it is made.
-    run_id
-        Beginning of the id of the only run wanted.
+    most_runs
+        How many runs, the newest, the report lists; everything else is of all runs.
 
     Returns
     -------
@@ -54,23 +54,54 @@ def gather(
     QueryError
         If a grouping is unknown.
     """
-    runs = engine.rows("runs", filters, order=NEWEST_FIRST)
-    if run_id is not None:
-        runs = runs[runs["run_id"].str.startswith(run_id)].reset_index(drop=True)
+    usage = {",".join(by): stats.usage(engine, by, filters) for by in groupings}
     timeline, width = stats.timeline(engine, filters)
     return ReportData(
-        runs=runs,
-        usage={",".join(by): stats.usage(engine, by, filters) for by in groupings},
+        runs=engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs),
+        usage=usage,
         timeline=timeline,
-        losses=_losses(engine, filters),
+        losses=engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq"),
         tracer=engine.rows("tracer", filters, order='"at" DESC'),
         since=filters.since,
         until=filters.until,
         zone=zone,
         generated_at=now,
         width=width,
+        totals=stats.totals(engine, filters),
+        reasons=stats.reasons(engine, filters),
     )
 
 
-def _losses(engine: Engine, filters: Filters) -> pd.DataFrame:
-    return engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
+def narrow_to_run(engine: Engine, filters: Filters, beginning: str) -> Filters:
+    """Narrow filters to one run, and to the log that tells of it.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    filters
+        Among which runs to look.
+    beginning
+        The beginning of the run's id.
+
+    Returns
+    -------
+    Filters
+        The filters of that run; nothing fits them if there is none.
+
+    Raises
+    ------
+    QueryError
+        If the ids of several runs begin so.
+    """
+    wanted = replace(filters, run=beginning.lower())
+    runs = engine.rows("runs", wanted, order="run_id", limit=_NAMED + 1)
+    ids = list(dict.fromkeys(runs["run_id"]))
+    if len(ids) > 1:
+        named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
+        raise QueryError(f"--run {beginning}: several runs begin so: {named}", "add a digit")
+    if not ids:
+        return wanted
+    run = runs.iloc[0]
+    boot = run["boot_id"] if isinstance(run["boot_id"], str) else filters.boot
+    return replace(wanted, run=ids[0], host=run["host"], source=run["source"], boot=boot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from logtrace import trace
 from logtrace.display import bytes_text, visible
@@ -44,11 +45,12 @@ def run_traced(command: Sequence[str]) -> tuple[Row | None, int, str | None]:
     except SourceError as error:
         _, code = trace.run(command)
         return None, code, str(error)
-    try:
+    with closing(log):
         pid, code = trace.run(command)
-        run = _find_run(log, pid)
-    finally:
-        log.close()
+        try:
+            run = _find_run(log, pid)
+        except SourceError as error:
+            return None, code, str(error)
     return run, code, None if run else f"no End line of {pid} came within {_PATIENCE_S:g} s"
 
 
