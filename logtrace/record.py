@@ -45,7 +45,8 @@ class Record:
     usec
         The kernel's own clock, microseconds since boot.
     facility, level
-        Syslog facility (0 is the kernel itself) and level; None in a text log.
+        Syslog facility (0 is the kernel itself) and level; None in a text log, but 1
+        for a line that is not the kernel's.
     caller
         ``T123`` (thread) or ``C0`` (CPU), where the kernel prints it.
     text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -12,10 +13,11 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
 
 from logtrace.errors import SourceError
-from logtrace.record import Loss, Record
+from logtrace.record import Loss, Record, printable
 from logtrace.source.logfile import LogText
 
 _CHUNK_BYTES = 1 << 20
+_HEAD_BYTES = 4096
 
 
 class FileSource:
@@ -23,14 +25,16 @@ class FileSource:
 
     A file that is renamed away is read to its end before the new one of its name; one
     that is cut to nothing is read from its beginning again. A last line without its
-    newline waits for the rest.
+    newline waits for the rest. `name` holds a digest of the file's first line: when it
+    changes, `position` begins anew.
 
     Parameters
     ----------
     path
         The file; it may not exist yet.
     resume_after
-        Offset of the last record that is already known, by the name that `name_of` gives.
+        Called with `name` when a file is opened: the offset of the last record that is
+        already known of it, or None.
     only_new
         Begin at the end.
     boot_id
@@ -51,7 +55,8 @@ class FileSource:
         boot_id: str | None = None,
     ) -> None:
         self.path = path.absolute()
-        self.name = f"file:{self.path}:"
+        self._prefix = printable(f"file:{self.path}:")
+        self.name = self._prefix
         self._resume_after = resume_after
         self._only_new = only_new
         self._boot_id = boot_id
@@ -60,7 +65,7 @@ class FileSource:
         self._rest = b""
         self._offset = 0
         self._position = -1
-        self._skip_to = -1
+        self._head = b""
         self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._observer = Observer()
         try:
@@ -81,25 +86,24 @@ class FileSource:
         return self._woken
 
     def drain(self) -> list[Record | Loss]:
-        """Read the lines that have been completed.
+        """Read lines that have been completed.
 
         Returns
         -------
         list of Record or Loss
-            In the order of the file.
+            In the order of the file, all of the file that `name` is about; empty if there
+            is nothing more for now.
+
+        Raises
+        ------
+        SourceError
+            If the file can't be read.
         """
         self._silence()
-        items: list[Record | Loss] = []
-        if self._stream is None and not self._open():
-            return items
-        self._read_lines(items)
-        if self._replaced():
-            self._add(self._text.finish(), items)
-            self._forget()
-            self._only_new = False
-            if self._open():
-                self._read_lines(items)
-        return items
+        try:
+            return self._drain()
+        except OSError as error:
+            raise SourceError(f"{self.path}: {error.strerror}") from None
 
     def close(self) -> None:
         """Stop watching and close the file."""
@@ -125,50 +129,94 @@ class FileSource:
         os.close(self._woken)
         os.close(self._wake)
 
+    def _drain(self) -> list[Record | Loss]:
+        items = self._read()
+        if not items and self._stream is not None and self._replaced():
+            items = self._read() or self._leave()
+        if not items and self._stream is None and self._open():
+            items = self._read()
+        if items:
+            self._ring()  # there may be more
+        return items
+
     # The file's first line tells it from the file that had its name before.
     def _open(self) -> bool:
         try:
             stream = self.path.open("rb")
         except FileNotFoundError:
+            self._only_new = False
             return False
-        except OSError as error:
-            raise SourceError(f"{self.path}: {error.strerror}") from None
-        head = stream.readline(4096)
-        if not head.endswith(b"\n") and len(head) < 4096:
+        head = stream.readline(_HEAD_BYTES)
+        if not head.endswith(b"\n") and len(head) < _HEAD_BYTES:
             stream.close()
+            self._only_new = False
             return False
+        self._stream, self._head = stream, head
         digest = hashlib.sha256(head).hexdigest()
-        self.name = f"file:{self.path}:{digest}"
-        self._stream = stream
-        self._text = LogText(f"{self.path}@{digest[:12]}", self._boot_id)
-        known = self._resume_after(self.name)
-        self._skip_to = -1 if known is None else known
-        self._offset = stream.seek(0, os.SEEK_END if self._only_new else os.SEEK_SET)
-        self._only_new = False
+        self._text = LogText(printable(f"{self.path}@{digest[:12]}"), self._boot_id)
+        self._find_place(f"{self._prefix}{digest}")
         return True
 
-    def _read_lines(self, items: list[Record | Loss]) -> None:
+    def _find_place(self, name: str) -> None:
         assert self._stream is not None
-        while chunk := self._stream.read(_CHUNK_BYTES):
+        known = self._resume_after(name)
+        if name != self.name:
+            self.name, self._position = name, -1
+        self._position = max(self._position, -1 if known is None else known)
+        if self._only_new:
+            self._offset = self._stream.seek(0, os.SEEK_END)
+        else:
+            self._offset = self._stream.seek(max(self._position, 0))
+        self._only_new = False
+
+    def _read(self) -> list[Record | Loss]:
+        if self._stream is None:
+            return []
+        items: list[Record | Loss] = []
+        while not items:
+            chunk = self._stream.read(_CHUNK_BYTES)
+            if not chunk:
+                self._add(self._text.finish(), items)
+                break
             *lines, self._rest = (self._rest + chunk).split(b"\n")
             for line in lines:
                 self._add(self._text.feed(self._offset, line.rstrip(b"\r")), items)
                 self._offset += len(line) + 1
-        self._add(self._text.finish(), items)
+            if len(self._rest) > _CHUNK_BYTES:
+                self._add(self._text.feed(self._offset, self._rest), items)
+                self._offset += len(self._rest)
+                self._rest = b""
+        return items
 
     def _add(self, record: Record | None, items: list[Record | Loss]) -> None:
-        if record is not None and record.seq > self._skip_to:
+        if record is not None and record.seq > self._position:
             items.append(record)
             self._position = record.seq
 
+    # Whether another file has the name, or this one was cut to nothing (and filled again).
+    # An empty file may be there before its writer has turned to it.
     def _replaced(self) -> bool:
         assert self._stream is not None
         mine = os.fstat(self._stream.fileno())
+        if mine.st_size < self._offset or self._head != os.pread(
+            self._stream.fileno(), len(self._head), 0
+        ):
+            return True
         try:
             there = self.path.stat()
         except FileNotFoundError:
             return False
-        return there.st_ino != mine.st_ino or there.st_size < self._offset
+        return there.st_size > 0 and not os.path.samestat(mine, there)
+
+    # Close the file; what it still gives is a last line that was never completed.
+    def _leave(self) -> list[Record | Loss]:
+        items: list[Record | Loss] = []
+        if self._rest:
+            self._add(self._text.feed(self._offset, self._rest), items)
+        last = self._text.finish()
+        self._add(replace(last, truncated=True) if last and self._rest else last, items)
+        self._forget()
+        return items
 
     def _forget(self) -> None:
         if self._stream is not None:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,6 +19,9 @@ from logtrace.errors import SourceError
 from logtrace.record import Record, parse_bare, parse_line
 
 _LINE_BYTES = 1 << 20
+_RECORD_BYTES = 8192
+_USER_FACILITY = 1
+_ZSTD = b"\x28\xb5\x2f\xfd"
 
 _OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
     b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path)),  # noqa: SIM115
@@ -27,7 +31,11 @@ _OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
 
 
 class LogText:
-    """Cut text into records: a line without a stamp goes on with the record before it.
+    """Cut text into records.
+
+    Until a line has a stamp, every line is a record. From then on an indented or blank
+    line without one goes on with the record before it, as ``dmesg`` prints records of
+    several lines; other lines without one, such as a shell's prompt, are not the kernel's.
 
     Parameters
     ----------
@@ -38,31 +46,42 @@ class LogText:
     def __init__(self, source: str, boot_id: str | None = None) -> None:
         self._source = source
         self._boot_id = boot_id
+        self._record: Record | None = None
         self._lines: list[bytes] = []
-        self._seq = 0
-        self._stamped: bool | None = None
+        self._room = 0
+        self._stamped = False
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
         record = parse_line(line, source=self._source, seq=seq, boot_id=self._boot_id)
-        if self._stamped is None and line.strip():
-            self._stamped = record is not None
-        if self._stamped and record is None:
-            if self._lines:
-                self._lines.append(line)
+        if record is None and self._stamped and not line[:1].strip():
+            self._continue(line)
             return None
         complete = self.finish()
-        self._lines, self._seq = [line], seq
+        self._room = _RECORD_BYTES - len(line) if record else 0
+        self._lines = [line]
+        self._record = record or self._unstamped(seq, line)
+        self._stamped = self._stamped or record is not None
         return complete
 
     def finish(self) -> Record | None:
         """Give the last record."""
+        record, self._record = self._record, None
         lines, self._lines = self._lines, []
-        if not lines:
-            return None
+        if record is None or len(lines) == 1:
+            return record
         text = b"\n".join(lines)
-        parse = parse_line if self._stamped else parse_bare
-        return parse(text, source=self._source, seq=self._seq, boot_id=self._boot_id)
+        return parse_line(text, source=self._source, seq=record.seq, boot_id=self._boot_id)
+
+    def _unstamped(self, seq: int, line: bytes) -> Record:
+        record = parse_bare(line, source=self._source, seq=seq, boot_id=self._boot_id)
+        return replace(record, facility=_USER_FACILITY) if self._stamped else record
+
+    # More than fits in a record is no part of it.
+    def _continue(self, line: bytes) -> None:
+        self._room -= len(line) + 1
+        if self._lines and self._room >= 0:
+            self._lines.append(line)
 
 
 @contextmanager
@@ -72,7 +91,7 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     Parameters
     ----------
     path
-        A file, plain or ``.gz``, ``.bz2``, ``.xz``; ``-`` is standard input.
+        A file, plain or compressed with gzip, bzip2, xz or zstd; ``-`` is standard input.
 
     Yields
     ------
@@ -133,17 +152,30 @@ def read_log(stream: BinaryIO, source: str, boot_id: str | None = None) -> Itera
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
-        with tempfile.TemporaryFile() as spool:
-            shutil.copyfileobj(sys.stdin.buffer, spool)
-            spool.seek(0)
+        with _spooled(sys.stdin.buffer) as spool:
             yield spool
         return
     with path.open("rb") as plain:
         magic = plain.read(6)
+        plain.seek(0)
+        if magic.startswith(_ZSTD):
+            import pyarrow
+
+            with pyarrow.CompressedInputStream(plain, "zstd") as text, _spooled(text) as spool:
+                yield spool
+            return
         for beginning, opener in _OPENERS.items():
             if magic.startswith(beginning):
                 with opener(path) as stream:
                     yield stream
                 return
-        plain.seek(0)
         yield plain
+
+
+# What can't be sought in is copied, as a log is read twice.
+@contextmanager
+def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
+    with tempfile.TemporaryFile() as spool:
+        shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        yield spool
