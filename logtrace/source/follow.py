@@ -72,6 +72,7 @@ class FileSource:
             self._observer.schedule(_Waker(self.path, self._ring), str(self.path.parent))
             self._observer.start()
         except OSError as error:
+            self._observer.stop()
             self._close_pipe()
             raise SourceError(f"{self.path.parent}: {error.strerror}") from None
         self._ring()
@@ -130,8 +131,8 @@ class FileSource:
         os.close(self._wake)
 
     def _drain(self) -> list[Record | Loss]:
-        items = self._read()
-        if not items and self._stream is not None and self._replaced():
+        items = self._leave() if self._was_cut() else self._read()
+        if not items and self._was_renamed():
             items = self._read() or self._leave()
         if not items and self._stream is None and self._open():
             items = self._read()
@@ -193,19 +194,23 @@ class FileSource:
             items.append(record)
             self._position = record.seq
 
-    # Whether another file has the name, or this one was cut to nothing (and filled again).
-    # An empty file may be there before its writer has turned to it.
-    def _replaced(self) -> bool:
-        assert self._stream is not None
-        mine = os.fstat(self._stream.fileno())
-        if mine.st_size < self._offset or self._head != os.pread(
-            self._stream.fileno(), len(self._head), 0
-        ):
-            return True
+    # Whether the file was cut to nothing, and perhaps filled again.
+    def _was_cut(self) -> bool:
+        if self._stream is None:
+            return False
+        descriptor = self._stream.fileno()
+        head = os.pread(descriptor, len(self._head), 0)
+        return head != self._head or os.fstat(descriptor).st_size < self._offset
+
+    # An empty file may have the name before its writer has turned to it.
+    def _was_renamed(self) -> bool:
+        if self._stream is None:
+            return False
         try:
             there = self.path.stat()
         except FileNotFoundError:
             return False
+        mine = os.fstat(self._stream.fileno())
         return there.st_size > 0 and not os.path.samestat(mine, there)
 
     # Close the file; what it still gives is a last line that was never completed.
