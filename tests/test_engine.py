@@ -1,0 +1,193 @@
+import gc
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from report_samples import START, loss_row, run_row, tracer_row
+from store_samples import rows_of, store_with
+
+from logtrace import schema
+from logtrace.engine import Engine, Filters, Measure
+from logtrace.errors import QueryError, StoreError
+from logtrace.overview import NEWEST_FIRST
+from logtrace.store import Store
+
+MINUTE = timedelta(minutes=1)
+UNKNOWN = {"boot_id": None, "started_at": None, "ended_at": None, "clock": "none"}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return rows_of(
+        {"host": "lab01", "comm": "test", "pid": 1},
+        {"host": "lab02", "comm": "cat", "pid": 2, "owner": "lisa"},
+        {"host": "lab01", "comm": "test", "pid": 3, "status": "no_end", "ended_at": None},
+        {"host": "007", "file": "=1+1", "pid": 4, "boot_id": "b"},
+        {"host": "käse / é", "comm": "\\xff", "pid": 5, "started_at": None, "status": "no_start"},
+        {"host": "lab01", "pid": 6, "comm": None, "file": None, "owner": None, **UNKNOWN},
+    )
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, runs):
+    losses = [loss_row(), loss_row(host="lab02")]
+    folder = tmp_path_factory.mktemp("store") / "a b*c'd"
+    return Engine(store_with(folder, runs, losses=losses, tracer=[tracer_row()]))
+
+
+def pids(engine, **filters):
+    return list(engine.rows("runs", Filters(**filters), order="pid")["pid"])
+
+
+def test_rows_of_all_hosts_come_back_as_they_were_stored(engine, runs):
+    expected = schema.to_frame(schema.to_table(runs, schema.RUNS))
+    pd.testing.assert_frame_equal(engine.rows("runs", order="pid"), expected)
+
+
+def test_rows_have_the_columns_and_types_of_the_schema(engine):
+    for table, columns in schema.TABLES.items():
+        frame = engine.rows(table)
+        assert len(frame) > 0
+        pd.testing.assert_series_equal(frame.dtypes, schema.empty_frame(columns).dtypes)
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        ({}, [1, 2, 3, 4, 5, 6]),
+        ({"host": "lab01"}, [1, 3, 6]),
+        ({"host": "007"}, [4]),
+        ({"host": "7"}, []),
+        ({"host": "käse / é"}, [5]),
+        ({"host": "lab"}, []),
+        ({"owner": "lisa"}, [2]),
+        ({"comm": "test"}, [1, 3, 4]),
+        ({"comm": "Test"}, []),
+        ({"comm": "tes%"}, []),
+        ({"comm": "\udcff"}, [5]),
+        ({"file": "=1+1"}, [4]),
+        ({"file": "' OR 1=1 --"}, []),
+        ({"pid": 2}, [2]),
+        ({"pid": 10**30}, []),
+        ({"status": "no_end"}, [3]),
+        ({"boot": "b"}, [4]),
+        ({"run": run_row(3)["run_id"]}, [4]),
+        ({"run": run_row(3)["run_id"][:-1]}, [1, 2, 3, 4, 5, 6]),
+        ({"host": "lab01", "comm": "test", "status": "complete"}, [1]),
+        ({"source": "kmsg", "pid": 6}, [6]),
+        ({"source": "other"}, []),
+    ],
+)
+def test_filters_are_exact_and_all_of_them_apply(engine, filters, expected):
+    assert pids(engine, **filters) == expected
+
+
+def test_a_range_has_its_first_instant_and_not_its_last(engine):
+    assert pids(engine, since=START + MINUTE, until=START + 3 * MINUTE) == [2, 3]
+    assert pids(engine, until=START + MINUTE) == [1]
+    assert pids(engine, since=START + 3 * MINUTE + timedelta(microseconds=1)) == [5]
+
+
+def test_a_run_without_start_stands_at_its_end(engine, runs):
+    assert pids(engine, since=runs[4]["ended_at"]) == [5]
+    assert pids(engine, since=runs[4]["ended_at"] + timedelta(microseconds=1)) == []
+
+
+def test_a_run_without_wall_clock_time_is_in_no_range(engine):
+    assert 6 not in pids(engine, since=datetime(1970, 1, 1, tzinfo=UTC))
+    assert 6 not in pids(engine, until=datetime(2100, 1, 1, tzinfo=UTC))
+
+
+def test_a_range_in_another_zone_means_the_same_instants(engine):
+    seoul = timedelta(hours=9)
+    since = (START + MINUTE).astimezone(pd.Timestamp.now("Asia/Seoul").tzinfo)
+    assert since.utcoffset() == seoul
+    assert pids(engine, since=since) == [2, 3, 4, 5]
+
+
+def test_an_empty_range_is_refused():
+    for until in (START, START - MINUTE):
+        with pytest.raises(QueryError, match="is not before"):
+            Filters(since=START, until=until)
+
+
+def test_losses_are_filtered_by_what_is_known_of_them(engine):
+    count = lambda **filters: len(engine.rows("losses", Filters(**filters)))  # noqa: E731
+    assert (count(), count(host="lab02"), count(host="nobody")) == (2, 1, 0)
+    assert count(since=START + timedelta(days=900)) == 0
+    # it may have been anybody's lines that were lost
+    assert count(owner="lisa") == count(pid=2) == count(run="0") == 2
+
+
+def test_newest_comes_first_and_no_time_last(engine):
+    assert list(engine.rows("runs", order=NEWEST_FIRST)["pid"]) == [5, 4, 3, 2, 1, 6]
+    assert list(engine.rows("runs", order=NEWEST_FIRST, limit=2)["pid"]) == [5, 4]
+    assert len(engine.rows("runs", limit=0)) == 0
+
+
+def test_a_group_is_measured_over_all_its_files(engine):
+    frame = engine.aggregate({"h": "host"}, [Measure("n", "count(*)", "sum(n)::BIGINT")])
+    assert dict(zip(frame["h"], frame["n"], strict=True)) == {
+        "007": 1,
+        "käse / é": 1,
+        "lab01": 3,
+        "lab02": 1,
+    }
+    assert frame["n"].dtype == "Int64"
+
+
+def test_times_of_groups_are_in_utc_whatever_the_zone(tmp_path):
+    engine = Engine(store_with(tmp_path, rows_of({})), "America/New_York")
+    frame = engine.aggregate({}, [Measure("first", "min(started_at)", "min(first)")])
+    assert frame["first"].dtype == pd.DatetimeTZDtype("us", "UTC")
+    assert frame["first"].iloc[0] == START
+
+
+@pytest.mark.parametrize("hosts", [0, 1])
+def test_a_store_without_rows_gives_frames_without_rows(tmp_path, hosts):
+    if hosts:
+        store_with(tmp_path, [])
+    engine = Engine(Store(str(tmp_path)))
+    gc.collect()
+    for table, columns in schema.TABLES.items():
+        pd.testing.assert_frame_equal(engine.rows(table), schema.empty_frame(columns))
+
+
+def test_a_store_that_does_not_exist_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(StoreError, match="nowhere does not exist") as caught:
+        Engine(Store(str(tmp_path / "nowhere")))
+    assert "logtrace watch" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.write_bytes(b"no parquet at all"), Path.unlink])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    store = store_with(tmp_path, rows_of({}))
+    (file,) = map(Path, store.files("runs"))
+    damage(file)
+    with pytest.raises(StoreError, match=file.name):
+        Engine(store).rows("runs")
+
+
+def test_an_unknown_zone_is_refused_with_the_remedy(tmp_path):
+    with pytest.raises(QueryError, match="Mars/Olympus") as caught:
+        Engine(store_with(tmp_path, []), "Mars/Olympus")
+    assert "--tz" in caught.value.remedy
+
+
+def test_a_wrong_query_is_not_taken_for_a_broken_store(engine):
+    with pytest.raises(Exception, match="no_such_column") as caught:
+        engine.rows("runs", order="no_such_column")
+    assert not isinstance(caught.value, StoreError)
+
+
+def test_rows_of_another_version_of_the_table_are_read_too(tmp_path):
+    from deltalake import write_deltalake
+
+    older = pa.schema([column for column in schema.RUNS if column.name != "note"])
+    store_with(tmp_path, rows_of({}))
+    table = schema.to_table([run_row(1, host="old")], schema.RUNS).select(older.names)
+    write_deltalake(str(tmp_path / "host=old" / "runs"), table)
+    frame = Engine(Store(str(tmp_path))).rows("runs", order="pid")
+    assert list(frame["host"]) == ["lab01", "old"]
