@@ -15,19 +15,6 @@ if TYPE_CHECKING:
 
 _TIME = "coalesce(started_at, ended_at)"
 
-KEYS = {
-    "owner": "owner",
-    "student": "owner",
-    "program": "comm",
-    "host": "host",
-    "file": '"file"',
-    "status": "status",
-    "dialect": "dialect",
-    "day": f"date_trunc('day', {_TIME})",
-    "hour": f"date_trunc('hour', {_TIME})",
-}
-"""What runs can be grouped by: name -> SQL."""
-
 _BUCKETS = {
     "1min": timedelta(minutes=1),
     "10min": timedelta(minutes=10),
@@ -38,6 +25,30 @@ _BUCKETS = {
     "52w": timedelta(weeks=52),
 }
 _MOST_BUCKETS = 120
+
+
+# The origin is a monday at midnight in the engine's zone. Days are cut on the zone's calendar:
+# cut as so many hours, those of summer would begin at one.
+def _bucket(width: str) -> str:
+    seconds = int(_BUCKETS[width].total_seconds())
+    if _BUCKETS[width] < timedelta(days=1):
+        return f"time_bucket(INTERVAL '{seconds} seconds', {_TIME}, TIMESTAMPTZ '2001-01-01')"
+    days = f"INTERVAL '{_BUCKETS[width].days} days'"
+    return f"time_bucket({days}, ({_TIME})::TIMESTAMP, TIMESTAMP '2001-01-01')::TIMESTAMPTZ"
+
+
+KEYS = {
+    "owner": "owner",
+    "student": "owner",
+    "program": "comm",
+    "host": "host",
+    "file": '"file"',
+    "status": "status",
+    "dialect": "dialect",
+    "day": _bucket("1d"),
+    "hour": _bucket("1h"),
+}
+"""What runs can be grouped by: name -> SQL."""
 
 
 def _distinct(name: str, column: str) -> Measure:
@@ -190,13 +201,3 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
 def _width(covered: timedelta) -> str:
     fitting = (name for name, width in _BUCKETS.items() if covered / width <= _MOST_BUCKETS)
     return next(fitting, "52w")
-
-
-# The origin is a monday at midnight in the engine's zone. Days are cut on the zone's calendar:
-# cut as so many hours, those of summer would begin at one.
-def _bucket(width: str) -> str:
-    seconds = int(_BUCKETS[width].total_seconds())
-    if _BUCKETS[width] < timedelta(days=1):
-        return f"time_bucket(INTERVAL '{seconds} seconds', {_TIME}, TIMESTAMPTZ '2001-01-01')"
-    days = f"INTERVAL '{_BUCKETS[width].days} days'"
-    return f"time_bucket({days}, ({_TIME})::TIMESTAMP, TIMESTAMP '2001-01-01')::TIMESTAMPTZ"
