@@ -1,0 +1,214 @@
+import bz2
+import gzip
+import io
+import lzma
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from store_samples import CONTRACT, log_of
+
+from logtrace import importer, schema
+from logtrace.engine import Engine
+from logtrace.errors import SourceError, StoreError
+from logtrace.importer import find_logs, import_log
+from logtrace.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "dmesg.txt"
+    path.write_text(CONTRACT)
+    return path
+
+
+def imported(store, path, host="lab01", **options):
+    return import_log(store.host(host), Path(path), host, **options)
+
+
+def rows(store, table="runs"):
+    return Engine(store).rows(table, order="host, first_seq")
+
+
+def pids(store):
+    return list(rows(store)["pid"])
+
+
+def test_the_contracts_four_lines_become_one_run_joined_and_typed(store, log):
+    done = imported(store, log, boot_id="b")
+    assert (done.path, done.records, done.runs, done.losses) == (log, 4, 1, 0)
+    frame = rows(store)
+    pd.testing.assert_series_equal(frame.dtypes, schema.empty_frame(schema.RUNS).dtypes)
+    (run,) = frame.to_dict("records")
+    known = {name: value for name, value in run.items() if not pd.isna(value)}
+    assert known.pop("source").startswith(f"{log}@")
+    assert len(known.pop("run_id")) == 16
+    assert known == {
+        "host": "lab01",
+        "boot_id": "b",
+        "first_seq": 0,
+        "last_seq": CONTRACT.index("[33047.244402] OS"),
+        "started_us": 33047244330,
+        "ended_us": 33047244402,
+        "clock": "none",
+        "pid": 47283,
+        "owner": "2021202045",
+        "comm": "test",
+        "file": "abc.txt",
+        "read_bytes": 20,
+        "written_bytes": 26,
+        "open_calls": 1,
+        "close_calls": 1,
+        "read_calls": 4,
+        "write_calls": 5,
+        "lseek_calls": 9,
+        "dialect": "contract",
+        "status": "complete",
+    }
+
+
+def test_iso_stamps_give_the_wall_clock(store, tmp_path):
+    log = tmp_path / "iso"
+    stamp = "2026-11-23T10:00:00,125000+09:00"
+    log.write_text("".join(f"{stamp} {line[15:]}\n" for line in CONTRACT.splitlines()))
+    imported(store, log)
+    run = rows(store).iloc[0]
+    assert (run["started_at"], run["clock"]) == (
+        datetime(2026, 11, 23, 1, 0, 0, 125000, UTC),
+        "log",
+    )
+
+
+def test_a_log_imported_twice_is_stored_once(store, log, tmp_path):
+    imported(store, log)
+    assert imported(store, log).already_stored
+    copy = tmp_path / "copy.gz"
+    copy.write_bytes(gzip.compress(log.read_bytes()))
+    assert imported(store, copy).already_stored
+    assert pids(store) == [47283]
+
+
+def test_the_same_log_of_two_hosts_is_stored_for_each(store, log):
+    imported(store, log, "a")
+    imported(store, log, "b")
+    frame = rows(store)
+    assert list(frame["host"]) == ["a", "b"]
+    assert frame["run_id"].nunique() == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
+)
+def test_a_compressed_log_is_read_like_a_plain_one(store, tmp_path, name, pack):
+    path = tmp_path / f"log.{name}"
+    path.write_bytes(pack(CONTRACT.encode()))
+    assert imported(store, path).runs == 1
+
+
+def test_standard_input_is_a_log(store, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(CONTRACT.encode())))
+    assert imported(store, "-").runs == 1
+    assert rows(store)["source"].iloc[0].startswith("stdin@")
+
+
+def test_an_empty_log_has_no_runs_and_is_known_the_next_time(store, tmp_path):
+    empty = tmp_path / "empty"
+    empty.touch()
+    done = imported(store, empty)
+    assert (done.records, done.runs, done.already_stored) == (0, 0, False)
+    assert imported(store, empty).already_stored
+
+
+def test_a_folders_logs_are_found_in_order_at_any_depth(tmp_path):
+    for name in ("b.log", "a/z.log", "a/b/c.log"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [path.relative_to(tmp_path) for path in find_logs([tmp_path])]
+    assert found == [Path("a/b/c.log"), Path("a/z.log"), Path("b.log")]
+    assert find_logs([Path("-"), tmp_path / "b.log"]) == [Path("-"), tmp_path / "b.log"]
+
+
+@pytest.mark.parametrize("name", ["missing", "empty"])
+def test_a_path_without_a_log_is_named(tmp_path, name):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=name):
+        find_logs([tmp_path / name])
+
+
+@pytest.mark.parametrize("content", [b"\0" * 100, b"\x1f\x8b broken"])
+def test_what_is_no_log_is_named_and_nothing_is_stored(store, tmp_path, content):
+    path = tmp_path / "blob"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="blob"):
+        imported(store, path)
+    assert not store.root.exists() or pids(store) == []
+
+
+def test_a_broken_import_goes_on_where_it_was(store, tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.write_text(log_of(*range(1, 12)))
+    monkeypatch.setattr(importer, "_BATCH_RECORDS", 7)
+    tables = store.host("lab01")
+    append, commits = tables.append, []
+
+    def break_off(*args, **rows):
+        if len(commits) == 3:
+            raise StoreError("no space")
+        commits.append(args)
+        append(*args, **rows)
+
+    tables.append = break_off
+    with pytest.raises(StoreError):
+        import_log(tables, log, "lab01")
+    stored = pids(store)
+    assert stored == [1, 2, 3, 4, 5]  # 21 records make five runs and a beginning
+    done = imported(store, log)
+    assert not done.already_stored
+    assert pids(store) == list(range(1, 12))
+    assert done.runs == 6
+    assert imported(store, log).already_stored
+
+
+@pytest.mark.parametrize("host", ["lab 7", "käse/é", "..", "a=b", "~", "007", "=cmd()", "한국"])
+def test_any_host_name_comes_back_as_it_was(store, log, host):
+    imported(store, log, host)
+    assert list(rows(store)["host"]) == store.hosts() == [host]
+    assert {path.parent for path in store.root.parent.glob("*/host=*")} == {store.root}
+
+
+def test_a_file_name_that_is_no_text_is_kept_escaped(store, tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/log\xff\x1b"))
+    path.write_text(CONTRACT)
+    imported(store, path)
+    assert "log\\xff\\x1b@" in rows(store)["source"].iloc[0]
+
+
+def test_lines_that_are_not_understood_are_counted_and_kept(store, tmp_path):
+    log = tmp_path / "log"
+    broken = "[  99.000000] OS Assignment2 ftrace [12] Strat\n"
+    log.write_text(broken + CONTRACT + "[  100.0] usb 1-1: new device\n" + broken)
+    done = imported(store, log)
+    assert (done.runs, done.losses) == (1, 2)
+    lost = rows(store, "losses")
+    assert list(lost["reason"]) == ["rejected", "rejected"]
+    assert list(lost["text"]) == ["OS Assignment2 ftrace [12] Strat"] * 2
+    assert list(lost["records"]) == [1, 1]
+
+
+def test_what_is_open_at_the_end_of_a_log_is_a_run_without_end(store, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("".join(CONTRACT.splitlines(keepends=True)[:3]))
+    assert imported(store, log).runs == 1
+    assert list(rows(store)["status"]) == ["no_end"]
+
+
+def test_what_was_done_is_said_in_a_line(store, log):
+    assert str(imported(store, log)) == f"{log}: 1 runs in 4 records"
+    assert str(imported(store, log)) == f"{log}: imported before, nothing to do"

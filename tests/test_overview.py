@@ -1,0 +1,117 @@
+from datetime import timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pytest
+from report_samples import START, loss_row, run_row, tracer_row
+from store_samples import fill, rows_of, store_with
+
+from logtrace.contents import reasons_of, totals_of
+from logtrace.engine import Engine, Filters
+from logtrace.errors import QueryError
+from logtrace.overview import gather, narrow_to_run
+from logtrace.store import Store
+
+SEOUL = ZoneInfo("Asia/Seoul")
+BOOT = run_row(0)["boot_id"]
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory):
+    runs = rows_of(
+        {"run_id": "ab00", "owner": "a"},
+        {"run_id": "ab11", "owner": "b", "status": "no_end", "note": "n"},
+        {"run_id": "cd00", "owner": "b", "started_at": START + timedelta(days=2)},
+    )
+    others = [run_row(7, run_id="ef00", host="lab02", boot_id=None, source="/log@1234")]
+    losses = [loss_row(boot_id=BOOT), loss_row(boot_id="other")]
+    tracer = [tracer_row(boot_id=BOOT), tracer_row(boot_id="other")]
+    store = store_with(tmp_path_factory.mktemp("store"), runs, losses=losses, tracer=tracer)
+    other_losses = [
+        loss_row(host="lab02", boot_id=None, source="/log@1234"),
+        loss_row(host="lab02", boot_id=None, source="/log@9999"),
+    ]
+    return Engine(fill(store, others, other_losses, host="lab02"))
+
+
+def gathered(engine, filters, **options):
+    now = START + timedelta(days=3)
+    return gather(engine, filters, [["owner"], ["host", "day"]], zone=SEOUL, now=now, **options)
+
+
+def test_a_report_has_runs_newest_first_and_all_that_belongs_to_them(engine):
+    data = gathered(engine, Filters())
+    assert list(data.runs["run_id"]) == ["cd00", "ef00", "ab11", "ab00"]
+    assert {key: list(frame["runs"]) for key, frame in data.usage.items()} == {
+        "owner": [2, 1, 1],
+        "host,day": [2, 1, 1],
+    }
+    assert (data.timeline["runs"].sum(), data.width) == (4, "1h")
+    assert (len(data.losses), len(data.tracer)) == (4, 2)
+    assert totals_of(data)["runs"] == 4
+    assert reasons_of(data)[["status", "note", "runs"]].values.tolist() == [["no_end", "n", 1]]
+    assert (data.since, data.until, data.zone) == (None, None, SEOUL)
+
+
+def test_filters_narrow_every_part_of_it(engine):
+    filters = Filters(since=START, until=START + timedelta(days=1), host="lab01")
+    data = gathered(engine, filters)
+    assert list(data.runs["run_id"]) == ["ab11", "ab00"]
+    assert sum(data.usage["owner"]["runs"]) == data.timeline["runs"].sum() == 2
+    assert totals_of(data)["runs"] == 2
+    assert set(data.losses["host"]) == set(data.tracer["host"]) == {"lab01"}
+    assert (data.since, data.until) == (filters.since, filters.until)
+
+
+def test_listing_only_the_newest_runs_leaves_totals_of_all(engine):
+    data = gathered(engine, Filters(), most_runs=1)
+    assert list(data.runs["run_id"]) == ["cd00"]
+    assert totals_of(data)["runs"] == sum(data.usage["owner"]["runs"]) == 4
+    assert sum(reasons_of(data)["runs"]) == 1
+
+
+@pytest.mark.parametrize("beginning", ["cd00", "cd", "c", "CD"])
+def test_one_run_has_a_report_of_its_own(engine, beginning):
+    data = gathered(engine, narrow_to_run(engine, Filters(), beginning))
+    assert list(data.runs["run_id"]) == ["cd00"]
+    assert totals_of(data)["runs"] == data.timeline["runs"].sum() == 1
+    assert [sum(frame["runs"]) for frame in data.usage.values()] == [1, 1]
+    assert len(reasons_of(data)) == 0
+
+
+def test_a_run_is_reported_with_the_losses_of_its_own_log(engine):
+    data = gathered(engine, narrow_to_run(engine, Filters(), "ab11"))
+    assert set(data.losses["boot_id"]) == set(data.tracer["boot_id"]) == {BOOT}
+    imported = gathered(engine, narrow_to_run(engine, Filters(), "ef"))
+    assert list(imported.losses["source"]) == ["/log@1234"]
+
+
+def test_a_beginning_that_fits_several_runs_is_refused_and_names_them(engine):
+    with pytest.raises(QueryError, match="ab00, ab11") as caught:
+        narrow_to_run(engine, Filters(), "ab")
+    assert caught.value.remedy
+    assert narrow_to_run(engine, Filters(owner="b"), "ab").run == "ab11"
+
+
+def test_very_many_runs_are_not_all_named(tmp_path):
+    engine = Engine(store_with(tmp_path, [run_row(number) for number in range(9)]))
+    with pytest.raises(QueryError) as caught:
+        narrow_to_run(engine, Filters(), "")
+    assert caught.value.message.endswith("000000000003, 000000000004, ...")
+
+
+@pytest.mark.parametrize("beginning", ["ff", "ab000", "%", "_b00", "' OR ''='", "\x1b"])
+def test_a_beginning_that_fits_no_run_gives_a_report_of_none(engine, beginning):
+    data = gathered(engine, narrow_to_run(engine, Filters(), beginning))
+    assert len(data.runs) == totals_of(data)["runs"] == len(data.timeline) == 0
+
+
+def test_an_empty_store_gives_an_empty_report(tmp_path):
+    data = gathered(Engine(Store(str(tmp_path))), Filters())
+    frames = [data.runs, data.timeline, data.losses, data.tracer, reasons_of(data)]
+    assert all(isinstance(frame, pd.DataFrame) and frame.empty for frame in frames)
+
+
+def test_an_unknown_grouping_is_refused(engine):
+    with pytest.raises(QueryError, match="--by moon"):
+        gather(engine, Filters(), [["moon"]], zone=SEOUL, now=START)
