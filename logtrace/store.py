@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,14 +20,22 @@ from urllib.parse import quote, unquote, urlsplit
 
 from logtrace import schema
 from logtrace.errors import StoreError
+from logtrace.record import printable
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _COMPACT_EVERY = 64
+_COMPACTED_BYTES = 16 << 20  # larger files are left alone, or each round would rewrite them all
 _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before may still read
+# Two commits a second would be five million files of Delta's log in its usual month
+_CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval 1 hours"}
 
 Row = Mapping[str, Any]
+
+
+# delta-rs decodes the percent sign, and fails or panics at the others
+_NOT_IN_PATHS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class Position(NamedTuple):
@@ -84,7 +93,7 @@ class Store:
     Raises
     ------
     StoreError
-        If the URL is of another kind, or has a percent sign, which delta-rs decodes.
+        If the URL is of another kind, or has a character that delta-rs can't have in a path.
     """
 
     def __init__(self, url: str) -> None:
@@ -93,9 +102,12 @@ class Store:
             raise StoreError(
                 f"store {url}: {parts.scheme}:// is not supported", "name a folder, --store /PATH"
             )
-        if "%" in url:
-            raise StoreError(f"store {url}: the path has a percent sign", "name another folder")
         self.root = Path(parts.path if parts.scheme else url).expanduser().absolute()
+        if match := _NOT_IN_PATHS.search(str(self.root)):
+            raise StoreError(
+                f"store {printable(url)}: {printable(match[0])!r} can't be in its path",
+                "name another folder",
+            )
 
     def __str__(self) -> str:
         return str(self.root)
@@ -202,8 +214,7 @@ class HostTables:
             self._refuse_other_writer(source)
             if losses := list(losses):
                 self._append("losses", source, position, losses)
-            self._append("runs", source, position, runs)
-            self._reached[source] = position
+            self._reached[source] = self._append("runs", source, position, runs)
             self._commits += 1
             if self._commits % _COMPACT_EVERY == 0:
                 self._compact()
@@ -255,17 +266,27 @@ class HostTables:
             )
 
     def _compact(self) -> None:
+        from deltalake.exceptions import DeltaError
+
         for name in schema.TABLES:
             delta = _open(self._folder / name)
-            if delta is not None and len(delta.file_uris()) > 1:
-                delta.optimize.compact()
+            if delta is None or len(delta.file_uris()) < 2:
+                continue
+            try:
+                delta.optimize.compact(target_size=_COMPACTED_BYTES)
                 delta.vacuum(
                     retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
                     enforce_retention_duration=False,
                     dry_run=False,
                 )
+            except (DeltaError, OSError) as error:
+                raise StoreError(
+                    f"store {self._folder / name} can't be compacted: {error}",
+                    "check its permissions and free space",
+                ) from None
 
-    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> None:
+    # Gives the position that the table has then.
+    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> Position:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
@@ -273,7 +294,7 @@ class HostTables:
         delta = _open(folder)
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
-            return
+            return stored
         rows = list(new)
         if name == "losses" and stored is not None:
             # after a crash between two commits they have come further than the runs
@@ -287,7 +308,9 @@ class HostTables:
         try:
             if delta is None:
                 folder.mkdir(parents=True, exist_ok=True)
-                delta = DeltaTable.create(str(folder), schema.TABLES[name], mode="ignore")
+                delta = DeltaTable.create(
+                    str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                )
             if rows:
                 table = schema.to_table(rows, schema.TABLES[name])
                 write_deltalake(delta, table, mode="append", commit_properties=properties)
@@ -299,6 +322,7 @@ class HostTables:
             raise StoreError(
                 f"store {folder} can't be written: {error}", "check its permissions and free space"
             ) from None
+        return position
 
 
 # delta-rs decodes a percent sign in a path, so another sign marks what is escaped
@@ -330,11 +354,13 @@ def _open(folder: Path) -> DeltaTable | None:
     from deltalake import DeltaTable
     from deltalake.exceptions import DeltaError, TableNotFoundError
 
-    if not (folder / "_delta_log").is_dir():
-        return None
     try:
+        if not (folder / "_delta_log").is_dir():
+            return None
         return DeltaTable(str(folder))
     except TableNotFoundError:
         return None
     except (DeltaError, OSError) as error:
-        raise StoreError(f"store {folder} can't be read: {error}") from None
+        raise StoreError(
+            f"store {folder} can't be read: {error}", "check its permissions"
+        ) from None

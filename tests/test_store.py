@@ -1,0 +1,363 @@
+import errno
+import multiprocessing
+import resource
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pytest
+from deltalake import DeltaTable
+
+from logtrace import schema, store
+from logtrace.errors import StoreError
+from logtrace.store import Position, Store, default_url
+
+SOURCE = "kmsg:b1"
+
+
+def run(seq, **values):
+    return {"host": "lab1", "first_seq": seq, "last_seq": seq, "pid": seq, **values}
+
+
+def loss(first, last, **values):
+    return {
+        "host": "lab1",
+        "first_seq": first,
+        "last_seq": last,
+        "records": last - first + 1,
+    } | values
+
+
+def rows(url, table="runs", column="first_seq"):
+    files = Store(str(url)).files(table)
+    return sorted(value for file in files for value in pd.read_parquet(file)[column])
+
+
+@pytest.fixture
+def lab(tmp_path):
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def tables(lab):
+    return lab.host("lab1")
+
+
+def test_nothing_is_stored_at_first(lab, tables):
+    assert tables.position(SOURCE) is None
+    assert lab.hosts() == []
+    assert not lab.root.exists()
+
+
+def test_rows_and_the_position_are_stored_together(lab, tables):
+    tables.append(SOURCE, Position(9, 4), runs=[run(5), run(8)], losses=[loss(6, 7)])
+    assert rows(lab) == [5, 8]
+    assert rows(lab, "losses") == [6]
+    assert tables.position(SOURCE) == Position(9, 4)
+    assert lab.host("lab1").position(SOURCE) == Position(seen=9, resume_after=4)
+
+
+def test_a_position_without_rows_is_stored(lab, tables):
+    tables.append(SOURCE, Position(3, 3))
+    assert tables.position(SOURCE) == Position(3, 3)
+    assert rows(lab) == []
+
+
+def test_the_same_position_is_stored_once(lab, tables):
+    for _ in range(2):
+        tables.append(SOURCE, Position(9, 9), runs=[run(5)], losses=[loss(6, 7)])
+    Store(str(lab)).host("lab1").append(SOURCE, Position(9, 9), runs=[run(5)], losses=[loss(6, 7)])
+    assert rows(lab) == [5]
+    assert rows(lab, "losses") == [6]
+
+
+def test_an_earlier_position_changes_nothing(lab, tables):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    tables.append(SOURCE, Position(4, 4), runs=[run(3)])
+    tables.append(SOURCE, Position(12, 12), runs=[run(11)])
+    assert rows(lab) == [5, 11]
+    assert tables.position(SOURCE) == Position(12, 12)
+
+
+def test_sources_have_positions_of_their_own(lab, tables):
+    tables.append("kmsg:b1", Position(900, 900), runs=[run(5)])
+    tables.append("kmsg:b2", Position(3, 3), runs=[run(2)])
+    tables.append("file:/var/log/kern.log:0a", Position(70, 60), runs=[run(60)])
+    assert tables.position("kmsg:b1") == Position(900, 900)
+    assert tables.position("kmsg:b2") == Position(3, 3)
+    assert tables.position("file:/var/log/kern.log:0a") == Position(70, 60)
+    assert rows(lab) == [2, 5, 60]
+
+
+def test_after_a_crash_between_two_commits_every_row_is_stored_once(lab, tables, monkeypatch):
+    append = store.HostTables._append
+
+    def crash(self, name, *arguments):
+        if name == "runs":
+            raise KeyboardInterrupt
+        return append(self, name, *arguments)
+
+    tables.append(SOURCE, Position(10, 10), runs=[run(5)], losses=[loss(1, 2)])
+    monkeypatch.setattr(store.HostTables, "_append", crash)
+    with pytest.raises(KeyboardInterrupt):
+        tables.append(SOURCE, Position(20, 20), runs=[run(15)], losses=[loss(11, 12)])
+    monkeypatch.undo()
+
+    again = Store(str(lab)).host("lab1")
+    assert again.position(SOURCE) == Position(10, 10)
+    # more has come meanwhile: the second reading ends elsewhere
+    again.append(
+        SOURCE, Position(30, 30), runs=[run(15), run(25)], losses=[loss(11, 12), loss(21, 22)]
+    )
+    assert rows(lab) == [5, 15, 25]
+    assert rows(lab, "losses") == [1, 11, 21]
+
+
+def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
+    (lab.root / "host=lab1" / "runs" / "_delta_log").mkdir(parents=True)
+    assert tables.position(SOURCE) is None
+    tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+    assert rows(lab) == [1]
+
+
+def test_another_writer_of_the_same_source_is_refused(lab, tables):
+    other = Store(str(lab)).host("lab1")
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    other.append(SOURCE, Position(20, 20), runs=[run(15)])
+    with pytest.raises(StoreError, match=f"another process stores {SOURCE} too") as raised:
+        tables.append(SOURCE, Position(20, 20), runs=[run(15)])
+    assert raised.value.remedy == "stop one of them"
+    assert rows(lab) == [5, 15]
+
+
+def test_a_position_behind_what_is_stored_does_not_look_like_another_writer(lab, tables):
+    tables.append(SOURCE, Position(9, 4), runs=[run(5)])
+    again = Store(str(lab)).host("lab1")
+    again.append(SOURCE, Position(4, 4))
+    again.append(SOURCE, Position(12, 12), runs=[run(10)])
+    assert rows(lab) == [5, 10]
+
+
+def store_many(url, source):
+    for seq in range(7):
+        Store(url).host("lab1").append(source, Position(seq, seq), runs=[run(seq)])
+
+
+def test_writers_of_different_sources_take_turns(lab):
+    context = multiprocessing.get_context("spawn")
+    writers = [
+        context.Process(target=store_many, args=(str(lab), f"log:{number}")) for number in range(2)
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    assert rows(lab) == sorted([*range(7)] * 2)
+
+
+def test_small_files_are_joined_and_rows_and_positions_stay(lab, tables):
+    for seq in range(5):
+        tables.append(SOURCE, Position(seq, seq - 1), runs=[run(seq)])
+    before = lab.files("runs")
+    tables.compact()
+    assert (len(before), len(lab.files("runs"))) == (5, 1)
+    assert rows(lab) == [0, 1, 2, 3, 4]
+    assert tables.position(SOURCE) == Position(4, 3)
+    assert all(Path(file).exists() for file in before), "a reader may still have them open"
+    tables.append(SOURCE, Position(5, 5), runs=[run(5)])
+    assert rows(lab) == [0, 1, 2, 3, 4, 5]
+
+
+def test_replaced_files_are_removed_after_a_while(lab, tables, monkeypatch):
+    monkeypatch.setattr(store, "_KEEP_REPLACED_FILES", store.timedelta(0))
+    for seq in range(3):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq)])
+    before = lab.files("runs")
+    tables.compact()
+    assert not any(Path(file).exists() for file in before)
+    assert rows(lab) == [0, 1, 2]
+
+
+def test_the_writer_joins_small_files_by_itself(lab, tables, monkeypatch):
+    monkeypatch.setattr(store, "_COMPACT_EVERY", 3)
+    for seq in range(7):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq)])
+    assert len(lab.files("runs")) == 2
+    assert rows(lab) == list(range(7))
+
+
+def test_the_tables_have_the_columns_of_the_schema(lab, tables):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)], losses=[loss(6, 7)])
+    tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
+    for name, expected in schema.TABLES.items():
+        frame = pd.concat(map(pd.read_parquet, lab.files(name)))
+        assert list(frame.columns) == expected.names
+        assert len(frame) == 1
+
+
+def test_the_tables_are_read_as_they_are_by_delta_duckdb_and_pandas(lab, tables):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5, read_bytes=2**62, file="한글")])
+    tables.append(SOURCE, Position(12, 12), runs=[run(11, read_bytes=None, file=None)])
+    expected = [(5, 2**62, "한글"), (11, None, None)]
+    columns = ["first_seq", "read_bytes", "file"]
+
+    table = DeltaTable(str(lab.root / "host=lab1" / "runs")).to_pyarrow_table(columns=columns)
+    assert sorted(tuple(row.values()) for row in table.to_pylist()) == expected
+    duck = duckdb.execute(
+        f"select {', '.join(columns)} from read_parquet(?) order by 1", [lab.files("runs")]
+    )
+    assert duck.fetchall() == expected
+    # `host` is a column of the files too: pandas must not take it from the folder's name again
+    frame = pd.read_parquet(
+        lab.files("runs"), columns=columns, partitioning=None, dtype_backend="pyarrow"
+    ).sort_values("first_seq")
+    assert frame["first_seq"].tolist() == [5, 11]
+    assert frame["read_bytes"].fillna(0).tolist() == [2**62, 0]
+    assert frame["file"].fillna("").tolist() == ["한글", ""]
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "lab1",
+        "lab 1",
+        "rechner-ü",
+        "한",
+        "a/b",
+        "..",
+        "",
+        "a%2Fb",
+        "a~7Eb",
+        "host=x",
+        "h\n",
+        "'\"$",
+    ],
+)
+def test_a_host_of_any_name_has_tables_of_its_own(lab, host):
+    lab.host(host).append(SOURCE, Position(1, 1), runs=[run(7)])
+    lab.host("other").append(SOURCE, Position(1, 1), runs=[run(8)])
+    assert lab.hosts() == sorted([host, "other"])
+    assert lab.host(host).position(SOURCE) == Position(1, 1)
+    assert rows(lab) == [7, 8]
+    assert sorted(path.parent for path in lab.root.glob("host=*")) == [lab.root] * 2
+
+
+@pytest.mark.parametrize(
+    "name", ["with blanks", "ünïcode 한", "a#b", "a?b", "a+b&c", "a*b", '"$a"', "{a}", "a:b"]
+)
+def test_a_store_may_be_in_a_folder_of_any_name(tmp_path, name):
+    lab = Store(str(tmp_path / name))
+    lab.host("lab1").append(SOURCE, Position(1, 1), runs=[run(7)])
+    lab.host("lab1").append(SOURCE, Position(2, 2), runs=[run(8)])
+    lab.host("lab1").compact()
+    assert lab.host("lab1").position(SOURCE) == Position(2, 2)
+    assert rows(lab) == [7, 8]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_store_may_be_named_by_a_file_url(tmp_path):
+    assert Store(f"file://{tmp_path}/store").root == tmp_path / "store"
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/lab", "http://example.org/"])
+def test_a_store_of_another_kind_is_refused(url):
+    with pytest.raises(StoreError, match="is not supported") as raised:
+        Store(url)
+    assert "--store" in raised.value.remedy
+
+
+@pytest.mark.parametrize("character", ["%", "[", "]", "^", "|", "\\", "\n", "\udcff"])
+def test_a_path_that_delta_lake_can_not_take_is_refused(tmp_path, character):
+    with pytest.raises(StoreError, match="can't be in its path") as raised:
+        Store(str(tmp_path / f"a{character}b"))
+    assert str(raised.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "expected"),
+    [
+        ({"LOGTRACE_STORE": "/a", "XDG_DATA_HOME": "/b"}, 0, "/a"),
+        ({"LOGTRACE_STORE": "", "XDG_DATA_HOME": "/b"}, 1000, "/b/logtrace"),
+        ({"XDG_DATA_HOME": "/b"}, 0, "/var/lib/logtrace"),
+        ({}, 1000, str(Path.home() / ".local/share/logtrace")),
+    ],
+)
+def test_the_default_store_is_where_the_environment_says(environ, uid, expected):
+    assert default_url(environ, uid=uid) == expected
+
+
+def test_reading_a_store_that_is_not_there_is_told_with_the_remedy(lab):
+    with pytest.raises(StoreError, match="store does not exist") as raised:
+        lab.files("runs")
+    assert "logtrace import" in raised.value.remedy
+
+
+def test_a_store_of_which_a_table_is_missing_has_no_rows_of_it(lab, tables):
+    tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+    assert lab.files("losses") == []
+
+
+def test_a_broken_table_is_told_with_its_path(lab, tables):
+    tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+    log = lab.root / "host=lab1" / "runs" / "_delta_log"
+    for commit in log.glob("*.json"):
+        commit.write_text("{ no json\n")
+    for read in (lambda: lab.files("runs"), lambda: tables.position(SOURCE), tables.compact):
+        with pytest.raises(StoreError, match=r"host=lab1/runs can't be read"):
+            read()
+
+
+def test_a_folder_that_can_not_be_made_is_told_with_the_remedy(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"host=lab1 can't be written: Not a directory") as raised:
+        Store(str(tmp_path / "file")).host("lab1").append(SOURCE, Position(1, 1))
+    assert "--store" in raised.value.remedy
+
+
+def test_a_folder_that_may_not_be_read_is_told(lab, tables, monkeypatch):
+    tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    with pytest.raises(StoreError, match=r"runs can't be read: .*Permission denied"):
+        tables.position(SOURCE)
+
+
+@contextmanager
+def no_file_larger_than(size):
+    """Let the kernel refuse to write more, as it does when a disk is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("size", [0, 300, 3000])
+def test_what_can_not_be_written_is_not_half_there(lab, tables, size):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    many = [run(seq, file=f"{seq * 7919:x}" * 9) for seq in range(10, 400)]
+    with (
+        no_file_larger_than(size),
+        pytest.raises(StoreError, match=r"host=lab1/runs can't be written") as raised,
+    ):
+        tables.append(SOURCE, Position(400, 400), runs=many)
+    assert "free space" in raised.value.remedy
+    assert rows(lab) == [5]
+    assert tables.position(SOURCE) == Position(9, 9)
+    tables.append(SOURCE, Position(400, 400), runs=many)
+    assert rows(lab) == [5, *range(10, 400)]
+    assert tables.position(SOURCE) == Position(400, 400)
+
+
+def test_events_of_the_modules_are_stored_once(lab, tables):
+    loaded = {"host": "lab1", "module": "iotracehooking", "action": "add"}
+    for _ in range(2):
+        tables.append_tracer("udev:b1", 1, [loaded])
+    tables.append_tracer("udev:b1", 2, [loaded | {"action": "remove"}])
+    assert rows(lab, "tracer", "action") == ["add", "remove"]
