@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from logtrace import grammar
+from logtrace import grammar, schema
 
 DIALECTS = Path(__file__).parent / "data" / "dialects.txt"
+FORMAT = Path(__file__).parents[1] / "docs" / "format.md"
 START = "OS Assignment2 ftrace [47283] Start"
 STATS = "[2021202045] test file[abc.txt] stats [x] read - 20 / written - 26"
 OPS = "open[1] close[1] read[4] write[5] lseek[9]"
@@ -243,3 +244,25 @@ def test_no_line_takes_long(line):
     grammar.parse(line)
     grammar.looks_like_trace(line)
     assert time.process_time() - before < 0.5
+
+
+def test_the_run_that_is_documented_is_the_one_that_is_understood():
+    block = FORMAT.read_text("utf-8").split("```")[1].strip()
+    events = [grammar.parse(line.partition("] ")[2]) for line in block.splitlines()]
+    assert [event.kind for event in events] == list(grammar.KINDS)
+    assert {event.dialect for event in events} == {"contract"}
+
+
+def documented(heading):
+    """Give the names in the table below a heading."""
+    section = FORMAT.read_text("utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+
+
+def test_every_dialect_is_documented():
+    names = [pattern.dialect for pattern in grammar._patterns()]
+    assert documented("Dialects") == list(dict.fromkeys(names))
+
+
+def test_every_status_is_documented():
+    assert sorted(documented("Which lines make a run")) == sorted(schema.STATUSES)

@@ -145,6 +145,18 @@ def test_what_is_no_record_is_refused(raw):
         parse_kmsg(raw)
 
 
+def test_a_name_is_shown_as_documented_however_it_is_read():
+    printed = r"a\x0ab\x5cé"
+    in_kmsg = rb"a\x5cx0ab\x5cx5c\xc3\xa9"
+    assert kernel_escape(printed.encode()) == in_kmsg
+    shown = [
+        parse_kmsg(b"6,1,2,-;" + in_kmsg + b"\n").text,
+        line(b"[    1.000000] " + printed.encode()).text,
+        line(rb"[    1.000000] a\x0ab\x5c\xc3\xa9").text,
+    ]
+    assert {printable(text) for text in shown} == {printed}
+
+
 @given(st.text(st.characters(codec="utf-8")))
 def test_what_the_kernel_escapes_is_read_back(text):
     record = parse_kmsg(kmsg(text.encode()))
