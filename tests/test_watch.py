@@ -1,0 +1,596 @@
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from report_samples import tracer_row
+from store_samples import CONTRACT, log_of
+
+from logtrace import watch as watch_module
+from logtrace.engine import Engine
+from logtrace.errors import SourceError, StoreError
+from logtrace.record import Loss, parse_line
+from logtrace.source.follow import FileSource
+from logtrace.store import Position, Store
+from logtrace.watch import Watch
+
+PATIENCE_S = 20
+
+
+def records(text, first=0, source="kmsg"):
+    lines = enumerate(text.splitlines(), first)
+    return [parse_line(line.encode(), source=source, seq=number) for number, line in lines]
+
+
+class FakeSource:
+    """A source at the seam: what is pushed can be drained, and the descriptor tells of it."""
+
+    def __init__(self, name="kmsg:b"):
+        self.name = name
+        self.waiting = []
+        self.read_end, self.write_end = os.pipe()
+
+    def push(self, items, name=None):
+        self.waiting.append((items, name or self.name))
+        os.write(self.write_end, b"!")
+
+    def fileno(self):
+        return self.read_end
+
+    @property
+    def position(self):
+        raise AssertionError("what was drained says how far it reaches")
+
+    def drain(self):
+        if not self.waiting:
+            return []
+        os.read(self.read_end, 1)
+        items, self.name = self.waiting.pop(0)
+        if isinstance(items, Exception):
+            raise items
+        return items
+
+    def close(self):
+        os.close(self.read_end)
+        os.close(self.write_end)
+
+
+class FakeModules:
+    """Module events at the seam."""
+
+    name = "modules:b"
+    seq = 5
+
+    def __init__(self):
+        self.loaded = {"ftracehooking"}
+        self.reader, self.writer = os.pipe()
+        self.events = []
+
+    def fileno(self):
+        return self.reader
+
+    def present(self):
+        return [tracer_row(action="present", module="ftracehooking")]
+
+    def push(self, number):
+        self.events.append(number)
+        os.write(self.writer, b"!")
+
+    def drain(self):
+        os.read(self.reader, 1)
+        self.seq = self.events.pop(0)
+        self.loaded.add("iotracehooking")
+        return [tracer_row(module="iotracehooking")]
+
+    def close(self):
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture
+def source():
+    with closing(FakeSource()) as source:
+        yield source
+
+
+def rows(store, table="runs"):
+    return Engine(store).rows(table, order='"at"' if table == "tracer" else "first_seq")
+
+
+def pids(store):
+    return sorted(rows(store)["pid"])
+
+
+def watching(store, *sources, modules=None, show=None, tables=None):
+    tables = tables or store.host("lab01")
+    watch = Watch(tables, "lab01", sources, modules, show or (lambda progress: None))
+    return closing(watch)
+
+
+def drained(store, *sources):
+    with watching(store, *sources) as watch:
+        watch.drain()
+        return watch.progress
+
+
+def follow_until(done, store, *sources, **options):
+    """Follow until `done` holds of the progress, asked after each change."""
+
+    def show(progress):
+        seen.append(SimpleNamespace(**vars(progress)))
+        if done(progress):
+            watch.stop()
+
+    seen = []
+    with watching(store, *sources, show=show, **options) as watch:
+        watch.follow()
+    return seen
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+# At the seam
+
+
+def test_what_a_source_gives_is_shown_and_stored(store, source):
+    source.push(records(CONTRACT))
+    seen = follow_until(lambda progress: progress.runs == 1, store, source)
+    assert [(run["pid"], run["status"]) for run in seen[1].latest] == [(47283, "complete")]
+    assert (seen[1].records, seen[1].losses, seen[1].lost_records) == (4, 0, 0)
+    assert pids(store) == [47283]
+
+
+def test_a_run_is_durable_while_the_watch_goes_on(store, source):
+    with watching(store, source) as watch:
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            source.push(records(CONTRACT))
+            wait_for(lambda: store.root.exists() and pids(store) == [47283])
+        finally:
+            watch.stop()
+            thread.join()
+
+
+def test_runs_under_way_are_shown_with_their_start(store, source):
+    start, *_ = batch = records(CONTRACT)
+    source.push(batch[:2])
+    source.push(batch[2:])
+    seen = follow_until(lambda progress: progress.runs, store, source)
+    assert seen[1].open_runs == [(47283, start)]
+    assert seen[-1].open_runs == []
+
+
+def test_latest_runs_are_only_those_of_the_newest_records(store, source):
+    log = records(log_of(1, 2))
+    source.push(log[:4])
+    source.push(log[4:])
+    seen = follow_until(lambda progress: progress.runs == 2, store, source)
+    assert [[run["pid"] for run in each.latest] for each in seen] == [[], [1], [2], []]
+
+
+def test_losses_are_counted_and_stored(store, source):
+    at = datetime(2026, 11, 23, tzinfo=UTC)
+    loss = Loss("kmsg", "b", 10, 16, 7, "overrun", at)
+    source.push([loss, *records(CONTRACT, first=17)])
+    progress = drained(store, source)
+    assert (progress.records, progress.losses, progress.lost_records) == (4, 1, 7)
+    assert rows(store, "losses")[["first_seq", "records", "reason"]].values.tolist() == [
+        [10, 7, "overrun"]
+    ]
+
+
+def test_sources_are_joined_into_one_store(store):
+    with closing(FakeSource("kmsg:b")) as one, closing(FakeSource("file:/log:1")) as other:
+        one.push(records(log_of(1)))
+        other.push(records(log_of(2), source="/log@1"))
+        drained(store, one, other)
+    assert pids(store) == [1, 2]
+    tables = store.host("lab01")
+    assert tables.position("kmsg:b") == tables.position("file:/log:1") == Position(3, 3)
+
+
+def test_draining_goes_on_until_there_is_nothing(store, source):
+    log = records(log_of(*range(1, 8)))
+    for number in range(0, 28, 3):
+        source.push(log[number : number + 3])
+    assert drained(store, source).records == 28
+    assert pids(store) == list(range(1, 8))
+
+
+class Endless(FakeSource):
+    """A log that always has one more record."""
+
+    count = 0
+
+    def drain(self):
+        self.count += 1
+        return records("[    1.000000] usb 1-1: chatter\n", first=self.count)
+
+
+def test_a_log_that_never_ends_does_not_keep_a_watch_from_ending(store):
+    with closing(Endless()) as endless:
+        assert drained(store, endless).records == endless.count
+
+
+def test_a_log_that_never_ends_does_not_keep_others_waiting(store, source):
+    with closing(Endless("kmsg:e")) as endless:
+        os.write(endless.write_end, b"!")
+        source.push(records(CONTRACT))
+        follow_until(lambda progress: progress.runs, store, endless, source)
+    assert pids(store) == [47283]
+
+
+# Exactly once
+
+
+def test_reading_from_the_beginning_again_stores_nothing_twice(store):
+    log = records(log_of(1, 2, 3))
+    for upto in (5, 7, 12, 12):
+        with closing(FakeSource()) as source:
+            source.push(log[:upto])
+            drained(store, source)
+    assert pids(store) == [1, 2, 3]
+
+
+def test_a_run_that_was_under_way_is_read_again_and_completed(store):
+    log = records(log_of(1, 2))
+    with closing(FakeSource()) as source:
+        source.push(log[:6])
+        drained(store, source)
+    position = store.host("lab01").position("kmsg:b")
+    assert position == Position(seen=5, resume_after=3)
+    with closing(FakeSource()) as source:
+        source.push(log[position.resume_after + 1 :])
+        drained(store, source)
+    assert pids(store) == [1, 2]
+    assert set(rows(store)["status"]) == {"complete"}
+
+
+def test_a_position_that_has_not_moved_is_not_stored_again(store):
+    commits = lambda: len(list(store.root.rglob("_delta_log/*.json")))  # noqa: E731
+    log = records(CONTRACT)
+    for _ in range(3):
+        with closing(FakeSource()) as source:
+            source.push(log)
+            drained(store, source)
+        first = locals().get("first", commits())
+    assert commits() == first
+
+
+def test_a_log_read_from_further_back_can_be_followed_on(store):
+    log = records(log_of(1, 2, 3))
+    with closing(FakeSource()) as source:
+        source.push(log[1:6])  # it began in the middle of a run
+        drained(store, source)
+    with closing(FakeSource()) as source:
+        source.push(log[:6])
+        source.push(log[6:9])
+        source.push(log[9:])
+        drained(store, source)
+    frame = rows(store)
+    assert list(zip(frame["pid"], frame["status"], strict=True)) == [
+        (1, "no_start"),
+        (2, "complete"),
+        (3, "complete"),
+    ]
+
+
+def test_the_same_records_given_again_at_once_are_stored_once(store, source):
+    log = records(log_of(1, 2))
+    source.push(log[:4])
+    source.push(log)
+    assert drained(store, source).runs == 2
+    assert pids(store) == [1, 2]
+
+
+def test_a_rotated_log_is_stored_under_its_own_name_to_its_end(store, source):
+    old, new = records(log_of(1, 2), source="/log@1"), records(log_of(3), source="/log@2")
+    source.push(old[:4], name="file:/log:1")
+    source.push([*old[4:], *new], name="file:/log:2")
+    drained(store, source)
+    assert pids(store) == [1, 2, 3]
+    tables = store.host("lab01")
+    assert tables.position("file:/log:1") == Position(7, 7)
+    assert tables.position("file:/log:2") == Position(3, 3)
+
+
+def test_a_log_that_comes_back_under_its_name_goes_on_where_it_was(store, source):
+    one, two = records(log_of(1, 2), source="/log@1"), records(log_of(3), source="/log@2")
+    source.push(one[:4], name="file:/log:1")
+    source.push(two, name="file:/log:2")
+    source.push(one, name="file:/log:1")
+    drained(store, source)
+    assert pids(store) == [1, 2, 3]
+
+
+# When the store or a source fails
+
+
+class Failing:
+    """Tables that can't be written for a while."""
+
+    def __init__(self, tables, failures):
+        self.tables = tables
+        self.failures = failures
+        self.tries = 0
+
+    def position(self, source):
+        return self.tables.position(source)
+
+    def append(self, *args, **rows):
+        self.tries += 1
+        if self.tries <= self.failures:
+            raise StoreError("store /s can't be written: No space left", "make room")
+        self.tables.append(*args, **rows)
+
+    append_tracer = append
+
+
+def test_rows_are_kept_while_the_store_is_away_and_stored_when_it_is_back(
+    store, source, monkeypatch
+):
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
+    monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.02)
+    tables = Failing(store.host("lab01"), failures=5)
+    log = records(log_of(1, 2, 3))
+    source.push(log[:4])
+    troubles = []
+
+    def back(progress):
+        if progress.trouble != (troubles or [None])[-1]:
+            troubles.append(progress.trouble)
+            if progress.trouble:
+                source.push(log[4:])
+        return troubles and progress.trouble is None
+
+    follow_until(back, store, source, tables=tables)
+    assert troubles == ["store /s can't be written: No space left (make room)", None]
+    assert pids(store) == [1, 2, 3]
+    # a commit for the first run, and one for what gathered meanwhile
+    assert tables.tries == 5 + 2
+
+
+def test_a_store_that_stays_away_is_an_error_at_the_end(store, source, monkeypatch):
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
+    source.push(records(CONTRACT))
+    tables = Failing(store.host("lab01"), failures=10**6)
+    with pytest.raises(StoreError, match="No space left"):
+        follow_until(lambda progress: progress.trouble, store, source, tables=tables)
+
+
+def test_a_store_moved_away_and_back_has_every_run_once(store, source, monkeypatch, tmp_path):
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
+    monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.05)
+    log = records(log_of(1, 2, 3))
+    with watching(store, source) as watch:
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            source.push(log[:4])
+            wait_for(lambda: store.root.exists() and pids(store) == [1])
+            store.root.rename(tmp_path / "away")
+            store.root.write_text("no folder")
+            source.push(log[4:8])
+            wait_for(lambda: watch.progress.trouble)
+            store.root.unlink()
+            (tmp_path / "away").rename(store.root)
+            wait_for(lambda: watch.progress.trouble is None)
+            source.push(log[8:])
+        finally:
+            watch.stop()
+            thread.join()
+    assert pids(store) == [1, 2, 3]
+
+
+def test_an_error_of_the_program_itself_is_not_taken_for_trouble(store, source, monkeypatch):
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
+    tables = store.host("lab01")
+    monkeypatch.setattr(tables, "append", lambda *_args, **_rows: 1 / 0)
+    source.push(records(CONTRACT))
+    with pytest.raises(ZeroDivisionError):
+        follow_until(lambda progress: False, store, source, tables=tables)
+
+
+def test_a_source_that_fails_ends_the_watch_with_the_rest_stored(store, source):
+    source.push(records(CONTRACT))
+    source.push(SourceError("/dev/kmsg: Input/output error"))
+    with pytest.raises(SourceError, match="Input/output"):
+        follow_until(lambda progress: False, store, source)
+    assert pids(store) == [47283]
+
+
+# Modules
+
+
+def test_module_events_are_shown_and_stored(store, source):
+    with closing(FakeModules()) as modules:
+        modules.push(9)
+        seen = follow_until(
+            lambda progress: len(progress.loaded) == 2, store, source, modules=modules
+        )
+    assert seen[-1].loaded == {"ftracehooking", "iotracehooking"}
+    assert sorted(rows(store, "tracer")["action"]) == ["add", "present"]
+
+
+def test_what_is_present_is_told_once_while_nothing_happens(store, source):
+    for _ in range(2):
+        with closing(FakeModules()) as modules:
+            follow_until(lambda progress: True, store, source, modules=modules)
+    assert list(rows(store, "tracer")["action"]) == ["present"]
+
+
+def test_without_a_monitor_nothing_is_said_of_modules(store, source):
+    assert follow_until(lambda progress: True, store, source)[0].loaded is None
+
+
+# What it takes
+
+
+def test_nothing_is_left_open_or_running(store, source):
+    def state():
+        return len(os.listdir("/proc/self/fd")), threading.active_count()
+
+    states = set()
+    for number in range(4):
+        source.push(records(log_of(number), first=4 * number))
+        follow_until(lambda progress: progress.runs, store, source)
+        if number:  # the first time, libraries open what they keep
+            states.add(state())
+    assert len(states) == 1
+
+
+class CountingSelector(selectors.DefaultSelector):
+    calls = 0
+
+    def select(self, timeout=None):
+        CountingSelector.calls += 1
+        return super().select(timeout)
+
+
+def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
+    monkeypatch.setattr(selectors, "DefaultSelector", CountingSelector)
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
+    with watching(store, source) as watch:
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            source.push(records(CONTRACT))
+            wait_for(lambda: store.root.exists() and pids(store) == [47283])
+            wait_for(lambda: watch._committing is None)
+            calls = CountingSelector.calls
+            time.sleep(0.7)
+            assert CountingSelector.calls == calls
+        finally:
+            watch.stop()
+            thread.join()
+
+
+# Real files
+
+
+def file_source(store, path, **options):
+    tables = store.host("lab01")
+
+    def resume_after(name):
+        position = tables.position(name)
+        return position and position.resume_after
+
+    return closing(FileSource(path, resume_after=resume_after, **options))
+
+
+def test_a_file_that_grows_piece_by_piece_is_followed(store, tmp_path):
+    log = tmp_path / "log"
+    text = log_of(1, 2)
+
+    def grow():
+        for start in range(0, len(text), 37):
+            with log.open("a") as file:
+                file.write(text[start : start + 37])
+            time.sleep(0.01)
+
+    writer = threading.Thread(target=grow)
+    with file_source(store, log) as source:
+        writer.start()
+        follow_until(lambda progress: progress.runs == 2, store, source)
+    writer.join()
+    assert pids(store) == [1, 2]
+    assert set(rows(store)["status"]) == {"complete"}
+
+
+def test_a_file_renamed_away_is_read_to_its_end_and_its_successor_too(store, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+
+    def rotate(progress):
+        if progress.runs == 1 and not (tmp_path / "log.1").exists():
+            with log.open("a") as file:
+                file.write(log_of(2, second=200))
+                log.rename(tmp_path / "log.1")
+            log.write_text(log_of(3, second=300))
+        return progress.runs == 3
+
+    with file_source(store, log) as source:
+        follow_until(rotate, store, source)
+    assert pids(store) == [1, 2, 3]
+
+
+WATCH = [sys.executable, "-m", "logtrace", "watch", "-q", "--host", "lab01"]
+
+
+@pytest.fixture
+def command(store, tmp_path):
+    """Start `logtrace watch` on a file, as often as needed."""
+    started = []
+
+    def start(*options):
+        process = subprocess.Popen(
+            [*WATCH, "--store", str(store), str(tmp_path / "log"), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_killed_and_started_again_it_has_stored_each_run_once(store, command, tmp_path):
+    log = tmp_path / "log"
+    text = log_of(*range(1, 32))
+    log.write_text(text[:1000])
+    first = command()
+    wait_for(lambda: store.root.exists() and len(pids(store)) > 0)
+    with log.open("a") as file:
+        file.write(text[1000:3000])
+    first.kill()
+    first.wait()
+    with log.open("a") as file:
+        file.write(text[3000:])
+    second = command("--once")
+    assert second.wait(PATIENCE_S) == 0
+    assert pids(store) == list(range(1, 32))
+    assert set(rows(store)["status"]) == {"complete"}
+
+
+def switches(process):
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/status")
+    return {
+        line for task in tasks for line in task.read_text().splitlines() if "ctxt_switches" in line
+    }
+
+
+def test_idle_it_wakes_nobody_and_a_sigterm_ends_it_with_success(store, command, tmp_path):
+    (tmp_path / "log").write_text(log_of(1))
+    process = command()
+    wait_for(lambda: store.root.exists() and pids(store) == [1])
+    deadline = time.monotonic() + PATIENCE_S
+    before = None
+    while before != (before := switches(process)):
+        assert time.monotonic() < deadline, "it keeps waking up"
+        time.sleep(0.7)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+    assert process.stderr.read() == ""
