@@ -3,10 +3,10 @@
  * Answer one system call number in place of the kernel.
  *
  * The syscall table can't be patched: since spring 2024 kernels dispatch through a switch and
- * don't read it. Instead a kprobe sits on the function that the number leads to: os_ftrace on a
- * kernel that has it, else the function behind every unused number. For the one number the
- * probe moves the instruction pointer to redirected_call(), which returns to the dispatcher in
- * the original's place.
+ * don't read it. Instead kprobes sit on the functions that the number may lead to: os_ftrace, on
+ * a kernel that has it, and the one behind every unused number. For the one number they move the
+ * instruction pointer to redirected_call(), which returns to the dispatcher in the original's
+ * place.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -63,10 +63,20 @@ static void redirect_after(struct kprobe *probe, struct pt_regs *regs, unsigned 
 
 NOKPROBE_SYMBOL(redirect_after);
 
-static struct kprobe probe = {
+static struct kprobe own_call = {
+	.symbol_name = "__x64_sys_os_ftrace",
 	.pre_handler = redirect_before,
 	.post_handler = redirect_after,
 };
+
+static struct kprobe unused_calls = {
+	.symbol_name = "__x64_sys_ni_syscall",
+	.pre_handler = redirect_before,
+	.post_handler = redirect_after,
+};
+
+static struct kprobe *placed[2];
+static int placed_count;
 
 /* kallsyms can't be asked by a module; a probe that is never armed can. */
 static bool kernel_has(const char *symbol)
@@ -82,6 +92,17 @@ static bool kernel_has(const char *symbol)
 	return err != -ENOENT;
 }
 
+static int install_probe(struct kprobe *probe)
+{
+	int err = register_kprobe(probe);
+
+	if (err)
+		pr_err("can't place a kprobe on %s: error %d\n", probe->symbol_name, err);
+	else
+		placed[placed_count++] = probe;
+	return err;
+}
+
 /**
  * redirect_install() - answer the system call number of the parameter nr
  * @answer: called in the caller's context with the call's first argument; may sleep
@@ -91,7 +112,7 @@ static bool kernel_has(const char *symbol)
  */
 int redirect_install(long (*answer)(pid_t pid))
 {
-	int err;
+	int err = 0;
 
 	if (nr == NR_OS_FTRACE && kernel_has("__x64_sys_uprobe")) {
 		pr_err("number %u is the kernel's uprobe(); load with nr=NUMBER of an unused call\n",
@@ -100,11 +121,12 @@ int redirect_install(long (*answer)(pid_t pid))
 	}
 
 	redirect_answer = answer;
-	probe.symbol_name = kernel_has("__x64_sys_os_ftrace") ? "__x64_sys_os_ftrace" :
-								"__x64_sys_ni_syscall";
-	err = register_kprobe(&probe);
+	if (kernel_has(own_call.symbol_name))
+		err = install_probe(&own_call);
+	if (!err)
+		err = install_probe(&unused_calls);
 	if (err)
-		pr_err("can't place a kprobe on %s: error %d\n", probe.symbol_name, err);
+		redirect_remove();
 	return err;
 }
 
@@ -115,10 +137,9 @@ int redirect_install(long (*answer)(pid_t pid))
  */
 void redirect_remove(void)
 {
-	unregister_kprobe(&probe);
-	/* A task may stand between the probe and the first instruction, ... */
-	synchronize_rcu_tasks();
+	/* Waits for the handlers, so that every call on its way is counted from here on. */
+	unregister_kprobes(placed, placed_count);
 	wait_var_event(&inside, !atomic_read(&inside));
-	/* ... and between the last decrement and the return to the kernel. */
+	/* A task may still stand between the decrement and the return to the kernel. */
 	synchronize_rcu_tasks();
 }
