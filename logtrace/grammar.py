@@ -93,8 +93,7 @@ def parse(text: str) -> Event | None:
 
 def looks_like_trace(text: str) -> bool:
     """Whether a line that `parse` does not understand seems to be meant as a trace line."""
-    beginning = text[:_LONGEST]
-    return any(hint in beginning for hint in _HINTS) and _LOOKS_LIKE.search(beginning) is not None
+    return any(hint in text for hint in _HINTS) and _LOOKS_LIKE.search(text) is not None
 
 
 @cache
@@ -115,7 +114,7 @@ def _values(groups: dict[str, str | None]) -> dict[str, int | str] | None:
             continue
         if name in _TEXT_GROUPS:
             values[name] = printable(value)
-        elif len(value) < 21 and int(value) in _INT64:
+        elif int(value) in _INT64:
             values[name] = int(value)
         else:
             return None

@@ -107,9 +107,8 @@ class RunAssembler:
         rows, stored = Rows([], []), Rows([], [])
         for item in items:
             first, last = _range(item)
-            if self._idle or item.source != self._source:
-                self._needed_from = first
-                self._source = item.source
+            if item.source != self._source:
+                self._source, self._needed_from = item.source, first
             found = rows if last > self.seen else stored
             if isinstance(item, Loss):
                 self._lose(item, found)
@@ -174,6 +173,7 @@ class RunAssembler:
             self._close(self._open.pop(pid), rows, pid, why)
         if not self._open:
             self._unsure_ends = 0
+        self._note_need(line)
         self._open[pid] = _Run([line])
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
@@ -181,7 +181,12 @@ class RunAssembler:
         begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
         if begins_run or len(self._block) == _LONGEST_BLOCK:
             self._flush_block(rows)
+        self._note_need(line)
         self._block.append(line)
+
+    def _note_need(self, line: _Line) -> None:
+        if self._idle:
+            self._needed_from = line.record.seq
 
     def _end(self, line: _Line, rows: Rows) -> None:
         pid = _pid(line)
@@ -242,7 +247,6 @@ class RunAssembler:
     def _lose(self, loss: Loss, rows: Rows) -> None:
         rows.losses.append(self._loss_row(loss))
         self._flush_block(rows)
-        self._unsure_ends = 0
         for run in self._open.values():
             run.ambiguous = True
             run.notes.append(f"{loss.records} records were lost while it ran")
@@ -253,7 +257,8 @@ class RunAssembler:
         if not any(line.event for line in block):
             return
         run = _Run(block)
-        if self._open or not _is_one_run(block):
+        claimants = any(each.lines[0].order < block[-1].order for each in self._open.values())
+        if claimants or not _is_one_run(block):
             run.ambiguous = True
             run.notes.append("no End line says which run its stats lines belong to")
         self._close(run, rows, None)

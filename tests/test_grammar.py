@@ -173,6 +173,12 @@ def test_the_largest_number_of_64_bits_is_understood():
     assert event.values["read_bytes"] == 2**63 - 1
 
 
+def test_a_line_longer_than_any_record_is_not_understood():
+    assert grammar.parse(STATS.replace("abc.txt", "x" * 4000)) is not None
+    assert grammar.parse(STATS.replace("abc.txt", "x" * 4050)) is None
+    assert grammar.looks_like_trace(STATS.replace("abc.txt", "x" * 4050))
+
+
 def test_digits_of_other_scripts_are_no_numbers():
     assert grammar.parse(START.replace("47283", "\u0664\u0667")) is None
 

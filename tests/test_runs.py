@@ -331,6 +331,13 @@ def test_stats_lines_from_before_a_run_are_not_its_own():
     ]
 
 
+def test_stats_lines_from_before_the_only_open_run_are_not_its_own_at_the_end_of_the_log():
+    assert briefs(stats(1), ops(1), start(7)) == [
+        (None, "no_start", 1, 1),
+        (7, "no_end", None, None),
+    ]
+
+
 def test_stats_lines_from_before_a_run_are_those_of_the_run_that_was_open():
     assert briefs(start(7), stats(7), ops(70), start(8), stats(8), ops(80), end(8), end(7)) == [
         (8, "complete", 8, 80),
@@ -356,6 +363,32 @@ def test_a_module_that_prints_end_first_never_gives_a_run_the_values_of_another(
         (8, "no_stats", None, None),
         (7, "ambiguous", None, None),
     ]
+
+
+def test_a_run_without_stats_lines_leaves_only_the_lines_behind_it_in_doubt():
+    assert briefs(
+        start(7), start(8), end(8), start(9), stats(9), ops(9), end(9), stats(7), ops(7), end(7)
+    ) == [
+        (8, "no_stats", None, None),
+        (9, "complete", 9, 9),
+        (7, "complete", 7, 7),
+    ]
+
+
+def test_a_run_that_begins_when_nothing_is_open_has_no_part_in_an_older_mixture():
+    assert briefs(start(7), stats(1), stats(2), ops(), end(7), start(9), end(9)) == [
+        (7, "ambiguous", None, None),
+        (9, "no_stats", None, None),
+    ]
+
+
+def test_a_mixture_of_lines_is_needed_again_while_it_may_belong_to_another_end():
+    assembler = RunAssembler("lab1")
+    assembler.feed(log("usb", stats(7), stats(8), ops(7), ops(8), end(7)))
+    assert assembler.resume_before == 2
+    (run,) = assembler.feed([record(end(8), 6)]).runs
+    assert brief(run) == (8, "ambiguous", None, None)
+    assert assembler.resume_before is None
 
 
 def test_lines_printed_by_different_tasks_are_ambiguous():
@@ -461,6 +494,13 @@ def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
     assert assembler.resume_before == 0
     assert [brief(row) for row in assembler.feed(new[2:]).runs] == [(7, "complete", 20, 1)]
     assert assembler.resume_before is None
+
+
+def test_runs_without_end_do_not_hold_on_to_those_before_them():
+    for lines in ([stats(), ops()], [start(7), stats(), ops()]):
+        assembler = RunAssembler("lab1")
+        assembler.feed(log(*lines * 100))
+        assert assembler.resume_before == 99 * len(lines)
 
 
 def test_nothing_is_needed_again_when_nothing_is_open():

@@ -1,6 +1,8 @@
 import errno
+import fcntl
 import multiprocessing
 import resource
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -155,6 +157,21 @@ def test_writers_of_different_sources_take_turns(lab):
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert rows(lab) == sorted([*range(7)] * 2)
+
+
+def test_a_writer_waits_for_another(lab, tables):
+    tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+    other = threading.Thread(
+        target=tables.append, args=(SOURCE, Position(2, 2)), kwargs={"runs": [run(2)]}
+    )
+    with (lab.root / "host=lab1" / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        other.start()
+        other.join(0.3)
+        assert other.is_alive()
+        assert rows(lab) == [1]
+    other.join()
+    assert rows(lab) == [1, 2]
 
 
 def test_small_files_are_joined_and_rows_and_positions_stay(lab, tables):

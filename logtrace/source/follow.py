@@ -198,9 +198,7 @@ class FileSource:
     def _was_cut(self) -> bool:
         if self._stream is None:
             return False
-        descriptor = self._stream.fileno()
-        head = os.pread(descriptor, len(self._head), 0)
-        return head != self._head or os.fstat(descriptor).st_size < self._offset
+        return os.pread(self._stream.fileno(), len(self._head), 0) != self._head
 
     # An empty file may have the name before its writer has turned to it.
     def _was_renamed(self) -> bool:
