@@ -216,7 +216,7 @@ def _filters(
     return Filters(since_at, until_at, **exact)
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("logtrace", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="logtrace")
 def cli() -> None:
     """Trace what programs do to their files, and report it.

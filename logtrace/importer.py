@@ -54,7 +54,7 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
     Parameters
     ----------
     paths
-        Files, folders (all files below them), or ``-`` for standard input.
+        Files, folders (all files below them but hidden ones), or ``-`` for standard input.
 
     Returns
     -------
@@ -73,11 +73,16 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
                 raise SourceError(f"{path}: no such file or folder")
             found.append(path)
             continue
-        files = sorted(item for item in path.rglob("*") if item.is_file())
+        files = sorted(item for item in path.rglob("*") if _is_log(item, path))
         if not files:
             raise SourceError(f"{path}: no file in this folder")
         found += files
     return found
+
+
+def _is_log(path: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return not hidden and path.is_file()
 
 
 def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = None) -> Imported:

@@ -127,7 +127,7 @@ def test_an_empty_log_has_no_runs_and_is_known_the_next_time(store, tmp_path):
 
 
 def test_a_folders_logs_are_found_in_order_at_any_depth(tmp_path):
-    for name in ("b.log", "a/z.log", "a/b/c.log"):
+    for name in ("b.log", "a/z.log", "a/b/c.log", ".lock", ".git/config"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = [path.relative_to(tmp_path) for path in find_logs([tmp_path])]
