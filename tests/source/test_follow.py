@@ -281,7 +281,8 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
     source = following(path)
     assert [record.text for record in source.drain()] == ["line 1"]
     while source.drain():
-        assert len(source._rest) <= 1000
+        pass
+    assert len(source._rest) <= 1000
     append(path, b"\n", line(2), line(3))
     records = [record for record in source.drain() + source.drain() if record.from_kernel]
     assert [(record.text, record.seq - LENGTH - 10_001) for record in records] == [
