@@ -1,0 +1,126 @@
+"""The page of the commands is complete and right."""
+
+import re
+import shlex
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from logtrace import schema
+from logtrace.cli import cli
+from logtrace.stats import KEYS
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "commands.md").read_text()
+EVERYWHERE = {"--quiet", "-q", "--verbose", "-v", "--help", "-h", "--version"}
+
+
+def commands(group=cli, path=("logtrace",)):
+    yield path, group
+    for name, command in getattr(group, "commands", {}).items():
+        yield from commands(command, (*path, name))
+
+
+COMMANDS = {" ".join(path): command for path, command in commands()}
+
+
+def section(name):
+    """Give what the page says of a command, down to the next one's heading."""
+    match = re.search(rf"^(#+) {re.escape(name)}$(.*?)(?=^##+ |\Z)", PAGE, re.M | re.S)
+    assert match, f"docs/commands.md has no heading for {name}"
+    return match[2]
+
+
+def options_of(command):
+    return [option for option in command.params if isinstance(option, click.Option)]
+
+
+def words(text):
+    return set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", text))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_option_has_help(name):
+    command = COMMANDS[name]
+    assert command.help
+    assert command.get_short_help_str(200).endswith(".")
+    for option in options_of(command):
+        assert option.help, f"{name} {option.opts}"
+
+
+@pytest.mark.parametrize("name", list(COMMANDS)[1:])
+def test_every_command_is_documented_with_its_options_and_no_others(name):
+    options = {word for option in options_of(COMMANDS[name]) for word in option.opts}
+    text = re.sub(r"```.*?```", "", section(name), flags=re.S)
+    assert options - EVERYWHERE <= words(text), name
+    others = {word for word in words(text) - options if word.startswith("--")}
+    assert others <= {"--time-format", "--once"} | EVERYWHERE, name
+
+
+def test_what_every_command_takes_is_documented_once():
+    assert words(section("Everywhere")) >= EVERYWHERE
+    for name, command in COMMANDS.items():
+        if not isinstance(command, click.Group):
+            shared = {word for option in options_of(command) for word in option.opts}
+            assert {"--quiet", "--verbose"} <= shared, name
+
+
+def examples():
+    blocks = re.findall(r"```sh\n(.*?)```", PAGE, re.S)
+    lines = (line for block in blocks for line in block.splitlines())
+    for line in lines:
+        for part in re.split(r"\|", line):
+            found = shlex.split(part.partition(">")[0], comments=True)
+            if "logtrace" in found[:2] and "_LOGTRACE_COMPLETE" not in line:
+                yield found[found.index("logtrace") + 1 :]
+
+
+@pytest.mark.parametrize("arguments", list(examples()), ids=" ".join)
+def test_every_example_is_understood(arguments):
+    context, command = None, cli
+    while isinstance(command, click.Group):
+        context = click.Context(command, context, **cli.context_settings)
+        name, command, arguments = command.resolve_command(context, arguments)
+        assert command is not None, name
+    command.make_context(name, arguments, context)  # parses, but calls nothing
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name):
+    for option in ("-h", "--help"):
+        done = CliRunner().invoke(cli, [*name.split()[1:], option])
+        assert done.exit_code == 0
+        assert name in done.stdout
+
+
+def test_the_words_of_options_are_those_of_the_library():
+    assert set(schema.STATUSES) <= set(re.findall(r"\w+", section("Which runs")))
+    assert set(KEYS) <= set(re.findall(r"\w+", section("logtrace stats")))
+    by_help = next(o.help for o in options_of(COMMANDS["logtrace stats"]) if o.name == "by")
+    assert set(KEYS) <= set(re.findall(r"\w+", by_help))
+    status = next(o.help for o in options_of(COMMANDS["logtrace runs"]) if o.name == "status")
+    assert set(schema.STATUSES) <= set(re.findall(r"\w+", status))
+
+
+def test_the_columns_of_csv_are_named_in_their_order():
+    columns = re.search(r"names of the columns first:(.*?)\.", section("logtrace runs"), re.S)
+    assert re.findall(r"`(\w+)`", columns[1]) == schema.RUNS.names
+
+
+def test_links_lead_somewhere():
+    headings = re.findall(r"^#+ (.*)$", PAGE, re.M)
+    anchors = {"#" + re.sub(r"[^\w -]", "", text).lower().replace(" ", "-") for text in headings}
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        assert target in anchors or (DOCS / target).is_file(), target
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands(shell, monkeypatch):
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)(cli, {}, "logtrace", "_LOGTRACE_COMPLETE")
+    assert {item.value for item in complete.get_completions([], "ru")} == {"run", "runs"}
+    assert {item.value for item in complete.get_completions(["watch"], "--fr")} == {"--from"}
+    assert f"_LOGTRACE_COMPLETE={shell}_source" in PAGE

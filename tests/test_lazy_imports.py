@@ -1,0 +1,67 @@
+"""What is heavy is imported by what needs it, and by nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from store_samples import CONTRACT
+
+HEAVY = {"pandas", "pyarrow", "duckdb", "deltalake", "rich", "altair", "jinja2", "watchdog"}
+
+_RUN = """\
+import json, sys
+from click.testing import CliRunner
+from logtrace.cli import cli
+done = CliRunner().invoke(cli, sys.argv[1:])
+print(json.dumps([done.exit_code, sorted(set(sys.modules))]))
+"""
+
+
+def modules_after(*arguments, code=_RUN):
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        stdout=subprocess.PIPE,
+        check=True,
+        env=os.environ | {"TZ": "UTC"},
+    )
+    exit_code, modules = json.loads(done.stdout)
+    assert exit_code == 0
+    return HEAVY.intersection(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["watch", "--help"]])
+def test_help_imports_nothing_heavy(arguments):
+    assert modules_after(*arguments) == set()
+
+
+_TRACE = """\
+import json, sys
+from logtrace import trace, traced
+trace.run = lambda command: (1, 0)
+traced._PATIENCE_S = 0
+from click.testing import CliRunner
+from logtrace.cli import cli
+done = CliRunner().invoke(cli, ["run", "true"])
+print(json.dumps([done.exit_code, sorted(set(sys.modules))]))
+"""
+
+
+def test_running_a_program_imports_nothing_heavy():
+    assert modules_after(code=_TRACE) == set()
+
+
+def test_watching_imports_no_engine_and_no_frames(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(CONTRACT)
+    imported = modules_after("watch", "--once", "--store", str(tmp_path / "store"), str(log))
+    assert imported <= {"deltalake", "pyarrow", "rich", "watchdog"}
+    assert (tmp_path / "store").exists()
+
+
+def test_importing_a_log_imports_no_engine_and_no_terminal(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(CONTRACT)
+    imported = modules_after("import", "--store", str(tmp_path / "store"), str(log))
+    assert imported <= {"deltalake", "pyarrow"}
