@@ -255,7 +255,8 @@ def _decode_printed(text: bytes) -> str:
     def decode(match: re.Match[str]) -> str:
         return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", "backslashreplace")
 
-    return _ESCAPED_NON_ASCII.sub(decode, text.decode("utf-8", "backslashreplace"))
+    shown = text.decode("utf-8", "backslashreplace")
+    return _ESCAPED_NON_ASCII.sub(decode, shown) if "\\x" in shown else shown
 
 
 def _caller(more: bytes) -> str | None:
