@@ -28,6 +28,10 @@ from logtrace.errors import GuestError
 
 _CONSOLE_TAIL_LINES = 40
 
+# Before 8.1 QEMU can miss that one CPU changes code while another one's thread translates it.
+# Kernels change code where tracepoints are switched: now and then a guest hung there.
+_ACCELERATOR = "-accel tcg,thread=single"
+
 # virtme-ng mounts an empty file system over each of these
 _HIDDEN_IN_GUEST = tuple(map(Path, ("/var/tmp", "/var/log", "/var/cache", "/run", "/dev/shm")))
 
@@ -233,7 +237,8 @@ class Guest:
             self._process = subprocess.Popen(
                 [
                     *(str(vng), "--verbose", "--run", str(self.kernel)),
-                    *("--disable-kvm", "--force-9p", "--user", "root"),
+                    *("--disable-kvm", f"--qemu-opts={_ACCELERATOR}"),
+                    *("--force-9p", "--user", "root"),
                     *("--cpus", str(self._cpus), "--memory", self._memory),
                     *(f"--rodir={folder}" for folder in _hidden(self._folders)),
                     *("--cwd", "/", f"--rwdir={self.shared}", "--", agent),
