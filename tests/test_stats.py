@@ -219,7 +219,7 @@ def comparable(frame):
     return sorted(map(str, plain.to_dict("records")))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(ROWS, min_size=1, max_size=5), min_size=1, max_size=4))
 def test_merged_partials_of_any_parts_equal_pandas_over_all_rows(database, parts):
     parts = [[row(*values) for values in part] for part in parts]
