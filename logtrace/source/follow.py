@@ -23,8 +23,9 @@ _HEAD_BYTES = 4096
 class FileSource:
     """A text log that other programs append to, followed with watchdog.
 
-    A file that is renamed away is read to its end before the new one of its name; one
-    that is cut to nothing is read from its beginning again. A last line without its
+    A file that is renamed away is read to its end before the new one of its name, also if
+    it was renamed while nobody watched; one that is cut to nothing is read from its
+    beginning again. A last line without its
     newline waits for the rest. `name` holds a digest of the file's first line: when it
     changes, `position` begins anew.
 
@@ -59,6 +60,7 @@ class FileSource:
         self.name = self._prefix
         self._resume_after = resume_after
         self._only_new = only_new
+        self._looked_back = only_new
         self._boot_id = boot_id
         self._stream: IO[bytes] | None = None
         self._text = LogText("")
@@ -103,6 +105,9 @@ class FileSource:
         self._silence()
         try:
             return self._drain()
+        except FileNotFoundError:
+            self._only_new = False
+            return []  # it was renamed between two looks at it
         except OSError as error:
             raise SourceError(f"{self.path}: {error.strerror}") from None
 
@@ -132,31 +137,46 @@ class FileSource:
 
     def _drain(self) -> list[Record | Loss]:
         items = self._leave() if self._was_cut() else self._read()
-        if not items and self._was_renamed():
-            items = self._read() or self._leave()
-        if not items and self._stream is None and self._open():
-            items = self._read()
+        while not items:
+            if self._was_renamed():
+                items = self._read() or self._leave()
+            elif self._stream is None and self._open():
+                items = self._read()
+            else:
+                break
         if items:
             self._ring()  # there may be more
         return items
 
     # The file's first line tells it from the file that had its name before.
     def _open(self) -> bool:
-        try:
-            stream = self.path.open("rb")
-        except FileNotFoundError:
+        path = self._renamed_meanwhile() or self.path
+        head = _head(path)
+        if head is None:
             self._only_new = False
             return False
-        head = stream.readline(_HEAD_BYTES)
-        if not head.endswith(b"\n") and len(head) < _HEAD_BYTES:
-            stream.close()
-            self._only_new = False
-            return False
-        self._stream, self._head = stream, head
-        digest = hashlib.sha256(head).hexdigest()
+        self._stream, self._head = path.open("rb"), head
+        digest = _digest(head)
         self._text = LogText(printable(f"{self.path}@{digest[:12]}"), self._boot_id)
-        self._find_place(f"{self._prefix}{digest}")
+        self._find_place(self._prefix + digest)
         return True
+
+    # The file that was read the last time may have been renamed while nobody watched.
+    def _renamed_meanwhile(self) -> Path | None:
+        looked_back, self._looked_back = self._looked_back, True
+        if looked_back or self._is_known(self.path):
+            return None
+        siblings = [
+            path
+            for path in self.path.parent.iterdir()
+            if path.name.startswith(self.path.name) and path.is_file() and os.access(path, os.R_OK)
+        ]
+        known = [path for path in siblings if self._is_known(path)]
+        return max(known, key=lambda path: path.stat().st_mtime, default=None)
+
+    def _is_known(self, path: Path) -> bool:
+        head = _head(path)
+        return head is not None and self._resume_after(self._prefix + _digest(head)) is not None
 
     def _find_place(self, name: str) -> None:
         assert self._stream is not None
@@ -226,6 +246,20 @@ class FileSource:
             self._stream.close()
         self._stream = None
         self._rest = b""
+
+
+# A file's first line, if it is complete.
+def _head(path: Path) -> bytes | None:
+    try:
+        with path.open("rb") as stream:
+            head = stream.readline(_HEAD_BYTES)
+    except FileNotFoundError:
+        return None
+    return head if head.endswith(b"\n") or len(head) == _HEAD_BYTES else None
+
+
+def _digest(head: bytes) -> str:
+    return hashlib.sha256(head).hexdigest()
 
 
 class _Waker(FileSystemEventHandler):

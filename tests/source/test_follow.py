@@ -1,3 +1,4 @@
+import hashlib
 import os
 import select
 import threading
@@ -14,6 +15,7 @@ def line(number):
 
 
 LENGTH = len(line(1))
+DIGEST_OF_LINE_1 = hashlib.sha256(line(1)).hexdigest()
 
 
 def append(path, *parts):
@@ -228,7 +230,7 @@ def test_reading_goes_on_behind_what_is_known(path, following):
 
     source = following(path, resume_after=resume_after)
     assert numbers(source) == [3]
-    assert asked == [source.name]
+    assert set(asked) == {source.name}
     assert source.position == 2 * LENGTH
 
 
@@ -241,10 +243,42 @@ def test_each_log_of_a_name_has_a_place_of_its_own(path, following):
     append(path, line(3))
     again = following(path, resume_after=places.get)
     assert numbers(again) == [3]
+    places[again.name] = again.position
     path.rename(path.with_suffix(".log.1"))
     append(path, line(7), line(8))
     other = following(path, resume_after=places.get)
     assert numbers(other) == [7, 8]
+
+
+def test_a_file_renamed_while_nobody_watched_is_read_to_its_end_first(path, following):
+    append(path.with_name("kern.log.2"), line(70), line(71))
+    append(path, line(1), line(2))
+    first = following(path)
+    drain(first)
+    places = {first.name: first.position}
+    append(path, line(3))
+    path.rename(path.with_name("kern.log.1"))
+    append(path, line(4))
+    source = following(path, resume_after=places.get)
+    assert list(drain(source).items()) == [(first.name, [3]), (source.name, [4])]
+    append(path, line(5))
+    assert numbers(source) == [5]
+
+
+def test_a_file_renamed_while_nobody_watched_is_read_though_there_is_no_new_one(path, following):
+    append(path, line(1), line(2))
+    path.rename(path.with_name("kern.log-20260301"))
+    source = following(path, resume_after={f"file:{path}:{DIGEST_OF_LINE_1}": 0}.get)
+    assert numbers(source) == [2]
+    append(path, line(3))
+    assert numbers(source) == [3]
+
+
+def test_older_logs_are_left_alone_if_the_newest_is_known(path, following):
+    append(path, line(1))
+    append(path.with_name("kern.log.1"), line(2), line(3))
+    source = following(path, resume_after=lambda _name: 0)
+    assert numbers(source) == []
 
 
 def test_only_new_lines_are_read_if_so_wanted(path, following):
@@ -303,6 +337,22 @@ def test_a_file_that_was_removed_is_waited_for(path, following):
     drain(source)
     path.unlink()
     assert numbers(source) == []
+    append(path, line(2))
+    assert rung(source)
+    assert numbers(source) == [2]
+
+
+def test_a_file_that_is_removed_while_it_is_opened_is_waited_for(path, following, monkeypatch):
+    append(path, line(1))
+    source = following(path, only_new=True)
+
+    def remove(path):
+        path.unlink()
+        monkeypatch.undo()
+        return line(1)
+
+    monkeypatch.setattr(follow, "_head", remove)
+    assert source.drain() == []
     append(path, line(2))
     assert rung(source)
     assert numbers(source) == [2]
