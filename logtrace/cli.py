@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from logtrace.engine import Engine, Filters
+    from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
     from logtrace.source import Source
     from logtrace.store import HostTables
@@ -277,7 +278,8 @@ def watch(
             watching.drain()
         else:
             _follow(watching)
-    _note(ctx, f"{watching.progress.runs} runs in {watching.progress.records} records")
+    progress = watching.progress
+    _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
 
 
 # The first Ctrl-C, or a service manager's SIGTERM, ends it in order; the next one at once.
@@ -403,8 +405,15 @@ def import_(
             click.echo(f"Error: {_visible(str(error))}", err=True)
             failed = True
             continue
-        click.echo(_json_line(vars(done)) if as_json else _visible(str(done)))
+        click.echo(_json_line(vars(done)) if as_json else _visible(_told(done)))
     ctx.exit(int(failed))
+
+
+def _told(done: Imported) -> str:
+    if done.already_stored:
+        return f"{done.path}: imported before, nothing to do"
+    lost = f", {_many(done.losses, 'line')} not understood" if done.losses else ""
+    return f"{done.path}: {_many(done.runs, 'run')} in {_many(done.records, 'record')}{lost}"
 
 
 @cli.command()
@@ -495,6 +504,7 @@ def report(
     It prints the path of the first file. Where nothing was found of what is asked for by
     name, nothing is written.
     """
+    from logtrace.contents import totals_of
     from logtrace.overview import gather, narrow_to_run
     from logtrace.page import MOST_RUNS
     from logtrace.report import write_report
@@ -513,7 +523,8 @@ def report(
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
     written = write_report(data, out, formats)
-    _note(ctx, f"{len(data.runs)} runs, {len(written)} files in {out}")
+    found = totals_of(data)["runs"]
+    _note(ctx, f"{_many(found, 'run')}, {_many(len(written), 'file')} in {out}")
     click.echo(written[0])
 
 
@@ -659,6 +670,10 @@ def main() -> None:
 
 def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _many(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def _report_formats(text: str) -> list[str]:

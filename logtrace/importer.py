@@ -41,12 +41,6 @@ class Imported:
     losses: int
     already_stored: bool
 
-    def __str__(self) -> str:
-        if self.already_stored:
-            return f"{self.path}: imported before, nothing to do"
-        lost = f", {self.losses} lines not understood" if self.losses else ""
-        return f"{self.path}: {self.runs} runs in {self.records} records{lost}"
-
 
 def find_logs(paths: Iterable[Path]) -> list[Path]:
     """List the files that are meant by files and folders.

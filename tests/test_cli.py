@@ -277,7 +277,7 @@ def test_a_report_that_cannot_be_written_is_named_with_the_remedy(read, tmp_path
 def test_import_stores_a_log_and_says_so(logtrace, tmp_path):
     log = tmp_path / "log"
     log.write_text(CONTRACT)
-    assert logtrace("import", log, "--host", "lab07").stdout == f"{log}: 1 runs in 4 records\n"
+    assert logtrace("import", log, "--host", "lab07").stdout == f"{log}: 1 run in 4 records\n"
     assert "nothing to do" in logtrace("import", log, "--host", "lab07").stdout
     (run,) = json.loads(logtrace("runs", "--json").stdout)
     assert (run["host"], run["pid"], run["boot_id"]) == ("lab07", 47283, None)
@@ -302,7 +302,7 @@ def test_a_file_that_is_no_log_does_not_keep_the_rest_out(logtrace, tmp_path):
     (folder / "b\x1b[31m.log").write_text(CONTRACT)
     done = logtrace("import", folder)
     assert done.exit_code == 1
-    assert done.stdout == f"{folder}/b\\x1b[31m.log: 1 runs in 4 records\n"
+    assert done.stdout == f"{folder}/b\\x1b[31m.log: 1 run in 4 records\n"
     assert done.stderr.startswith(f"Error: {folder}/a.bin: not a text log")
 
 
@@ -352,7 +352,7 @@ def test_watch_from_now_leaves_out_what_is_there(logtrace, tmp_path):
 def test_a_source_named_twice_is_watched_once(logtrace, tmp_path):
     (tmp_path / "log").write_text(CONTRACT)
     done = logtrace("watch", "--once", "log", "./log", tmp_path / "log")
-    assert done.stderr == "1 runs in 4 records\n"
+    assert done.stderr == "1 run in 4 records\n"
 
 
 def test_a_file_that_is_not_there_yet_is_waited_for_and_that_is_said(logtrace, tmp_path):
@@ -513,7 +513,7 @@ def test_a_live_view_follows_a_log_on_a_terminal_until_ctrl_c(tmp_path):
         log.write_text(CONTRACT.replace("abc.txt", "a\x1b]0;pwned\x07.txt"))
         read_until("2021202045")
         watching.send_signal(signal.SIGINT)
-        shown = read_until("1 runs in 4 records")
+        shown = read_until("1 run in 4 records")
         assert watching.wait(30) == 0
     assert "a\\x1b]0;pwned\\x07.txt" in shown
     assert "]0;pwned\x07" not in shown

@@ -207,8 +207,3 @@ def test_what_is_open_at_the_end_of_a_log_is_a_run_without_end(store, tmp_path):
     log.write_text("".join(CONTRACT.splitlines(keepends=True)[:3]))
     assert imported(store, log).runs == 1
     assert list(rows(store)["status"]) == ["no_end"]
-
-
-def test_what_was_done_is_said_in_a_line(store, log):
-    assert str(imported(store, log)) == f"{log}: 1 runs in 4 records"
-    assert str(imported(store, log)) == f"{log}: imported before, nothing to do"
