@@ -307,6 +307,9 @@ def _signed_only(host: Machine) -> Check | None:
 
 
 def _number(host: Machine) -> Check:
+    if not os.access(host.root / "proc/kallsyms", os.R_OK):
+        found = f"whether {trace.NUMBER} is free can't be told without /proc/kallsyms"
+        return Check("system call", "warning", found, "try it: sudo logtrace kmod load")
     if trace.number_is_uprobe(host.root):
         found = f"system call {trace.NUMBER} is uprobe in this kernel"
         return Check("system call", "warning", found, "load the modules with another number: nr=")

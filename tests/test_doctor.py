@@ -82,8 +82,7 @@ def test_whatever_is_not_in_order_has_a_remedy(tmp_path):
         watch_files=deny(errno.EMFILE),
     )
     checks = doctor.examine(Path("/proc/store"), bare)
-    assert {check.name for check in checks if check.state == "ok"} == {"system call"}
-    assert [check for check in checks if check.state != "ok" and not check.remedy] == []
+    assert [check for check in checks if check.state == "ok" or not check.remedy] == []
 
 
 def test_this_machine_is_examined_within_a_second(tmp_path):
