@@ -5,12 +5,15 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from report_samples import tracer_row
 from store_samples import CONTRACT, log_of
 
@@ -39,6 +42,8 @@ class FakeSource:
         self.read_end, self.write_end = os.pipe()
 
     def push(self, items, name=None):
+        if not items:
+            return
         self.waiting.append((items, name or self.name))
         os.write(self.write_end, b"!")
 
@@ -279,19 +284,14 @@ def test_a_position_that_has_not_moved_is_not_stored_again(store):
 def test_a_log_read_from_further_back_can_be_followed_on(store):
     log = records(log_of(1, 2, 3))
     with closing(FakeSource()) as source:
-        source.push(log[1:6])  # it began in the middle of a run
+        source.push(log[5:6])  # it began in the middle of the second run
         drained(store, source)
-    with closing(FakeSource()) as source:
-        source.push(log[:6])
-        source.push(log[6:9])
-        source.push(log[9:])
-        drained(store, source)
-    frame = rows(store)
-    assert list(zip(frame["pid"], frame["status"], strict=True)) == [
-        (1, "no_start"),
-        (2, "complete"),
-        (3, "complete"),
-    ]
+    with closing(FakeSource()) as source, watching(store, source) as watch:
+        for part in (log[:6], log[6:9], log[9:]):
+            source.push(part)
+            watch.drain()
+    assert pids(store) == [2, 3]
+    assert set(rows(store)["status"]) == {"complete"}
 
 
 def test_the_same_records_given_again_at_once_are_stored_once(store, source):
@@ -322,15 +322,94 @@ def test_a_log_that_comes_back_under_its_name_goes_on_where_it_was(store, source
     assert pids(store) == [1, 2, 3]
 
 
+class CrashError(Exception):
+    """The process is gone, and with it what was not committed."""
+
+
+class MemoryTables:
+    """Tables that keep in memory what was committed, as the store does; commits may crash."""
+
+    def __init__(self, crashes):
+        self.crashes = iter(crashes)
+        self.positions = {}
+        self.runs = []
+        self.losses = []
+
+    def position(self, source):
+        return self.positions.get(source)
+
+    def append(self, source, position, *, runs, losses):
+        if next(self.crashes, False):
+            raise CrashError
+        if self.positions.get(source, Position(-1, -1)).seen < position.seen:
+            self.positions[source] = position
+            self.runs += runs
+            self.losses += losses
+
+
+START = "OS Assignment2 ftrace [{}] Start"
+STATS = "[7] p file[f] stats [x] read - 1 / written - 1"
+CALLS = "open[1] close[1] read[1] write[1] lseek[0]"
+END = "OS Assignment2 ftrace [{}] End"
+PARTS = st.sampled_from(
+    [
+        [START, STATS, CALLS, END],
+        [START],
+        [STATS, CALLS, END],
+        [STATS],
+        [END],
+        ["OS Assignment2 ftrace [{}] Strat"],
+        ["usb 1-1: new device"],
+    ]
+)
+LOGS = st.lists(st.tuples(PARTS, st.sampled_from([1, 2])), min_size=2, max_size=12)
+
+
+def watch_in_pieces(log, sizes, crashes):
+    """Watch a log that grows by pieces, each committed; after a crash, begin where it stands."""
+    tables, ends = MemoryTables(crashes), [*accumulate(sizes), len(log)]
+    at = 0
+    while ends:
+        position = tables.position("kmsg:b") or Position(-1, -1)
+        with closing(FakeSource()) as source:
+            source.push(log[position.resume_after + 1 : at])
+            with watching(None, source, tables=tables) as watch, suppress(CrashError):
+                watch.drain()
+                while ends:
+                    source.push(log[at : ends[0]])
+                    at = max(at, ends.pop(0))
+                    watch.drain()
+    with closing(FakeSource()) as source:  # what a last crash left
+        position = tables.position("kmsg:b") or Position(-1, -1)
+        source.push(log[position.resume_after + 1 :])
+        tables.crashes = iter(())
+        with watching(None, source, tables=tables) as watch:
+            watch.drain()
+    return tables
+
+
+@settings(max_examples=200, deadline=None)
+@given(LOGS, st.lists(st.integers(1, 5), max_size=8), st.lists(st.booleans(), max_size=8))
+def test_however_a_log_comes_and_whenever_it_crashes_the_rows_are_the_same(parts, sizes, crashes):
+    lines = [line.format(pid) for lines, pid in parts for line in lines]
+    text = "".join(f"[{number:5d}.000000] {line}\n" for number, line in enumerate(lines))
+    log = records(text)
+    at_once = watch_in_pieces(log, [], [])
+    in_pieces = watch_in_pieces(log, sizes, crashes)
+    assert in_pieces.runs == at_once.runs
+    assert in_pieces.losses == at_once.losses
+
+
 # When the store or a source fails
 
 
 class Failing:
     """Tables that can't be written for a while."""
 
-    def __init__(self, tables, failures):
+    def __init__(self, tables, failures, meanwhile=lambda: None):
         self.tables = tables
         self.failures = failures
+        self.meanwhile = meanwhile
         self.tries = 0
 
     def position(self, source):
@@ -339,6 +418,7 @@ class Failing:
     def append(self, *args, **rows):
         self.tries += 1
         if self.tries <= self.failures:
+            self.meanwhile()
             raise StoreError("store /s can't be written: No space left", "make room")
         self.tables.append(*args, **rows)
 
@@ -350,22 +430,21 @@ def test_rows_are_kept_while_the_store_is_away_and_stored_when_it_is_back(
 ):
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
     monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.02)
-    tables = Failing(store.host("lab01"), failures=5)
-    log = records(log_of(1, 2, 3))
-    source.push(log[:4])
+    log = records(log_of(1, 2, 3, 4, 5, 6))
+    parts = [log[start : start + 4] for start in range(0, 24, 4)]
+    source.push(parts.pop(0))
+    tables = Failing(store.host("lab01"), 5, meanwhile=lambda: source.push(parts.pop(0)))
     troubles = []
 
     def back(progress):
         if progress.trouble != (troubles or [None])[-1]:
             troubles.append(progress.trouble)
-            if progress.trouble:
-                source.push(log[4:])
         return troubles and progress.trouble is None
 
     follow_until(back, store, source, tables=tables)
     assert troubles == ["store /s can't be written: No space left (make room)", None]
-    assert pids(store) == [1, 2, 3]
-    # a commit for the first run, and one for what gathered meanwhile
+    assert pids(store) == [1, 2, 3, 4, 5, 6]
+    # a commit for the first run, and one for all that gathered meanwhile
     assert tables.tries == 5 + 2
 
 
