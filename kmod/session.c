@@ -15,7 +15,6 @@
 #include <linux/cred.h>
 #include <linux/err.h>
 #include <linux/export.h>
-#include <linux/hashtable.h>
 #include <linux/mutex.h>
 #include <linux/percpu.h>
 #include <linux/pid_namespace.h>
@@ -35,7 +34,8 @@ static bool armed;
 
 /* Guards changes of the table and the lines they print, so that lines of two sessions never mix. */
 static DEFINE_RAW_SPINLOCK(table_lock);
-static DEFINE_HASHTABLE(table, 8);
+struct hlist_head ftracehooking_table[1 << FTRACEHOOKING_TABLE_BITS];
+EXPORT_SYMBOL_GPL(ftracehooking_table);
 static unsigned int active;
 
 static struct session *session_alloc(struct pid *process)
@@ -82,26 +82,6 @@ void session_sum(const struct session *session, struct session_counts *sum)
 		sum->written_bytes += READ_ONCE(counts->written_bytes);
 	}
 }
-
-/**
- * ftracehooking_find() - look up the session of a process
- * @process: the pid of the process' thread group
- *
- * The caller has preemption disabled or is in an RCU read-side section; the session stays until
- * its end.
- *
- * Return: the session, or NULL
- */
-struct session *ftracehooking_find(struct pid *process)
-{
-	struct session *session;
-
-	hash_for_each_possible_rcu_notrace(table, session, node, (unsigned long)process)
-		if (session->process == process)
-			return session;
-	return NULL;
-}
-EXPORT_SYMBOL_GPL(ftracehooking_find);
 
 /**
  * ftracehooking_set_file() - note the file that the process opened last
@@ -157,13 +137,13 @@ bool ftracehooking_end(struct pid *process)
 
 	/* Most processes that exit were never traced: don't make them wait for the lock. */
 	rcu_read_lock();
-	session = ftracehooking_find(process);
+	session = session_find(process);
 	rcu_read_unlock();
 	if (!session)
 		return false;
 
 	raw_spin_lock(&table_lock);
-	session = ftracehooking_find(process);
+	session = session_find(process);
 	if (session)
 		session_end_locked(session);
 	raw_spin_unlock(&table_lock);
@@ -215,7 +195,7 @@ static bool is_traced(struct pid *process)
 	bool traced;
 
 	rcu_read_lock();
-	traced = ftracehooking_find(process);
+	traced = session_find(process);
 	rcu_read_unlock();
 	return traced;
 }
@@ -242,7 +222,8 @@ static int session_start_locked(struct session *session)
 	raw_spin_lock(&table_lock);
 	WRITE_ONCE(active, active + 1);
 	lines_print_start(session);
-	hash_add_rcu(table, &session->node, (unsigned long)session->process);
+	hash_add_rcu(ftracehooking_table, &session->node,
+		     (unsigned long)session->process);
 	raw_spin_unlock(&table_lock);
 	return 0;
 }
@@ -325,7 +306,7 @@ static bool end_one_session(void)
 	int bucket;
 
 	raw_spin_lock(&table_lock);
-	hash_for_each(table, bucket, session, node) {
+	hash_for_each(ftracehooking_table, bucket, session, node) {
 		session_end_locked(session);
 		break;
 	}

@@ -7,6 +7,7 @@
 #ifndef SESSION_H
 #define SESSION_H
 
+#include <linux/hashtable.h>
 #include <linux/limits.h>
 #include <linux/pid.h>
 #include <linux/rcupdate.h>
@@ -67,9 +68,31 @@ struct counter_ops {
 /* For the counter. */
 int ftracehooking_register_counter(const struct counter_ops *ops);
 void ftracehooking_unregister_counter(void);
-struct session *ftracehooking_find(struct pid *process);
 void ftracehooking_set_file(struct session *session, const char *file, size_t len);
 bool ftracehooking_end(struct pid *process);
+
+#define FTRACEHOOKING_TABLE_BITS 8
+extern struct hlist_head ftracehooking_table[1 << FTRACEHOOKING_TABLE_BITS];
+
+/**
+ * session_find() - look up the session of a process
+ * @process: the pid of the process' thread group
+ *
+ * The caller has preemption disabled or is in an RCU read-side section; the session stays until
+ * its end. Inline, because every call of every process pays for it while a session is.
+ *
+ * Return: the session, or NULL
+ */
+static inline struct session *session_find(struct pid *process)
+{
+	struct session *session;
+
+	hash_for_each_possible_rcu_notrace(ftracehooking_table, session, node,
+					   (unsigned long)process)
+		if (session->process == process)
+			return session;
+	return NULL;
+}
 
 /* Inside ftracehooking. */
 long session_start(pid_t nr);

@@ -66,9 +66,11 @@ class Machine:
         """Make the calls of programs/calls.c; give their results."""
         return self.run(shlex.join(["calls", *verbs])).stdout.splitlines()
 
-    def load(self, *names: str) -> None:
+    def load(self, *names: str, parameter: str = "") -> None:
+        """Load modules in this order; the parameter is for the last one."""
         for name in names:
-            self.run(f"insmod {self.modules}/{name}.ko")
+            last = parameter if name == names[-1] else ""
+            self.run(f"insmod {self.modules}/{name}.ko {last}")
             self.loaded.append(name)
 
     def unload(self) -> None:

@@ -72,8 +72,7 @@ def test_of_two_modules_the_one_loaded_last_answers(machine):
 
 
 def test_the_number_is_a_parameter_and_can_be_read_back(machine):
-    machine.run(f"insmod {machine.modules}/os_ftracehooking.ko nr=337")
-    machine.loaded = ["os_ftracehooking"]
+    machine.load("os_ftracehooking", parameter="nr=337")
     number = machine.run("cat /sys/module/os_ftracehooking/parameters/nr").stdout
     assert number == "337\n"
     assert machine.calls("number:337", "number:338") == ["number 0", "number ENOSYS"]

@@ -21,14 +21,12 @@
 #include <linux/tracepoint.h>
 #include <linux/uaccess.h>
 #include <asm/syscall.h>
-#include <asm/unistd.h>
 #include <trace/events/sched.h>
 #include <trace/events/syscalls.h>
 
+#include "calls.h"
 #include "compat.h"
 #include "session.h"
-
-#define NOT_TRACED TRACED_CALLS
 
 /* Where a processor's probe puts a file name together, with preemption disabled. */
 struct file_name {
@@ -39,46 +37,6 @@ static struct file_name __percpu *file_names;
 
 static struct tracepoint *sys_exit_tracepoint;
 static struct tracepoint *process_exit_tracepoint;
-
-static enum traced_call traced_call_ia32(int nr)
-{
-	switch (nr) {
-	case __NR_ia32_openat:
-		return CALL_OPEN;
-	case __NR_ia32_close:
-		return CALL_CLOSE;
-	case __NR_ia32_read:
-		return CALL_READ;
-	case __NR_ia32_write:
-		return CALL_WRITE;
-	case __NR_ia32_lseek:
-	case __NR_ia32__llseek:
-		return CALL_LSEEK;
-	default:
-		return NOT_TRACED;
-	}
-}
-
-static enum traced_call traced_call(int nr)
-{
-	if (in_ia32_syscall())
-		return traced_call_ia32(nr);
-
-	switch (nr & ~(int)__X32_SYSCALL_BIT) {
-	case __NR_openat:
-		return CALL_OPEN;
-	case __NR_close:
-		return CALL_CLOSE;
-	case __NR_read:
-		return CALL_READ;
-	case __NR_write:
-		return CALL_WRITE;
-	case __NR_lseek:
-		return CALL_LSEEK;
-	default:
-		return NOT_TRACED;
-	}
-}
 
 /* Length of the name at a user's address, copied to name, or a negative error. */
 static long copy_name(char *name, const char __user *address)
@@ -106,14 +64,15 @@ static long resolve_name(char *name, int fd, char **path)
 	return len;
 }
 
-static void note_file(struct session *session, const struct pt_regs *regs, long ret)
+static void note_file(struct session *session, struct pt_regs *regs, long ret)
 {
 	char *name = this_cpu_ptr(file_names)->bytes;
+	unsigned int argument = name_argument(syscall_get_nr(current, regs));
 	unsigned long args[6];
 	long len;
 
-	syscall_get_arguments(current, (struct pt_regs *)regs, args);
-	len = copy_name(name, (const char __user *)args[1]);
+	syscall_get_arguments(current, regs, args);
+	len = copy_name(name, (const char __user *)args[argument]);
 	if (len < 0 && ret >= 0)
 		len = resolve_name(this_cpu_ptr(file_names)->bytes, ret, &name);
 	if (len >= 0)
@@ -125,9 +84,10 @@ static bool comes_again(long ret)
 	return ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK;
 }
 
-static void count_call(struct session *session, const struct pt_regs *regs, long ret)
+/* Not inlined: its stack frame would cost every other process' calls too. */
+static noinline void count_call(struct session *session, struct pt_regs *regs, long ret)
 {
-	enum traced_call call = traced_call(syscall_get_nr(current, (struct pt_regs *)regs));
+	enum traced_call call = traced_call(syscall_get_nr(current, regs));
 	struct session_counts *counts = this_cpu_ptr(session->counts);
 
 	if (call == NOT_TRACED || comes_again(ret) || (call == CALL_CLOSE && ret))
@@ -148,7 +108,7 @@ static void on_sys_exit(void *data, struct pt_regs *regs, long ret)
 
 	/* Since 6.13 the tracepoint itself is preemptible. */
 	preempt_disable_notrace();
-	session = ftracehooking_find(task_tgid(current));
+	session = session_find(task_tgid(current));
 	if (unlikely(session))
 		count_call(session, regs, ret);
 	preempt_enable_notrace();
