@@ -328,18 +328,15 @@ def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) 
     from logtrace.source import boot_id
     from logtrace.store import Position
 
-    def position(source: str) -> Position:
-        stored = tables.position(source) or Position(-1, -1)
-        return Position(stored.seen, -1) if start == "oldest" else stored
-
+    oldest = start == "oldest"
     if name == "kmsg":
         from logtrace.source.kmsg import KmsgSource
 
         boot = boot_id()
-        stored = position(f"kmsg:{boot}")
+        stored = tables.position(f"kmsg:{boot}") or Position(-1, -1)
         return KmsgSource(
             boot,
-            resume_after=stored.resume_after,
+            resume_after=-1 if oldest else stored.resume_after,
             seen=stored.seen,
             only_new=start == "now",
         )
@@ -352,11 +349,12 @@ def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) 
         raise click.BadParameter(f"{name} is a folder; name the log files in it")
     if not path.exists():
         _note(ctx, f"{name} does not exist yet; waiting for it")
-    return FileSource(
-        path,
-        resume_after=lambda source: position(source).resume_after,
-        only_new=start == "now",
-    )
+
+    def resume_after(source: str) -> int | None:
+        known = tables.position(source)
+        return -1 if known and oldest else known and known.resume_after
+
+    return FileSource(path, resume_after=resume_after, only_new=start == "now")
 
 
 def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:

@@ -334,6 +334,18 @@ def test_watch_once_prints_what_it_stored_and_goes_on_there(logtrace, tmp_path):
     assert [run["pid"] for run in json.loads(logtrace("runs", "--json").stdout)] == [3, 2, 1]
 
 
+def test_a_log_that_was_rotated_while_nobody_watched_is_read_to_its_end(logtrace, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+    logtrace("watch", "--once", log)
+    with log.open("a") as file:
+        file.write(log_of(2, second=200))
+    log.rename(tmp_path / "log.1")
+    log.write_text(log_of(3, second=300))
+    done = logtrace("watch", "--once", "--json", log)
+    assert [json.loads(line)["pid"] for line in done.stdout.splitlines()] == [2, 3]
+
+
 def test_watch_from_oldest_stores_nothing_twice(logtrace, tmp_path):
     log = tmp_path / "log"
     log.write_text(log_of(1, 2))
