@@ -21,7 +21,10 @@ from logtrace.store import HostTables, Position
 
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
-_MOST_DRAINS = 1000  # a log that never stops growing must not keep a watch from ending
+# A log that grows while it is read to its end must not keep that from ending
+_FEW_RECORDS = 100
+_MOST_DRAINS_OF_FEW = 1000
+_MANY_RUNS = 10_000  # are stored before more are read
 _STOP, _COMMITTED = b"s", b"c"
 
 
@@ -165,9 +168,7 @@ class Watch:
         """
         try:
             for watched in self._watched:
-                for _ in range(_MOST_DRAINS):
-                    if not self._take(watched):
-                        break
+                self._read_to_end(watched)
         finally:
             self._store_rest()
 
@@ -194,10 +195,12 @@ class Watch:
             try:
                 while not self._turn(selector):
                     pass
+                for watched in self._watched:
+                    self._take(watched)  # what comes later is for the next watch
             except SourceError:
                 self._store_rest()
                 raise
-        self.drain()
+        self._store_rest()
         self.progress.trouble = None
         self._tell()
 
@@ -230,8 +233,15 @@ class Watch:
             self._start_commit()
         return _STOP in bells
 
-    # Drain a source once; say whether there may be more.
-    def _take(self, watched: _Watched) -> bool:
+    def _read_to_end(self, watched: _Watched) -> None:
+        drains_of_few = 0
+        while drains_of_few < _MOST_DRAINS_OF_FEW and (records := self._take(watched)):
+            drains_of_few = drains_of_few + 1 if records < _FEW_RECORDS else 0
+            if len(watched.pending.runs) >= _MANY_RUNS:
+                self._store_rest()
+
+    # Drain a source once; say how many records it gave, which is 0 if there are no more.
+    def _take(self, watched: _Watched) -> int:
         items = watched.source.drain()
         renamed = watched.source.name != watched.name
         for log, part in groupby(items, key=lambda item: item.source):
@@ -242,7 +252,7 @@ class Watch:
                 self._feed(watched, new)
         if renamed:
             self._switch(watched)
-        return bool(items)
+        return len(items)
 
     # Another file has the name now: what its predecessor gave is stored under its own.
     def _switch(self, watched: _Watched) -> None:

@@ -221,6 +221,26 @@ def test_draining_goes_on_until_there_is_nothing(store, source):
     assert pids(store) == list(range(1, 8))
 
 
+def test_of_a_long_log_some_is_stored_before_all_is_read(store, source, monkeypatch):
+    monkeypatch.setattr(watch_module, "_MANY_RUNS", 2)
+    log = records(log_of(*range(1, 8)))
+    for number in range(0, 28, 4):
+        source.push(log[number : number + 4])
+    commits = []
+    tables = store.host("lab01")
+    append = tables.append
+
+    def counted(*args, runs, losses):
+        commits.append(len(runs))
+        append(*args, runs=runs, losses=losses)
+
+    monkeypatch.setattr(tables, "append", counted)
+    with watching(store, source, tables=tables) as watch:
+        watch.drain()
+    assert commits == [2, 2, 2, 1]
+    assert pids(store) == list(range(1, 8))
+
+
 class Endless(FakeSource):
     """A log that always has one more record."""
 
@@ -229,6 +249,14 @@ class Endless(FakeSource):
     def drain(self):
         self.count += 1
         return records("[    1.000000] usb 1-1: chatter\n", first=self.count)
+
+
+def test_a_long_log_is_read_to_its_end_however_often_it_is_drained(store, source):
+    chatter = "[    1.000000] usb 1-1: chatter\n" * 100
+    for number in range(1100):
+        source.push(records(chatter, first=100 * number))
+    source.push(records(CONTRACT, first=10**6))
+    assert drained(store, source).runs == 1
 
 
 def test_a_log_that_never_ends_does_not_keep_a_watch_from_ending(store):
