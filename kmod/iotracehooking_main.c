@@ -64,7 +64,8 @@ static long resolve_name(char *name, int fd, char **path)
 	return len;
 }
 
-static void note_file(struct session *session, struct pt_regs *regs, long ret)
+/* Not inlined: the array would cost every traced call a check of the stack. */
+static noinline void note_file(struct session *session, struct pt_regs *regs, long ret)
 {
 	char *name = this_cpu_ptr(file_names)->bytes;
 	unsigned int argument = name_argument(syscall_get_nr(current, regs));
