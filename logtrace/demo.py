@@ -6,7 +6,6 @@ in one.
 
 from __future__ import annotations
 
-import compileall
 import os
 import shlex
 import shutil
@@ -95,8 +94,6 @@ def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None =
     release = kernel.name.removeprefix("vmlinuz-")
     say(f"Building the kernel modules for {release}")
     kmod.build(Path("/lib/modules") / release / "build")
-    # the guest can't keep what it compiles: each of its commands would do so anew
-    compileall.compile_dir(Path(__file__).parent, quiet=2)
     test_program = _prepare(work)
     say(f"Booting {release} in a virtual machine")
     shared = work.resolve().parent

@@ -8,6 +8,7 @@ same on every machine.
 
 from __future__ import annotations
 
+import compileall
 import os
 import platform
 import selectors
@@ -156,6 +157,8 @@ class Guest:
         self._control = Path(tempfile.mkdtemp(prefix=".guest-", dir=self.shared))
         self._console_path = self._control / "console"
         (self._control / "agent").write_text(_AGENT)
+        # the guest can't keep what it compiles: each of its commands would do so anew
+        compileall.compile_dir(Path(__file__).parent, quiet=2)
         self._boot()
         try:
             self._await(b"ready", self._boot_timeout, "the guest did not boot")
