@@ -309,7 +309,7 @@ def _view(
     from logtrace import terminal
 
     console = terminal.console()
-    if console.is_terminal and not plain:
+    if console.is_interactive and not plain:
         return stack.enter_context(terminal.LiveView(console, store, zone)).show
     return terminal.PlainView(console, zone).show
 

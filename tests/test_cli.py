@@ -490,10 +490,10 @@ def test_a_terminal_that_cannot_show_a_character_gets_its_escape(filled):
 
 
 @contextmanager
-def terminal_of(*arguments, columns=100):
+def terminal_of(*arguments, columns=100, kind="xterm"):
     """Run a command on a terminal of its own; gives the process and a reader of its screen."""
     screen, terminal = pty.openpty()
-    size = {"COLUMNS": str(columns), "LINES": "30", "TERM": "xterm", "TZ": "UTC"}
+    size = {"COLUMNS": str(columns), "LINES": "30", "TERM": kind, "TZ": "UTC"}
     started = subprocess.Popen(
         [*COMMAND, *map(str, arguments)],
         **dict.fromkeys(("stdin", "stdout", "stderr"), terminal),
@@ -529,6 +529,14 @@ def test_a_live_view_follows_a_log_on_a_terminal_until_ctrl_c(tmp_path):
         assert watching.wait(30) == 0
     assert "a\\x1b]0;pwned\\x07.txt" in shown
     assert "]0;pwned\x07" not in shown
+
+
+def test_a_terminal_that_cannot_be_redrawn_gets_a_line_a_run(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(CONTRACT)
+    with terminal_of("watch", "--store", tmp_path / "s", log, kind="dumb") as started:
+        _, read_until = started
+        assert "test[47283] owner=2021202045" in read_until("complete\r\n")
 
 
 def test_parquet_does_not_go_to_a_terminal(filled):
