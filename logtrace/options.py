@@ -1,0 +1,199 @@
+"""Options that several commands share.
+
+What is heavy is imported when an option is used, as in `logtrace.cli`.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from logtrace.errors import QueryError
+
+if TYPE_CHECKING:
+    from zoneinfo import ZoneInfo
+
+    from logtrace.engine import Engine, Filters
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def verbosity_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``-q`` and ``-v``."""
+
+    def remember(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
+            ctx.find_root().meta[name] = value
+
+        return callback
+
+    quiet = click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=remember("quiet"),
+        help="Print results only, no notes.",
+    )  # fmt: skip
+    verbose = click.option(
+        "-v", "--verbose", is_flag=True, expose_value=False, callback=remember("verbose"),
+        help="Show where an error came from.",
+    )  # fmt: skip
+    return quiet(verbose(command))
+
+
+def is_quiet(ctx: click.Context) -> bool:
+    """Whether ``-q`` was given."""
+    return bool(ctx.find_root().meta.get("quiet"))
+
+
+def store_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--store``."""
+    return click.option(
+        "--store",
+        "url",
+        metavar="URL",
+        default=None,
+        help="Folder of the store. Default: $LOGTRACE_STORE, else /var/lib/logtrace for root"
+        " and ~/.local/share/logtrace for a user.",
+    )(command)
+
+
+def zone_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--tz``."""
+    return click.option(
+        "--tz",
+        "zone",
+        metavar="ZONE",
+        callback=lambda _ctx, _option, value: _zone(value),
+        help="Time zone of times given and shown, such as Asia/Seoul. Default: the machine's.",
+    )(command)
+
+
+def host_option(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--host`` for what is stored."""
+
+    def named(_ctx: click.Context, _option: click.Parameter, value: str | None) -> str:
+        from logtrace.record import printable
+
+        if value == "":
+            raise click.BadParameter("a machine's name can't be empty")
+        return printable(value or socket.gethostname())
+
+    return click.option(
+        "--host",
+        metavar="NAME",
+        callback=named,
+        help="Whose log it is. Default: this machine's name.",
+    )(command)
+
+
+def format_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Add ``--format`` and ``--json`` for a table."""
+    json_too = click.option("--json", "output", flag_value="json", help="Same as --format json.")
+    return click.option(
+        "--format",
+        "output",
+        type=click.Choice(["table", "csv", "json", "parquet"]),
+        default="table",
+        show_default=True,
+        help="How to print it; parquet only into a file or pipe.",
+    )(json_too(command))
+
+
+def filter_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add the filters, ``--store`` and ``--tz``; the command gets them as `Selection`."""
+
+    @functools.wraps(command)
+    def with_selection(
+        url: str | None, zone: ZoneInfo, since: str | None, until: str | None, **rest: Any
+    ) -> R:
+        names = ("host", "owner", "comm", "file", "pid", "status", "boot")
+        exact = {name: rest.pop(name) for name in names}
+        by_name = any(value is not None for value in exact.values())
+        filters = _filters(since, until, zone, exact)
+        return command(Selection(url, zone, filters, by_name), **rest)
+
+    options: list[Callable[..., Any]] = [
+        click.option("--since", metavar="TIME", help="Only runs from this time on: today,"
+                     " monday, '2 hours ago', 10:30, 2026-11-23, boot, @epoch, ..."),
+        click.option("--until", metavar="TIME", help="Only runs before this time."),
+        click.option("--host", metavar="NAME", help="Only runs of this machine."),
+        click.option("--owner", metavar="ID", help="Only runs with this id in the stats line."),
+        click.option("--comm", metavar="NAME", help="Only runs of this program."),
+        click.option("--file", metavar="NAME", help="Only runs that opened this file last."),
+        click.option("--pid", type=int, metavar="PID", help="Only runs of this process id."),
+        click.option("--status", metavar="STATUS", help="Only runs of this status: complete,"
+                     " no_start, no_stats, no_end, ambiguous, truncated."),
+        click.option("--boot", metavar="ID", help="Only runs of this boot id."),
+        zone_option,
+        store_option,
+    ]  # fmt: skip
+    for option in reversed(options):
+        with_selection = option(with_selection)
+    return with_selection
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the filter options select.
+
+    Parameters
+    ----------
+    url
+        The store's URL, or None for the default.
+    zone
+        The zone of times.
+    filters
+        Which rows.
+    by_name
+        Whether something is asked for by name, so that finding nothing is a failure.
+    """
+
+    url: str | None
+    zone: ZoneInfo
+    filters: Filters
+    by_name: bool
+
+    def engine(self) -> Engine:
+        """Open the store to read it."""
+        from logtrace.engine import Engine
+        from logtrace.store import Store, default_url
+
+        return Engine(Store(self.url or default_url()), str(self.zone))
+
+
+def _filters(
+    since: str | None, until: str | None, zone: ZoneInfo, exact: dict[str, Any]
+) -> Filters:
+    from logtrace import schema
+    from logtrace.engine import Filters
+    from logtrace.when import booted, parse_time, utc_now
+
+    status = exact["status"]
+    if status is not None and status not in schema.STATUSES:
+        raise QueryError(f"--status {status}: unknown", f"use {', '.join(schema.STATUSES)}")
+    now, boot = utc_now(), booted()
+    since_at, until_at = (
+        None if word is None else parse_time(word, now=now, zone=zone, booted=boot)
+        for word in (since, until)
+    )
+    if since_at and until_at and since_at >= until_at:
+        raise QueryError(f"--since {since} is not before --until {until}")
+    return Filters(since_at, until_at, **exact)
+
+
+def _zone(name: str | None) -> ZoneInfo:
+    from zoneinfo import ZoneInfo
+
+    try:
+        if name is not None:
+            return ZoneInfo(name)
+        from tzlocal import get_localzone
+
+        return ZoneInfo(str(get_localzone()))
+    except (OSError, ValueError, KeyError):
+        told = "this machine's time zone has no name" if name is None else f"no zone is {name!r}"
+        raise click.BadParameter(f"{told}; name one such as Asia/Seoul or UTC") from None
