@@ -57,6 +57,8 @@ class ModuleStatus:
         What its ``MODULE_VERSION`` says.
     number
         The system call it answers; None where it answers none.
+    wide
+        Whether it counts more calls than those of the lab; None where it counts none.
     matches
         Whether it is the built file; None where that is not known.
     """
@@ -68,6 +70,7 @@ class ModuleStatus:
     owner: str | None = None
     version: str | None = None
     number: int | None = None
+    wide: bool | None = None
     matches: bool | None = None
 
 
@@ -252,6 +255,7 @@ def load(
     *,
     owner: str | None = None,
     number: int | None = None,
+    wide: bool = False,
     module: str = "iotracehooking",
     root: Path = _ROOT,
     insert: Callable[[Path, str], None] | None = None,
@@ -267,6 +271,9 @@ def load(
         The id that the stats line is to show, by default the module's own.
     number
         The system call to answer, by default 336, which Linux has for ``uprobe`` from 6.18 on.
+    wide
+        Whether to count ``open``, ``pread64``, ``writev`` and their like too, not only the
+        calls of the lab.
     module
         The module wanted.
     root
@@ -288,13 +295,12 @@ def load(
     """
     insert, delete = insert or _finit_module, delete or _delete_module
     _check_owner(owner)
-    wanted = {
-        name: str(value) for name, value in (("owner", owner), ("nr", number)) if value is not None
-    }
+    wanted = {"owner": owner, "nr": number, "wide": "Y" if wide else None}
+    parameters = {name: str(value) for name, value in wanted.items() if value is not None}
     done: list[str] = []
     try:
         for name in (*NEEDS.get(module, ()), module):
-            if _load_one(folder / f"{name}.ko", wanted, root, insert):
+            if _load_one(folder / f"{name}.ko", parameters, root, insert):
                 done.append(name)
     except KernelModuleError:
         for name in reversed(done):
@@ -489,6 +495,7 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
     if _read(here / "initstate") != "live":
         return ModuleStatus(name, loaded=False)
     refcount, number = _read(here / "refcnt"), _read(here / "parameters/nr")
+    wide = _read(here / "parameters/wide")
     holders = here / "holders"
     return ModuleStatus(
         name,
@@ -498,6 +505,7 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
         owner=_read(here / "parameters/owner"),
         version=_read(here / "version"),
         number=int(number) if number is not None else None,
+        wide=wide == "Y" if wide is not None else None,
         matches=_is_loaded_from(folder / f"{name}.ko", here) if folder else None,
     )
 

@@ -161,6 +161,8 @@ def modules(tmp_path):
         (folder / f"{name}.ko").write_bytes(b"\x7fELF" + BUILD_ID + b"\0description=trace\0")
     with (folder / "ftracehooking.ko").open("ab") as file:
         file.write(b"parm=owner:id in the stats line\0parmtype=owner:charp\0parm=nr:number\0")
+    with (folder / "iotracehooking.ko").open("ab") as file:
+        file.write(b"parm=wide:count more calls\0parmtype=wide:bool\0")
     return folder
 
 
@@ -195,6 +197,19 @@ def test_an_owner_that_could_break_a_line_is_refused(modules, kernel, owner):
     with pytest.raises(KernelModuleError, match="not usable"):
         load(modules, kernel, owner=owner)
     assert kernel.calls == []
+
+
+def test_more_calls_can_be_asked_for(modules, kernel):
+    load(modules, kernel, wide=True)
+    assert kernel.calls == [("ftracehooking.ko", ""), ("iotracehooking.ko", "wide=Y")]
+    assert [module.wide for module in kmod.status(root=kernel.root)] == [None, None, True]
+
+
+def test_more_calls_are_refused_while_a_module_that_counts_fewer_is_loaded(modules, kernel):
+    load(modules, kernel)
+    (kernel.root / "sys/module/iotracehooking/parameters/wide").write_text("N\n")
+    with pytest.raises(KernelModuleError, match="already loaded with wide=N"):
+        load(modules, kernel, wide=True)
 
 
 def test_what_is_loaded_already_stays(modules, kernel):

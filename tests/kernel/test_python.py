@@ -22,17 +22,17 @@ def test_modules_are_loaded_told_and_unloaded(machine):
     printed, _ = python(
         machine,
         """
-        print(kmod.load(folder, owner="2021"), kmod.load(folder))
+        print(kmod.load(folder, owner="2021", wide=True), kmod.load(folder))
         for module in kmod.status(folder):
-            print(module.name, module.loaded, module.users, module.owner, module.matches)
+            print(module.name, module.users, module.owner, module.wide, module.matches)
         print(kmod.unload(), kmod.unload())
         """,
     )
     assert printed == [
         "('ftracehooking', 'iotracehooking') ()",
-        "os_ftracehooking False () None None",
-        "ftracehooking True ('iotracehooking',) 2021 True",
-        "iotracehooking True () None True",
+        "os_ftracehooking () None None None",
+        "ftracehooking ('iotracehooking',) 2021 None True",
+        "iotracehooking () None True True",
         "('iotracehooking', 'ftracehooking') ()",
     ]
 
