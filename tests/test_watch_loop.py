@@ -583,6 +583,7 @@ def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
             source.push(records(CONTRACT))
             wait_for(lambda: store.root.exists() and pids(store) == [47283])
             wait_for(lambda: watch._committing is None)
+            time.sleep(0.2)  # until it waits again
             calls = CountingSelector.calls
             time.sleep(0.7)
             assert CountingSelector.calls == calls
