@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from kernels import KMOD, need, patched_kernel, stock_kernel
 
 from logtrace import kmod, vm
 from logtrace.vm import Guest
 
 HERE = Path(__file__).parent
-KMOD = HERE.parents[1] / "kmod"
 
 # What the project's modules and programs print, and nothing else that a kernel says.
 OURS = re.compile(
@@ -97,29 +97,6 @@ class Machine:
         return [line for line in history if FAULT.search(line)]
 
 
-def need(missing: str | None) -> None:
-    if not missing:
-        return
-    if os.environ.get("LOGTRACE_REQUIRE_ALL") == "1":
-        pytest.fail(missing)
-    pytest.skip(missing)
-
-
-def stock_kernel() -> tuple[Path, Path]:
-    image = vm.newest_kernel()
-    return image, Path("/lib/modules") / image.name.removeprefix("vmlinuz-") / "build"
-
-
-def patched_kernel() -> tuple[Path, Path]:
-    path = f"{Path(os.sys.executable).parent}:{os.environ['PATH']}"
-    done = subprocess.run(
-        [KMOD / "kernel/build"], capture_output=True, text=True, env={**os.environ, "PATH": path}
-    )
-    need(done.stderr if done.returncode else None)
-    tree = Path(done.stdout.strip())
-    return tree / "arch/x86/boot/bzImage", tree
-
-
 @pytest.fixture(scope="session")
 def programs(tmp_path_factory):
     need(None if shutil.which("gcc") else "gcc is not installed (apt-get install gcc)")
@@ -168,7 +145,7 @@ def booted(request, bootable, emulator, programs, tmp_path_factory):
         yield Machine(guest, request.param == "patched", modules, folder)
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def no_faults(booted):
     """The kernel must have nothing to complain about after the tests of a file."""
     booted.take_faults()
@@ -178,7 +155,7 @@ def no_faults(booted):
 
 
 @pytest.fixture
-def machine(booted):
+def machine(booted, no_faults):
     """A guest without the modules."""
     booted.unload()
     booted.log()
@@ -187,7 +164,7 @@ def machine(booted):
 
 
 @pytest.fixture
-def tracer(booted):
+def tracer(booted, no_faults):
     """A guest that traces; the modules stay for the next test that wants them."""
     if booted.loaded != ["ftracehooking", "iotracehooking"]:
         booted.unload()
