@@ -416,6 +416,13 @@ def build(kdir: Path | None) -> None:
 @kmod.command()
 @click.option("--owner", metavar="ID", help="The id that the stats line shows.")
 @click.option(
+    "--number",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="The system call to answer. Default: 336, which is the kernel's own from 6.18 on.",
+)
+@click.option("--wide", is_flag=True, help="Count open, pread64, writev and their like too.")
+@click.option(
     "--module",
     type=click.Choice(["iotracehooking", "ftracehooking", "os_ftracehooking"]),
     default="iotracehooking",
@@ -424,11 +431,14 @@ def build(kdir: Path | None) -> None:
 )
 @verbosity_options
 @click.pass_context
-def load(ctx: click.Context, owner: str | None, module: str) -> None:
+def load(
+    ctx: click.Context, owner: str | None, number: int | None, wide: bool, module: str
+) -> None:
     """Load the modules, building them first if need be."""
     from logtrace import kmod as library
 
-    done = library.load(library.built() or library.build(), owner=owner, module=module)
+    folder = library.built() or library.build()
+    done = library.load(folder, owner=owner, number=number, wide=wide, module=module)
     _note(ctx, f"loaded {', '.join(done)}" if done else f"{module} is loaded already")
 
 

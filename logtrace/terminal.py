@@ -104,6 +104,7 @@ def print_checks(console: Console, checks: Iterable[Check]) -> None:
 def print_modules(console: Console, modules: Iterable[ModuleStatus]) -> None:
     """Print how the modules stand."""
     rows = [vars(module) for module in modules]
+    counted = {True: "wide", False: "lab", None: _NOTHING}
     matches = {True: "the same", False: "another", None: _NOTHING}
     columns = [
         _column(rows, "Module", lambda row: row["name"]),
@@ -116,6 +117,7 @@ def print_modules(console: Console, modules: Iterable[ModuleStatus]) -> None:
         _column(rows, "Used by", lambda row: ", ".join(row["users"]) or _NOTHING),
         _column(rows, "Id", lambda row: _cell(row["owner"])),
         _column(rows, "Call", lambda row: _cell(row["number"])),
+        _column(rows, "Counts", lambda row: counted[row["wide"]]),
         _column(rows, "Version", lambda row: _cell(row["version"])),
         _column(rows, "Built file", lambda row: matches[row["matches"]]),
     ]

@@ -405,7 +405,8 @@ def test_kmod_commands_call_the_library_and_tell(logtrace, monkeypatch, tmp_path
     monkeypatch.setattr(dkms, "remove", lambda: True)
     assert logtrace("kmod", "build", "--kdir", tmp_path).stdout == f"{tmp_path}\n"
     assert asked.pop("kdir") == tmp_path
-    assert logtrace("kmod", "load", "--owner", "7").stderr == "loaded a, b\n"
+    options = ["--owner", "7", "--number", "500", "--wide"]
+    assert logtrace("kmod", "load", *options).stderr == "loaded a, b\n"
     assert logtrace("kmod", "unload").stderr == "no tracing module is loaded\n"
     assert logtrace("kmod", "unload", "-q").stderr == ""
     assert logtrace("kmod", "install", "--kernel", "6.1").stdout == f"{tmp_path}\n"
@@ -413,6 +414,8 @@ def test_kmod_commands_call_the_library_and_tell(logtrace, monkeypatch, tmp_path
     assert asked == {
         "kdir": None,
         "owner": "7",
+        "number": 500,
+        "wide": True,
         "module": "iotracehooking",
         "kernel": "6.1",
     }

@@ -179,16 +179,19 @@ def test_days_are_shown_in_the_zone(tmp_path):
 
 
 def test_modules_are_shown_with_what_is_known():
+    known = {"users": ("x",), "owner": "20\x1b[1m", "version": "1.0", "number": 336}
     modules = [
-        ModuleStatus("ftracehooking", True, 1, ("iotracehooking",), "20\x1b[1m", "1.0", 336, True),
-        ModuleStatus("iotracehooking", False),
+        ModuleStatus("ftracehooking", loaded=True, wide=True, matches=True, **known),
+        ModuleStatus("iotracehooking", loaded=True, wide=False, matches=False),
+        ModuleStatus("os_ftracehooking", loaded=False),
     ]
-    heading, loaded, other = shown(terminal.print_modules, modules, width=120)
+    heading, *lines = shown(terminal.print_modules, modules, width=120)
     assert heading.split()[:2] == ["Module", "State"]
-    assert loaded.split() == [
-        *("ftracehooking", "loaded", "iotracehooking", "20\\x1b[1m", "336", "1.0", "the", "same"),
+    assert [line.split() for line in lines] == [
+        ["ftracehooking", *(["loaded", "x", "20\\x1b[1m", "336", "wide", "1.0", "the", "same"])],
+        ["iotracehooking", "loaded", *3 * [DASH], "lab", DASH, "another"],
+        ["os_ftracehooking", "not", "loaded", *6 * [DASH]],
     ]
-    assert other.split() == ["iotracehooking", "not", "loaded", *5 * [DASH]]
 
 
 def test_checks_are_shown_with_their_remedies():
