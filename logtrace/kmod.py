@@ -57,10 +57,10 @@ class ModuleStatus:
         What its ``MODULE_VERSION`` says.
     number
         The system call it answers; None where it answers none.
-    wide
-        Whether it counts more calls than those of the lab; None where it counts none.
     matches
         Whether it is the built file; None where that is not known.
+    wide
+        Whether it counts more calls than those of the lab; None where it counts none.
     """
 
     name: str
@@ -70,8 +70,8 @@ class ModuleStatus:
     owner: str | None = None
     version: str | None = None
     number: int | None = None
-    wide: bool | None = None
     matches: bool | None = None
+    wide: bool | None = None
 
 
 # Building
@@ -505,8 +505,8 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
         owner=_read(here / "parameters/owner"),
         version=_read(here / "version"),
         number=int(number) if number is not None else None,
-        wide=wide == "Y" if wide is not None else None,
         matches=_is_loaded_from(folder / f"{name}.ko", here) if folder else None,
+        wide=wide == "Y" if wide is not None else None,
     )
 
 

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from logtrace.errors import TraceError
 
@@ -167,112 +167,18 @@ def has_symbol(name: str, root: Path = _ROOT) -> bool:
 # Running a program
 
 
-def spawn(
-    argv: Sequence[str],
-    *,
-    call: Call | None = None,
-    environ: Mapping[str, str] = os.environ,
-) -> int:
-    """Start a program whose trace begins right before it does.
-
-    Between the start of the trace and the program's own first instruction the new process
-    makes no system call but ``execve``, so that nothing of logtrace is counted. The program
-    keeps the caller's standard streams, terminal, working directory and process group.
-
-    Parameters
-    ----------
-    argv
-        The program, looked up in ``$PATH``, and its arguments.
-    call
-        Invokes the system call, by default that of the running kernel.
-    environ
-        The program's environment.
-
-    Returns
-    -------
-    int
-        The process id. The caller waits for it, best inside `signals_left_to_program`.
-
-    Raises
-    ------
-    TraceError
-        If there is no such program, its trace can't be started, or it can't be executed.
-    """
-    program = _find(argv, environ)
-    invoke = call or system_call()
-    readable, writable = os.pipe()  # both are closed by a successful exec
-    pid = os.fork()
-    if pid == 0:
-        _become(program, list(argv), dict(environ), invoke, writable)
-    os.close(writable)
-    with open(readable, "rb") as report:
-        failure = report.read()
-    if failure:
-        os.waitpid(pid, 0)
-        step, code = failure.decode().split()
-        raise _failure(f"{program} can't be {step}", int(code), _START_REMEDIES)
-    return pid
-
-
-def _find(argv: Sequence[str], environ: Mapping[str, str]) -> str:
-    if not argv:
-        raise TraceError("no program is named", "logtrace run -- PROGRAM ARGUMENTS")
-    program = shutil.which(argv[0], path=environ.get("PATH"))
-    if program is None:
-        raise TraceError(f"{argv[0]}: no such program", "give its path, or set PATH")
-    return program
-
-
-def _become(
-    program: str, argv: list[str], environ: dict[str, str], call: Call, report: int
-) -> NoReturn:
-    step = "traced"
-    try:
-        gc.disable()  # nothing may be closed by a finalizer once the trace has started
-        _restore_signals()
-        pid = os.getpid()
-        call(pid)
-        step = "run"
-        os.execve(program, argv, environ)
-    except OSError as error:
-        os.write(report, f"{step} {error.errno}".encode())
-    finally:
-        os._exit(127)
-
-
-# Python ignores these for itself; an ignored signal stays ignored across execve.
-_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
-_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
-
-
-def _restore_signals() -> None:
-    for number in _IGNORED_BY_PYTHON:
-        signal.signal(number, signal.SIG_DFL)
-
-
-@contextmanager
-def signals_left_to_program() -> Iterator[None]:
-    """Ignore the signals of a terminal's keys, as a shell does while a program has the terminal.
-
-    Yields
-    ------
-    None
-    """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _FROM_TERMINAL}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(
     argv: Sequence[str],
     *,
     call: Call | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> tuple[int, int]:
-    """Run a program under a trace until it ends.
+    """Run a program until it ends, under a trace that begins right before it does.
+
+    Between the start of the trace and the program's own first instruction its process makes
+    no system call but ``execve``, so that nothing of logtrace is counted. The program keeps
+    the caller's standard streams, terminal, working directory and process group; what the
+    terminal's keys send ends the program and not the caller, as in a shell.
 
     Parameters
     ----------
@@ -293,9 +199,70 @@ def run(
     Raises
     ------
     TraceError
-        As `spawn` does.
+        If there is no such program, its trace can't be started, or it can't be executed.
     """
-    pid = spawn(argv, call=call, environ=environ)
-    with signals_left_to_program():
+    program = _find(argv, environ)
+    invoke = call or system_call()
+    with _terminal_left_to_program() as handlers:
+        readable, writable = os.pipe()  # both are closed by a successful exec
+        pid = os.fork()
+        if pid == 0:
+            _restore(handlers)
+            _become(program, list(argv), dict(environ), invoke, writable)
+        os.close(writable)
+        with open(readable, "rb") as report:
+            failure = report.read()
         _, status = os.waitpid(pid, 0)
+    if failure:
+        step, code = failure.decode().split()
+        raise _failure(f"{program} can't be {step}", int(code), _START_REMEDIES)
     return pid, os.waitstatus_to_exitcode(status)
+
+
+def _find(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    if not argv:
+        raise TraceError("no program is named", "logtrace run -- PROGRAM ARGUMENTS")
+    program = shutil.which(argv[0], path=environ.get("PATH"))
+    if program is None:
+        raise TraceError(f"{argv[0]}: no such program", "give its path, or set PATH")
+    return program
+
+
+def _become(
+    program: str, argv: list[str], environ: dict[str, str], call: Call, report: int
+) -> NoReturn:
+    step = "traced"
+    try:
+        gc.disable()  # nothing may be closed by a finalizer once the trace has started
+        pid = os.getpid()
+        call(pid)
+        step = "run"
+        os.execve(program, argv, environ)
+    except OSError as error:
+        os.write(report, f"{step} {error.errno}".encode())
+    finally:
+        os._exit(127)
+
+
+_FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
+# Python ignores these for itself; an ignored signal stays ignored across execve.
+_IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+
+_Handlers = dict[signal.Signals, Any]
+
+
+@contextmanager
+def _terminal_left_to_program() -> Iterator[_Handlers]:
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _FROM_TERMINAL}
+    try:
+        yield before
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _restore(handlers: _Handlers) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, signal.SIG_IGN if handler is signal.SIG_IGN else signal.SIG_DFL)
+    for number in _IGNORED_BY_PYTHON:
+        signal.signal(number, signal.SIG_DFL)

@@ -158,7 +158,10 @@ def test_ctrl_c_ends_the_program_and_not_the_one_that_waits():
     terminal, program_side = os.openpty()
     waiting = python(
         """
+        import signal
         from logtrace import trace
+        # Whoever started the tests in the background has it ignored.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         program = ["sh", "-c", "echo ready; exec sleep 60"]
         print(trace.run(program, call=lambda pid: None)[1], "was told")
         """
@@ -183,18 +186,18 @@ def read_until(descriptor, wanted):
 def test_a_program_that_does_not_exist_is_refused_before_a_trace_starts():
     seen = []
     with pytest.raises(TraceError, match="no-such-program"):
-        trace.spawn(["no-such-program"], call=seen.append)
+        trace.run(["no-such-program"], call=seen.append)
     assert seen == []
 
 
 def test_an_empty_command_is_refused():
     with pytest.raises(TraceError, match="no program is named"):
-        trace.spawn([], call=accept)
+        trace.run([], call=accept)
 
 
 def test_a_trace_that_cannot_be_started_keeps_the_program_from_running(tmp_path):
     with pytest.raises(TraceError, match="can't be traced") as raised:
-        trace.spawn(["touch", str(tmp_path / "ran")], call=refuse(errno.ENODEV))
+        trace.run(["touch", str(tmp_path / "ran")], call=refuse(errno.ENODEV))
     assert "kmod load" in raised.value.remedy
     assert not (tmp_path / "ran").exists()
 
@@ -204,4 +207,4 @@ def test_a_file_that_cannot_be_executed_is_told(tmp_path):
     broken.write_text("no program, and no interpreter is named\n")
     broken.chmod(0o755)
     with pytest.raises(TraceError, match=f"{broken} can't be run: Exec format error"):
-        trace.spawn([str(broken)], call=accept)
+        trace.run([str(broken)], call=accept)
