@@ -163,7 +163,7 @@ class Guest:
         try:
             self._await(b"ready", self._boot_timeout, "the guest did not boot")
         except BaseException:
-            self._power_off()
+            self.__exit__(None, None, None)
             raise
         return self
 
