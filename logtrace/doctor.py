@@ -312,7 +312,8 @@ def _number(host: Machine) -> Check:
         return Check("system call", "warning", found, "try it: sudo logtrace kmod load")
     if trace.number_is_uprobe(host.root):
         found = f"system call {trace.NUMBER} is uprobe in this kernel"
-        return Check("system call", "warning", found, "load the modules with another number: logtrace kmod load --number N")
+        remedy = "take another number: sudo logtrace kmod load --number NUMBER"
+        return Check("system call", "warning", found, remedy)
     if trace.has_symbol("__x64_sys_os_ftrace", host.root):
         return Check("system call", "ok", f"{trace.NUMBER} is os_ftrace in this kernel")
     return Check("system call", "ok", f"{trace.NUMBER} is free")
