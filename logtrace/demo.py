@@ -19,6 +19,7 @@ from pathlib import Path
 from tzlocal import get_localzone
 
 from logtrace import cache, kmod, terminal, vm
+from logtrace.display import visible
 from logtrace.engine import Engine, Filters
 from logtrace.errors import GuestError, LogtraceError
 from logtrace.importer import import_log
@@ -103,7 +104,7 @@ def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None =
             say(f"[guest] {command.replace(str(Path(sys.prefix) / 'bin') + '/', '')}")
             done = guest.run(f"cd {shlex.quote(str(work.resolve()))} && {environment} {command}",
                              timeout=_SLOW_S)  # fmt: skip
-            return done.stdout + done.stderr
+            return "\n".join(filter(None, (done.stdout, done.stderr)))
 
         environment = f"LOGTRACE_CACHE={shlex.quote(str(cache.folder()))}"
         logtrace = shlex.quote(str(Path(sys.prefix) / "bin" / "logtrace"))
@@ -174,7 +175,7 @@ def _prepare(work: Path) -> Path:
 def _say(text: str) -> None:
     seconds = time.monotonic() - _BEGAN
     for line in text.splitlines():
-        print(f"{seconds:5.0f} s  {line}", file=sys.stderr, flush=True)
+        print(f"{seconds:5.0f} s  {visible(line)}", file=sys.stderr, flush=True)
 
 
 _BEGAN = time.monotonic()
