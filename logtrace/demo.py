@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from logtrace.store import Store
 from logtrace.when import utc_now
 
 _GUEST_STORE = "/var/lib/logtrace"
+_BIN = Path(sys.prefix) / "bin"
+_LOGTRACE = shlex.quote(str(_BIN / "logtrace"))
 _SLOW_S = 300  # Python starts slowly in emulation
 
 _SCRIPT = """\
@@ -59,62 +61,54 @@ def main(out: Path = Path("out")) -> None:
     out.mkdir(parents=True)
     store = Store(str(out.resolve() / "store"))
     missing = vm.missing_requirement()
-    if missing is None:
-        try:
-            trace_in_guest(store, out / "work")
-        except GuestError as error:
-            missing = str(error).partition("\n")[0]
+    with ExitStack() as stack:
+        if missing is None:
+            try:
+                guest = stack.enter_context(_boot(out))
+            except GuestError as error:
+                missing = str(error).partition("\n")[0]
+            else:
+                trace_in_guest(guest, store, out / "work")
     if missing is not None:
         _say(f"No virtual machine: {missing}. Using a recorded log instead.")
-        shutil.rmtree(store.root, ignore_errors=True)
         import_recorded_log(store)
     show(store, out / "report")
 
 
-def trace_in_guest(store: Store, work: Path, say: Callable[[str], None] | None = None) -> None:
-    """Boot this machine's stock kernel, trace programs in it, and store what they did.
+def trace_in_guest(guest: vm.Guest, store: Store, work: Path) -> None:
+    """Trace programs in a guest, and store what they did.
 
     Parameters
     ----------
+    guest
+        The booted guest, whose modules have been built.
     store
-        Where the guest's store is copied to; must be beside `work`.
+        Where the guest's store is copied to; in the guest's shared folder.
     work
-        Folder that the programs work in.
-    say
-        Told of each step.
+        Folder that the programs work in; in the guest's shared folder.
 
     Raises
     ------
     GuestError
-        If the guest can't be booted, or something in it fails.
-    KernelModuleError
-        If the modules can't be built.
+        If something in the guest fails.
     """
-    say = say or _say
-    kernel = vm.newest_kernel()
-    release = kernel.name.removeprefix("vmlinuz-")
-    say(f"Building the kernel modules for {release}")
-    kmod.build(Path("/lib/modules") / release / "build")
     test_program = _prepare(work)
-    say(f"Booting {release} in a virtual machine")
-    shared = work.resolve().parent
-    with vm.Guest(kernel, shared, folders=[cache.folder()]) as guest:
+    shared = shlex.quote(str(guest.shared))
 
-        def run(command: str) -> str:
-            say(f"[guest] {command.replace(str(Path(sys.prefix) / 'bin') + '/', '')}")
-            done = guest.run(f"cd {shlex.quote(str(work.resolve()))} && {environment} {command}",
-                             timeout=_SLOW_S)  # fmt: skip
-            return "\n".join(filter(None, (done.stdout, done.stderr)))
+    def run(command: str) -> None:
+        _say(f"[guest] {command.replace(f'{_BIN}/', '')}")
+        place = f"cd {shlex.quote(str(work.resolve()))}; export LOGTRACE_CACHE={_quoted_cache()}\n"
+        done = guest.run(place + command, timeout=_SLOW_S)
+        _say("\n".join(filter(None, (done.stdout.rstrip("\n"), done.stderr.rstrip("\n")))))
 
-        environment = f"LOGTRACE_CACHE={shlex.quote(str(cache.folder()))}"
-        logtrace = shlex.quote(str(Path(sys.prefix) / "bin" / "logtrace"))
-        say(run(f"{logtrace} kmod load").strip())
-        _start_watch(guest, f"{environment} {logtrace} watch", shared)
-        say(run(shlex.quote(str(test_program))).strip())
-        for program in _PROGRAMS:
-            say(run(f"{logtrace} run -- {shlex.join(program)}").strip())
-        guest.run(_STOP_WATCH.format(shared=shlex.quote(str(shared))), timeout=_SLOW_S)
-        guest.run(f"cp -r {_GUEST_STORE} {shlex.quote(str(store))}")
+    run(f"{_LOGTRACE} kmod load")
+    _say("[guest] logtrace watch")
+    guest.run(_START_WATCH.format(shared=shared), timeout=_SLOW_S)
+    run(shlex.quote(str(test_program)))
+    for program in _PROGRAMS:
+        run(f"{_LOGTRACE} run -- {shlex.join(program)}")
+    guest.run(_STOP_WATCH.format(shared=shared), timeout=_SLOW_S)
+    guest.run(f"cp -r {_GUEST_STORE} {shlex.quote(str(store))}")
 
 
 def import_recorded_log(store: Store) -> None:
@@ -136,14 +130,16 @@ def show(store: Store, out: Path) -> None:
 
 
 # The watch reads from where the kernel's log begins, so waiting for it only makes it live.
-_START_WATCH = """\
-{command} > {shared}/watch.log 2>&1 &
+_START_WATCH = (
+    _LOGTRACE
+    + """ watch > {shared}/watch.log 2>&1 &
 echo $! > {shared}/watch.pid
 until ls -l /proc/$!/fd 2> /dev/null | grep -q kmsg; do
     kill -0 $! || {{ cat {shared}/watch.log; exit 1; }}
     sleep 0.2
 done
 """
+)
 _STOP_WATCH = """\
 pid=$(cat {shared}/watch.pid)
 kill -TERM $pid
@@ -151,10 +147,17 @@ while kill -0 $pid 2> /dev/null; do sleep 0.1; done
 """
 
 
-def _start_watch(guest: vm.Guest, command: str, shared: Path) -> None:
-    _say("[guest] logtrace watch")
-    script = _START_WATCH.format(command=command, shared=shlex.quote(str(shared)))
-    guest.run(script, timeout=_SLOW_S)
+def _boot(out: Path) -> vm.Guest:
+    kernel = vm.newest_kernel()
+    release = kernel.name.removeprefix("vmlinuz-")
+    _say(f"Building the kernel modules for {release}")
+    kmod.build(Path("/lib/modules") / release / "build")
+    _say(f"Booting {release} in a virtual machine")
+    return vm.Guest(kernel, out, folders=[cache.folder()])
+
+
+def _quoted_cache() -> str:
+    return shlex.quote(str(cache.folder()))
 
 
 # The exercise's test program, its file, and a script; gives the program's path.

@@ -1,10 +1,11 @@
 """What ``make run`` does where no virtual machine can be booted."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from logtrace import demo, vm
+from logtrace import demo, kmod, vm
 from logtrace.engine import Engine
 from logtrace.errors import GuestError
 from logtrace.store import Store
@@ -25,15 +26,37 @@ def test_without_a_virtual_machine_says_so_in_one_line_and_reports_the_recorded_
     assert (tmp_path / "out/report/index.html").exists()
 
 
-def test_a_guest_that_does_not_boot_leads_to_the_recorded_log(monkeypatch, tmp_path, capsys):
-    def fail(*_arguments):
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that seems able to boot a guest."""
+    monkeypatch.setattr(vm, "missing_requirement", lambda: None)
+    monkeypatch.setattr(vm, "newest_kernel", lambda: Path("/boot/vmlinuz-6.1.0-amd64"))
+    monkeypatch.setattr(kmod, "build", lambda _tree: None)
+
+
+def test_a_guest_that_does_not_boot_leads_to_the_recorded_log(
+    machine, monkeypatch, tmp_path, capsys
+):
+    def fail(_guest):
         raise GuestError("the guest did not boot within 180 s; the end of its console:\npanic")
 
-    monkeypatch.setattr(vm, "missing_requirement", lambda: None)
-    monkeypatch.setattr(demo, "trace_in_guest", fail)
+    monkeypatch.setattr(vm.Guest, "__enter__", fail)
     demo.main(tmp_path / "out")
     assert "No virtual machine: the guest did not boot within 180 s" in capsys.readouterr().err
     assert (tmp_path / "out/report/index.html").exists()
+
+
+def test_what_fails_in_a_guest_is_not_hidden_behind_the_recorded_log(
+    machine, monkeypatch, tmp_path
+):
+    def fail(_guest, command, **_options):
+        raise GuestError(f"{command} ended with status 1 in the guest")
+
+    monkeypatch.setattr(vm.Guest, "__enter__", lambda guest: guest)
+    monkeypatch.setattr(vm.Guest, "__exit__", lambda *_: None)
+    monkeypatch.setattr(vm.Guest, "run", fail)
+    with pytest.raises(GuestError, match="kmod load ended with status 1"):
+        demo.main(tmp_path / "out")
 
 
 def test_the_recorded_log_has_the_exercise_run_as_the_contract_wants_it(tmp_path):
