@@ -26,7 +26,7 @@ OURS = re.compile(
     r"|\w*tracehooking: (?!loading|module)"
 )
 FAULT = re.compile(
-    r"\b(?:BUG|Oops|WARNING|INFO: (?:task|lockdep|trying)|general protection|rcu.*stall"
+    r"\b(?:BUG|Oops|WARNING|INFO: (?:task|lockdep|trying)|general protection|rcu.*stalls?"
     r"|soft lockup|hard LOCKUP|circular locking|suspicious RCU|Call Trace|page fault)\b"
 )
 
