@@ -4,7 +4,6 @@ What a machine lacks skips these tests and says the remedy; with ``LOGTRACE_REQU
 it fails them.
 """
 
-import os
 import re
 import shlex
 import shutil
@@ -109,33 +108,13 @@ def programs(tmp_path_factory):
     return folder
 
 
-# Before 8.1 QEMU can miss that one CPU changes code while another one's thread translates it.
-# Kernels change code where tracepoints are switched: now and then a guest hung there.
-EMULATOR = """\
-#!/bin/sh
-exec {qemu} -accel tcg,thread=single "$@"
-"""
-
-
-@pytest.fixture(scope="session")
-def emulator(tmp_path_factory):
-    """Put a QEMU first on PATH that runs all CPUs of a guest in one thread."""
-    folder = tmp_path_factory.mktemp("emulator")
-    wrapper = folder / "qemu-system-x86_64"
-    wrapper.write_text(EMULATOR.format(qemu=shutil.which(wrapper.name)))
-    wrapper.chmod(0o755)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-        yield
-
-
 @pytest.fixture(scope="session")
 def bootable():
     need(vm.missing_requirement())
 
 
 @pytest.fixture(scope="session", params=["stock", "patched"])
-def booted(request, bootable, emulator, programs, tmp_path_factory):
+def booted(request, bootable, programs, tmp_path_factory):
     image, tree = stock_kernel() if request.param == "stock" else patched_kernel()
     modules = kmod.build(tree)
     folder = tmp_path_factory.mktemp(request.param)
