@@ -31,7 +31,7 @@ _NOT_A_SOURCE = shutil.ignore_patterns(
     *("__pycache__", "__init__.py", "exercise", "kernel", "patches", "*.ko", "*.o", "*.mod"),
     *("*.mod.c", ".*", "Module.symvers", "modules.order"),
 )
-_OWNER = re.compile(r"[\w.@+-]{1,63}", re.ASCII)
+_OWNER = re.compile(r"[\w.@+-]{1,32}", re.ASCII)
 _SYS_FINIT_MODULE = 313  # x86-64; the C library has no function of that name
 _SYS_DELETE_MODULE = 176
 _ROOT = Path("/")
@@ -312,7 +312,7 @@ def load(
 def _check_owner(owner: str | None) -> None:
     if owner is not None and not _OWNER.fullmatch(owner):
         raise KernelModuleError(
-            f"owner {owner!r} is not usable", "use up to 63 of the characters A-Z a-z 0-9 _ . @ + -"
+            f"owner {owner!r} is not usable", "use up to 32 of the characters A-Z a-z 0-9 _ . @ + -"
         )
 
 
