@@ -7,9 +7,11 @@ transaction), so after a crash the last commit says where to go on.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +27,7 @@ from logtrace.record import printable
 if TYPE_CHECKING:
     from deltalake import DeltaTable
 
+_COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
 _COMPACT_EVERY = 64
 _COMPACTED_BYTES = 16 << 20  # larger files are left alone, or each round would rewrite them all
 _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before may still read
@@ -305,14 +308,15 @@ class HostTables:
                 Transaction(_resume(source), position.resume_after),
             ]
         )
+        table = schema.to_table(rows, schema.TABLES[name])
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _require_room(folder, table.nbytes)
             if delta is None:
-                folder.mkdir(parents=True, exist_ok=True)
                 delta = DeltaTable.create(
                     str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if rows:
-                table = schema.to_table(rows, schema.TABLES[name])
                 write_deltalake(delta, table, mode="append", commit_properties=properties)
             else:
                 delta.create_write_transaction(
@@ -323,6 +327,12 @@ class HostTables:
                 f"store {folder} can't be written: {error}", "check its permissions and free space"
             ) from None
         return position
+
+
+# On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.
+def _require_room(folder: Path, size: int) -> None:
+    if shutil.disk_usage(folder).free < size + _COMMIT_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 # delta-rs decodes a percent sign in a path, so another sign marks what is escaped

@@ -2,6 +2,7 @@ import errno
 import fcntl
 import multiprocessing
 import resource
+import shutil
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -370,6 +371,20 @@ def test_what_can_not_be_written_is_not_half_there(lab, tables, size):
     tables.append(SOURCE, Position(400, 400), runs=many)
     assert rows(lab) == [5, *range(10, 400)]
     assert tables.position(SOURCE) == Position(400, 400)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(lab, tables, monkeypatch, capfd):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    files = {path for path in lab.root.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 4096))
+        with pytest.raises(StoreError, match=r"runs can't be written: .*No space left") as raised:
+            tables.append(SOURCE, Position(12, 12), runs=[run(12)])
+    assert "free space" in raised.value.remedy
+    assert {path for path in lab.root.rglob("*") if path.is_file()} == files
+    assert capfd.readouterr().err == ""
+    tables.append(SOURCE, Position(12, 12), runs=[run(12)])
+    assert rows(lab) == [5, 12]
 
 
 def test_events_of_the_modules_are_stored_once(lab, tables):
