@@ -194,7 +194,7 @@ def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) 
     path = Path(name)
     if path.is_dir():
         raise click.BadParameter(f"{name} is a folder; name the log files in it")
-    if not path.exists():
+    if not path.exists() and path.absolute().parent.is_dir():
         _note(ctx, f"{name} does not exist yet; waiting for it")
 
     def resume_after(source: str) -> int | None:
