@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -144,7 +145,10 @@ class Guest:
     ) -> None:
         self.kernel = kernel
         self.shared = shared.resolve()
-        self._folders = [Path(sys.prefix), Path(__file__).parents[1], *folders]
+        # not the folder above them, which may hold the shared one and would hide it
+        packages = ("logtrace", "logtrace.kmod_source", "logtrace.templates")
+        installed = [Path(str(resources.files(package))) for package in packages]
+        self._folders = [Path(sys.prefix), *installed, *folders]
         self._cpus = cpus
         self._memory = memory
         self._boot_timeout = boot_timeout
