@@ -125,6 +125,8 @@ class Guest:
         The size of the guest; memory as QEMU takes it.
     boot_timeout
         Seconds until the guest must answer.
+    qemu_options
+        More options for QEMU, as on its command line.
 
     Raises
     ------
@@ -142,6 +144,7 @@ class Guest:
         cpus: int = 2,
         memory: str = "1G",
         boot_timeout: float = 180,
+        qemu_options: str = "",
     ) -> None:
         self.kernel = kernel
         self.shared = shared.resolve()
@@ -152,6 +155,7 @@ class Guest:
         self._cpus = cpus
         self._memory = memory
         self._boot_timeout = boot_timeout
+        self._qemu_options = f"{_ACCELERATOR} {qemu_options}".rstrip()
         self._commands = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._pending = b""
@@ -244,7 +248,7 @@ class Guest:
             self._process = subprocess.Popen(
                 [
                     *(str(vng), "--verbose", "--run", str(self.kernel)),
-                    *("--disable-kvm", f"--qemu-opts={_ACCELERATOR}"),
+                    *("--disable-kvm", f"--qemu-opts={self._qemu_options}"),
                     *("--force-9p", "--user", "root"),
                     *("--cpus", str(self._cpus), "--memory", self._memory),
                     *(f"--rodir={folder}" for folder in _hidden(self._folders)),
