@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define NR_OS_FTRACE 336
+#include "number.h"
 
 int main(void)
 {
-	if (syscall(NR_OS_FTRACE, getpid())) {
+	if (syscall(number_in_force("os_ftracehooking"), getpid())) {
 		perror("sys_os_ftrace failed");
 		return EXIT_FAILURE;
 	}
