@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from logtrace import kmod, trace
+from logtrace import kmod, ways
 from logtrace.errors import KernelModuleError
 
 State = Literal["ok", "warning", "failed"]
@@ -308,15 +308,15 @@ def _signed_only(host: Machine) -> Check | None:
 
 def _number(host: Machine) -> Check:
     if not os.access(host.root / "proc/kallsyms", os.R_OK):
-        found = f"whether {trace.NUMBER} is free can't be told without /proc/kallsyms"
+        found = f"whether {ways.NUMBER} is free can't be told without /proc/kallsyms"
         return Check("system call", "warning", found, "try it: sudo logtrace kmod load")
-    if trace.number_is_uprobe(host.root):
-        found = f"system call {trace.NUMBER} is uprobe in this kernel"
+    if ways.number_is_uprobe(host.root):
+        found = f"system call {ways.NUMBER} is uprobe in this kernel"
         remedy = "take another number: sudo logtrace kmod load --number NUMBER"
         return Check("system call", "warning", found, remedy)
-    if trace.has_symbol("__x64_sys_os_ftrace", host.root):
-        return Check("system call", "ok", f"{trace.NUMBER} is os_ftrace in this kernel")
-    return Check("system call", "ok", f"{trace.NUMBER} is free")
+    if ways.has_symbol("__x64_sys_os_ftrace", host.root):
+        return Check("system call", "ok", f"{ways.NUMBER} is os_ftrace in this kernel")
+    return Check("system call", "ok", f"{ways.NUMBER} is free")
 
 
 def _modules(host: Machine) -> Check:

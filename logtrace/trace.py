@@ -1,47 +1,47 @@
-"""Start and end traces through the modules' system call, and run programs under one."""
+"""Start and end traces, and run programs under one."""
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import gc
 import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any, NoReturn
 
 from logtrace.errors import TraceError
+from logtrace.ways import DEVICE, LOAD_REMEDY, Options, Way, find_way
 
-NUMBER = 336
-"""The system call's number, unless the loaded module was given another one."""
-
-Call = Callable[[int], None]
-"""Invoke the system call with a process id; raises OSError with the kernel's errno."""
-
-_ROOT = Path("/")
-_LOAD_REMEDY = "load the modules: sudo logtrace kmod load"
+_VERSION_REMEDY = "the loaded modules are of another version: logtrace kmod unload, then load"
 _START_REMEDIES = {
-    errno.ENOSYS: _LOAD_REMEDY,
-    errno.ENODEV: _LOAD_REMEDY,
+    errno.ENOSYS: LOAD_REMEDY,
+    errno.ENODEV: LOAD_REMEDY,
     errno.ESRCH: "look the process id up again: ps -e",
     errno.EPERM: "trace your own processes, or run it as root",
-    errno.EBUSY: "it is traced already: end that trace first",
+    errno.EBUSY: "end that trace first: logtrace attach --end PID",
+    errno.EOPNOTSUPP: f"that takes the device {DEVICE}",
+    errno.EINVAL: _VERSION_REMEDY,
+    errno.ENOTTY: _VERSION_REMEDY,
 }
 _STOP_REMEDIES = _START_REMEDIES | {errno.ESRCH: "start a trace of this process first"}
+_START_REASONS = {errno.EBUSY: "it is traced already"}
+_STOP_REASONS = {errno.ESRCH: "it is not traced"}
 
 
-def start(pid: int, *, call: Call | None = None) -> None:
+def start(pid: int, options: Options = Options.NONE, *, way: Way | None = None) -> None:
     """Start a trace of a process.
 
     Parameters
     ----------
     pid
         The process; all its threads are counted.
-    call
-        Invokes the system call, by default that of the running kernel.
+    options
+        What the trace does beyond what the module's parameters ask for; any takes the device.
+    way
+        The way in to the modules, by default the one in force.
 
     Raises
     ------
@@ -51,117 +51,62 @@ def start(pid: int, *, call: Call | None = None) -> None:
     """
     if pid <= 0:
         raise TraceError(f"{pid} is not a process id")
-    try:
-        (call or system_call())(pid)
-    except OSError as error:
-        raise _failure(f"process {pid} can't be traced", error.errno, _START_REMEDIES) from error
+    with _opened(way, only_device=bool(options)) as used:
+        try:
+            used.start(pid, options)
+        except OSError as error:
+            raise _not_traced(f"process {pid}", error.errno) from error
 
 
-def stop(*, call: Call | None = None) -> None:
-    """End the trace of the calling process.
+def stop(pid: int = 0, options: Options = Options.NONE, *, way: Way | None = None) -> None:
+    """End a trace, and have its lines printed.
 
     Parameters
     ----------
-    call
-        Invokes the system call, by default that of the running kernel. To find that one,
-        files are read, which counts: who traces itself passes in what `system_call` gave
+    pid
+        The process, by default the calling one; any other takes the device.
+    options
+        `Options.FOLLOW` ends the traces of all processes that were followed from it too.
+    way
+        The way in to the modules, by default the one in force. To find that one, files are
+        opened and read, which counts: who traces itself passes in what `find_way` gave
         before the start.
 
     Raises
     ------
     TraceError
-        If the calling process is not traced, or the modules are not loaded.
+        If the process is not traced or belongs to somebody else, or the modules are not
+        loaded.
     """
+    with _opened(way, only_device=bool(pid or options)) as used:
+        try:
+            used.stop(pid, options)
+        except OSError as error:
+            what = f"the trace of process {pid} can't be ended" if pid else "no trace was ended"
+            raise _failure(what, error.errno, _STOP_REMEDIES, _STOP_REASONS) from error
+
+
+@contextmanager
+def _opened(way: Way | None, *, only_device: bool) -> Iterator[Way]:
+    if way is not None:
+        yield way
+        return
+    found = find_way(only_device=only_device)
     try:
-        (call or system_call())(0)
-    except OSError as error:
-        raise _failure("the trace can't be ended", error.errno, _STOP_REMEDIES) from error
+        yield found
+    finally:
+        found.close()
 
 
-def _failure(what: str, code: int | None, remedies: Mapping[int, str]) -> TraceError:
-    return TraceError(f"{what}: {os.strerror(code or 0)}", remedies.get(code or 0))
+def _not_traced(what: str, code: int | None) -> TraceError:
+    return _failure(f"{what} can't be traced", code, _START_REMEDIES, _START_REASONS)
 
 
-def system_call(root: Path = _ROOT) -> Call:
-    """Find the system call that the loaded modules answer.
-
-    Parameters
-    ----------
-    root
-        Where the machine's files are.
-
-    Returns
-    -------
-    Call
-        Invokes it.
-
-    Raises
-    ------
-    TraceError
-        If the tracing module is not loaded: the number would reach nothing, the kernel's
-        own ``os_ftrace``, or a system call that has nothing to do with tracing.
-    """
-    if not (root / "sys/module/iotracehooking").is_dir():
-        raise TraceError("the module iotracehooking is not loaded", _LOAD_REMEDY)
-    number = _number_in_force(root)
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def call(pid: int) -> None:
-        if libc.syscall(ctypes.c_long(number), ctypes.c_long(pid)) < 0:
-            code = ctypes.get_errno()
-            raise OSError(code, os.strerror(code))
-
-    return call
-
-
-def _number_in_force(root: Path) -> int:
-    try:
-        # logtrace's module refuses a number that the kernel uses itself.
-        return int((root / "sys/module/ftracehooking/parameters/nr").read_text())
-    except FileNotFoundError:
-        if number_is_uprobe(root):
-            raise TraceError(
-                f"system call {NUMBER} is uprobe in this kernel", "load logtrace's own modules"
-            ) from None
-        return NUMBER
-
-
-def number_is_uprobe(root: Path = _ROOT) -> bool:
-    """Say whether the kernel uses number 336 for ``uprobe``, as Linux does from 6.18 on.
-
-    Parameters
-    ----------
-    root
-        Where the machine's files are.
-
-    Returns
-    -------
-    bool
-        Whether ``/proc/kallsyms`` has that system call; false where it can't be read.
-    """
-    return has_symbol("__x64_sys_uprobe", root)
-
-
-def has_symbol(name: str, root: Path = _ROOT) -> bool:
-    """Say whether the running kernel has a symbol.
-
-    Parameters
-    ----------
-    name
-        The symbol.
-    root
-        Where the machine's files are.
-
-    Returns
-    -------
-    bool
-        Whether ``/proc/kallsyms`` lists it; false where it can't be read.
-    """
-    wanted = f" {name}\n".encode()
-    try:
-        return wanted in (root / "proc/kallsyms").read_bytes()
-    except OSError:
-        return False
+def _failure(
+    what: str, code: int | None, remedies: Mapping[int, str], reasons: Mapping[int, str]
+) -> TraceError:
+    number = code or 0
+    return TraceError(f"{what}: {reasons.get(number) or os.strerror(number)}", remedies.get(number))
 
 
 # Running a program
@@ -169,25 +114,33 @@ def has_symbol(name: str, root: Path = _ROOT) -> bool:
 
 def run(
     argv: Sequence[str],
+    options: Options = Options.NONE,
     *,
-    call: Call | None = None,
+    way: Way | None = None,
     environ: Mapping[str, str] = os.environ,
+    meanwhile: Callable[[int], None] = lambda _program: None,
 ) -> tuple[int, int]:
     """Run a program until it ends, under a trace that begins right before it does.
 
     Between the start of the trace and the program's own first instruction its process makes
     no system call but ``execve``, so that nothing of logtrace is counted. The program keeps
     the caller's standard streams, terminal, working directory and process group; what the
-    terminal's keys send ends the program and not the caller, as in a shell.
+    terminal's keys send ends the program and not the caller, as in a shell, and what would
+    end the caller (SIGTERM and its like) is passed on to the program.
 
     Parameters
     ----------
     argv
         The program, looked up in ``$PATH``, and its arguments.
-    call
-        Invokes the system call, by default that of the running kernel.
+    options
+        What the trace does beyond what the module's parameters ask for; any takes the device.
+    way
+        The way in to the modules, by default the one in force.
     environ
         The program's environment.
+    meanwhile
+        What to do while the program runs, given a descriptor that becomes readable when it
+        ends.
 
     Returns
     -------
@@ -202,20 +155,21 @@ def run(
         If there is no such program, its trace can't be started, or it can't be executed.
     """
     program = _find(argv, environ)
-    invoke = call or system_call()
-    with _terminal_left_to_program() as handlers:
+    with _opened(way, only_device=bool(options)) as used, _terminal_left_to_program() as handlers:
         readable, writable = os.pipe()  # both are closed by a successful exec
         pid = os.fork()
         if pid == 0:
             _restore(handlers)
-            _become(program, list(argv), dict(environ), invoke, writable)
+            _become(program, list(argv), dict(environ), used, options, writable)
         os.close(writable)
         with open(readable, "rb") as report:
             failure = report.read()
-        _, status = os.waitpid(pid, 0)
+        status = _wait_for(pid, meanwhile if not failure else None)
     if failure:
         step, code = failure.decode().split()
-        raise _failure(f"{program} can't be {step}", int(code), _START_REMEDIES)
+        if step == "start":
+            raise _not_traced(program, int(code))
+        raise _failure(f"{program} can't be run", int(code), {}, {})
     return pid, os.waitstatus_to_exitcode(status)
 
 
@@ -229,14 +183,19 @@ def _find(argv: Sequence[str], environ: Mapping[str, str]) -> str:
 
 
 def _become(
-    program: str, argv: list[str], environ: dict[str, str], call: Call, report: int
+    program: str,
+    argv: list[str],
+    environ: dict[str, str],
+    way: Way,
+    options: Options,
+    report: int,
 ) -> NoReturn:
-    step = "traced"
+    step = "start"
     try:
         gc.disable()  # nothing may be closed by a finalizer once the trace has started
         pid = os.getpid()
-        call(pid)
-        step = "run"
+        way.start(pid, options)
+        step = "exec"
         os.execve(program, argv, environ)
     except OSError as error:
         os.write(report, f"{step} {error.errno}".encode())
@@ -244,21 +203,53 @@ def _become(
         os._exit(127)
 
 
+def _wait_for(pid: int, meanwhile: Callable[[int], None] | None) -> int:
+    process = os.pidfd_open(pid)
+    try:
+        with _signals_passed_on(process):
+            try:
+                if meanwhile:
+                    meanwhile(process)
+            finally:
+                _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(process)
+    return status
+
+
 _FROM_TERMINAL = (signal.SIGINT, signal.SIGQUIT)
 # Python ignores these for itself; an ignored signal stays ignored across execve.
 _IGNORED_BY_PYTHON = (signal.SIGPIPE, signal.SIGXFSZ)
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 
 _Handlers = dict[signal.Signals, Any]
 
 
 @contextmanager
 def _terminal_left_to_program() -> Iterator[_Handlers]:
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in _FROM_TERMINAL}
+    with _handled(_FROM_TERMINAL, signal.SIG_IGN) as before:
+        yield before
+
+
+@contextmanager
+def _signals_passed_on(process: int) -> Iterator[None]:
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with suppress(ProcessLookupError):  # it has just ended
+            signal.pidfd_send_signal(process, number)
+
+    heard = [number for number in _PASSED_ON if signal.getsignal(number) != signal.SIG_IGN]
+    with _handled(heard, pass_on):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Sequence[signal.Signals], handler: Any) -> Iterator[_Handlers]:
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield before
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _restore(handlers: _Handlers) -> None:
