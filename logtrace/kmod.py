@@ -1,6 +1,6 @@
 """Build, load and unload the kernel modules, and say how they stand.
 
-``ftracehooking`` answers the system call, ``iotracehooking`` counts and needs it;
+``ftracehooking`` has the system call and the device, ``iotracehooking`` counts and needs it;
 ``os_ftracehooking`` is the hook of the lab's first exercise, on its own.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 
 from logtrace import cache
 from logtrace.errors import KernelModuleError
+from logtrace.ways import DEVICE
 
 MODULES = ("os_ftracehooking", "ftracehooking", "iotracehooking")
 """All modules, each after the ones it needs."""
@@ -27,9 +28,12 @@ MODULES = ("os_ftracehooking", "ftracehooking", "iotracehooking")
 NEEDS = {"iotracehooking": ("ftracehooking",)}
 """Which modules must be loaded before a module."""
 
+HAS_DEVICE = "ftracehooking"
+"""The module that has the device."""
+
 _NOT_A_SOURCE = shutil.ignore_patterns(
     *("__pycache__", "__init__.py", "exercise", "kernel", "patches", "*.ko", "*.o", "*.mod"),
-    *("*.mod.c", ".*", "Module.symvers", "modules.order"),
+    *("*.mod.c", ".*", "Module.symvers", "modules.order", "logtrace.conf"),
 )
 _OWNER = re.compile(r"[\w.@+-]{1,32}", re.ASCII)
 _SYS_FINIT_MODULE = 313  # x86-64; the C library has no function of that name
@@ -56,11 +60,16 @@ class ModuleStatus:
     version
         What its ``MODULE_VERSION`` says.
     number
-        The system call it answers; None where it answers none.
+        The system call it answers; 0 where it has a device alone, None where it has neither.
     matches
         Whether it is the built file; None where that is not known.
-    wide
-        Whether it counts more calls than those of the lab; None where it counts none.
+    device
+        Whether its device is there; None where it has none.
+    wide, detail, follow
+        What traces do that ask for nothing: count more calls than those of the lab, count
+        for each file, trace the children too; None where that is not its business.
+    files
+        How many files a detailed trace lists; None where that is not its business.
     """
 
     name: str
@@ -71,7 +80,11 @@ class ModuleStatus:
     version: str | None = None
     number: int | None = None
     matches: bool | None = None
+    device: bool | None = None
     wide: bool | None = None
+    detail: bool | None = None
+    follow: bool | None = None
+    files: int | None = None
 
 
 # Building
@@ -256,6 +269,9 @@ def load(
     owner: str | None = None,
     number: int | None = None,
     wide: bool = False,
+    detail: bool = False,
+    follow: bool = False,
+    files: int | None = None,
     module: str = "iotracehooking",
     root: Path = _ROOT,
     insert: Callable[[Path, str], None] | None = None,
@@ -270,10 +286,17 @@ def load(
     owner
         The id that the stats line is to show, by default the module's own.
     number
-        The system call to answer, by default 336, which Linux has for ``uprobe`` from 6.18 on.
+        The system call to answer, by default 336, or none where the kernel has that for
+        ``uprobe``, as Linux from 6.18 on; 0 for none.
     wide
         Whether to count ``open``, ``pread64``, ``writev`` and their like too, not only the
         calls of the lab.
+    detail
+        Whether to count for each file.
+    follow
+        Whether to trace the children of a traced process too.
+    files
+        How many files a detailed trace lists, by default 256.
     module
         The module wanted.
     root
@@ -291,11 +314,13 @@ def load(
     ------
     KernelModuleError
         If the kernel refuses, with what it said, or if a module is already loaded with
-        another owner or number. Nothing stays loaded that was not before.
+        other parameters. Nothing stays loaded that was not before.
     """
     insert, delete = insert or _finit_module, delete or _delete_module
     _check_owner(owner)
-    wanted = {"owner": owner, "nr": number, "wide": "Y" if wide else None}
+    switches = {"wide": wide, "detail": detail, "follow": follow}
+    wanted = {"owner": owner, "nr": number, "files": files}
+    wanted |= {name: "Y" for name, on in switches.items() if on}
     parameters = {name: str(value) for name, value in wanted.items() if value is not None}
     done: list[str] = []
     try:
@@ -407,14 +432,18 @@ def _system_call(number: int, *arguments: int | bytes) -> None:
 
 
 _ROOT_REMEDY = "run it as root; where you are root, see: logtrace doctor"
+_SIGNED_REMEDY = (
+    "this kernel takes signed modules only: let DKMS sign them (logtrace kmod install), and load"
+    " them by modprobe iotracehooking; see docs/modules.md"
+)
 _LOAD_REMEDIES = {
     errno.EPERM: _ROOT_REMEDY,
     errno.EACCES: _ROOT_REMEDY,
     errno.ENOSYS: "this kernel can't load modules at all: use another kernel",
     errno.ENOEXEC: "it was built for another kernel: logtrace kmod build",
     errno.ENOENT: "load the module it needs first",
-    errno.EKEYREJECTED: "this kernel takes signed modules only: sign it, or switch secure boot off",
-    errno.ENOKEY: "this kernel takes signed modules only: sign it, or switch secure boot off",
+    errno.EKEYREJECTED: _SIGNED_REMEDY,
+    errno.ENOKEY: _SIGNED_REMEDY,
     errno.EBUSY: "the system call's number is taken: give another one, and see: logtrace doctor",
 }
 _UNLOAD_REMEDIES = {
@@ -494,20 +523,32 @@ def _status(name: str, folder: Path | None, root: Path) -> ModuleStatus:
     here = root / "sys/module" / name
     if _read(here / "initstate") != "live":
         return ModuleStatus(name, loaded=False)
-    refcount, number = _read(here / "refcnt"), _read(here / "parameters/nr")
-    wide = _read(here / "parameters/wide")
-    holders = here / "holders"
+    holders, parameters = here / "holders", here / "parameters"
     return ModuleStatus(
         name,
         loaded=True,
-        refcount=int(refcount) if refcount is not None else None,
+        refcount=_number(here / "refcnt"),
         users=tuple(sorted(os.listdir(holders))) if holders.is_dir() else (),
-        owner=_read(here / "parameters/owner"),
+        owner=_read(parameters / "owner"),
         version=_read(here / "version"),
-        number=int(number) if number is not None else None,
+        number=_number(parameters / "nr"),
         matches=_is_loaded_from(folder / f"{name}.ko", here) if folder else None,
-        wide=wide == "Y" if wide is not None else None,
+        device=(root / DEVICE.relative_to("/")).exists() if name == HAS_DEVICE else None,
+        wide=_switch(parameters / "wide"),
+        detail=_switch(parameters / "detail"),
+        follow=_switch(parameters / "follow"),
+        files=_number(parameters / "files"),
     )
+
+
+def _number(path: Path) -> int | None:
+    text = _read(path)
+    return None if text is None else int(text)
+
+
+def _switch(path: Path) -> bool | None:
+    text = _read(path)
+    return None if text is None else text == "Y"
 
 
 def _is_loaded_from(file: Path, here: Path) -> bool | None:

@@ -161,8 +161,8 @@ def modules(tmp_path):
         (folder / f"{name}.ko").write_bytes(b"\x7fELF" + BUILD_ID + b"\0description=trace\0")
     with (folder / "ftracehooking.ko").open("ab") as file:
         file.write(b"parm=owner:id in the stats line\0parmtype=owner:charp\0parm=nr:number\0")
-    with (folder / "iotracehooking.ko").open("ab") as file:
-        file.write(b"parm=wide:count more calls\0parmtype=wide:bool\0")
+        file.write(b"parm=wide:more calls\0parm=detail:files\0parm=follow:children\0")
+        file.write(b"parm=files:most files\0parmtype=files:uint\0")
     return folder
 
 
@@ -199,17 +199,32 @@ def test_an_owner_that_could_break_a_line_is_refused(modules, kernel, owner):
     assert kernel.calls == []
 
 
-def test_more_calls_can_be_asked_for(modules, kernel):
-    load(modules, kernel, wide=True)
-    assert kernel.calls == [("ftracehooking.ko", ""), ("iotracehooking.ko", "wide=Y")]
-    assert [module.wide for module in kmod.status(root=kernel.root)] == [None, None, True]
+def test_what_traces_do_of_themselves_can_be_asked_for(modules, kernel):
+    load(modules, kernel, wide=True, detail=True, follow=True, files=4096)
+    assert kernel.calls[0] == ("ftracehooking.ko", "files=4096 wide=Y detail=Y follow=Y")
+    assert kernel.calls[1] == ("iotracehooking.ko", "")
+    status = kmod.status(root=kernel.root)[1]
+    assert (status.wide, status.detail, status.follow, status.files) == (True, True, True, 4096)
 
 
 def test_more_calls_are_refused_while_a_module_that_counts_fewer_is_loaded(modules, kernel):
     load(modules, kernel)
-    (kernel.root / "sys/module/iotracehooking/parameters/wide").write_text("N\n")
+    (kernel.root / "sys/module/ftracehooking/parameters/wide").write_text("N\n")
     with pytest.raises(KernelModuleError, match="already loaded with wide=N"):
         load(modules, kernel, wide=True)
+
+
+def test_no_number_at_all_can_be_asked_for(modules, kernel):
+    load(modules, kernel, number=0)
+    assert kernel.calls[0] == ("ftracehooking.ko", "nr=0")
+    assert kmod.status(root=kernel.root)[1].number == 0
+
+
+def test_status_tells_whether_the_device_is_there(modules, kernel):
+    load(modules, kernel)
+    assert [module.device for module in kmod.status(root=kernel.root)] == [None, False, None]
+    (kernel.root / "dev/os_ftrace").write_text("")
+    assert kmod.status(root=kernel.root)[1].device is True
 
 
 def test_what_is_loaded_already_stays(modules, kernel):
@@ -316,6 +331,7 @@ def test_status_tells_every_module(modules, kernel):
             owner="2021202045",
             version="0.1.0",
             matches=True,
+            device=False,
         ),
         kmod.ModuleStatus(
             "iotracehooking",
