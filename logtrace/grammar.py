@@ -15,12 +15,18 @@ from typing import Literal
 
 from logtrace.record import printable
 
-Kind = Literal["start", "stats", "ops", "end"]
+Kind = Literal["start", "stats", "ops", "end", "trace", "call", "fd"]
 
 KINDS: tuple[Kind, ...] = ("start", "stats", "ops", "end")
 """The lines of a run, in the order of the contract."""
 
-_TEXT_GROUPS = frozenset({"owner", "comm", "file"})
+EXTRA_KINDS: tuple[Kind, ...] = ("trace", "call", "fd")
+"""The lines that a run has between its calls line and its End line when more is asked for."""
+
+_EXTRA = "ftrace/"  # and the version; how every extra line begins, and no other
+
+_TEXT_GROUPS = frozenset({"owner", "comm", "file", "call", "path"})
+_FLAG_GROUPS = frozenset({"wide", "detail", "follow", "open_at_end"})
 _INT64 = range(-(2**63), 2**63)
 
 # A record has at most 1 KiB, and four characters for each byte where dmesg escaped it; a
@@ -29,7 +35,7 @@ _LONGEST = 4096
 
 _LOOKS_LIKE = re.compile(
     r"OS\s*Assignment\s*2|ftrace\s*\[-?\d+\]|\bread\s*[-\u2013]\s*-?\d+\s*/\s*written"
-    r"|open\s*\[-?\d+\]|\A\[[^\[\]]{1,32}\] .*\bfile\s*\[",
+    r"|open\s*\[-?\d+\]|\Aftrace/\d|\A\[[^\[\]]{1,32}\] .*\bfile\s*\[",
     re.ASCII | re.DOTALL,
 )
 
@@ -47,13 +53,19 @@ class Event:
     rank
         The dialect's place in ``dialects.toml``; a larger one is more general.
     values
-        Columns of ``schema.RUNS`` that the line gives.
+        Columns of ``schema.RUNS``, ``CALLS`` or ``FILES`` that the line gives; of a trace line
+        also ``call_lines`` and ``fd_lines``, how many of them follow.
     """
 
     kind: Kind
     dialect: str
     rank: int
     values: dict[str, int | str]
+
+    @property
+    def extra(self) -> bool:
+        """Whether it is one of `EXTRA_KINDS`."""
+        return self.kind in EXTRA_KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +93,17 @@ def parse(text: str) -> Event | None:
     if len(text) > _LONGEST or not _may_be_trace(text):
         return None
     line = text.rstrip()
-    for pattern in _patterns():
+    for pattern in _patterns(is_extra(text)):
         if match := pattern.regex.fullmatch(line):
             values = _values(match.groupdict())
             if values is not None:
                 return Event(pattern.kind, pattern.dialect, pattern.rank, values)
     return None
+
+
+def is_extra(text: str) -> bool:
+    """Whether a line is an extra line, of this version or another, understood or not."""
+    return text.startswith(_EXTRA)
 
 
 def looks_like_trace(text: str) -> bool:
@@ -100,12 +117,12 @@ def _may_be_trace(text: str) -> bool:
 
 
 @cache
-def _patterns() -> tuple[_Pattern, ...]:
+def _patterns(extra: bool) -> tuple[_Pattern, ...]:
     data = tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
     return tuple(
         _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.ASCII | re.DOTALL))
         for rank, dialect in enumerate(data["dialect"])
-        for kind in KINDS
+        for kind in (EXTRA_KINDS if extra else KINDS)
         if kind in dialect
     )
 
@@ -117,6 +134,8 @@ def _values(groups: dict[str, str | None]) -> dict[str, int | str] | None:
             continue
         if name in _TEXT_GROUPS:
             values[name] = printable(value)
+        elif name in _FLAG_GROUPS:
+            values[name] = value == "1"
         elif int(value) in _INT64:
             values[name] = int(value)
         else:

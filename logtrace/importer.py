@@ -132,7 +132,7 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
 # Reading begins anew after a broken import; what it had stored stays as it is.
 def _append(tables: HostTables, source: str, seen: int, stored: Position, rows: Rows) -> None:
     if seen > stored.seen:
-        tables.append(source, Position(seen, seen), runs=rows.runs, losses=rows.losses)
+        tables.append(source, Position(seen, seen), **rows._asdict())
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:

@@ -2,13 +2,14 @@
 
 The stats and calls lines carry no pid. They belong to the End line behind them if they
 stand between it and the End line before, once each; everything else is marked
-``ambiguous``. What was lost, cut off or not understood becomes a `Loss`.
+``ambiguous``. Extra lines carry the pid, and stand behind the calls line. What was lost, cut
+off or not understood becomes a `Loss`.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -16,6 +17,9 @@ from logtrace import grammar
 from logtrace.record import Loss, Record, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+_MOST_EXTRAS = 10_000  # of a run; the module prints half as many at most
+
+_OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
 
 Row = dict[str, Any]
 """A row of one of the tables in `logtrace.schema`."""
@@ -30,10 +34,24 @@ class Rows(NamedTuple):
         Rows of ``schema.RUNS``, in the order in which they ended.
     losses
         Rows of ``schema.LOSSES``.
+    files, calls
+        Rows of ``schema.FILES`` and ``schema.CALLS``; their ``run_id`` is that of one of the runs.
     """
 
     runs: list[Row]
     losses: list[Row]
+    files: list[Row]
+    calls: list[Row]
+
+    @classmethod
+    def none(cls) -> Rows:
+        """Give lists of no rows, to add to."""
+        return cls([], [], [], [])
+
+    def add(self, other: Rows) -> None:
+        """Put other rows behind these."""
+        for rows, more in zip(self, other, strict=True):
+            rows.extend(more)
 
 
 @dataclass(slots=True)
@@ -41,13 +59,21 @@ class _Line:
     record: Record
     event: grammar.Event | None  # None for a line of a run that was cut off
     order: int  # counts lines; the numbers of records begin anew in another log
+    named: int | None = None  # the pid of the first extra line behind a stats or calls line
 
 
 @dataclass(slots=True)
 class _Run:
     lines: list[_Line]
+    extras: list[_Line] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     ambiguous: bool = False
+
+    def doubt(self, why: str) -> None:
+        """Mark it, and leave its extra lines to nobody."""
+        self.ambiguous = True
+        self.notes.append(why)
+        self.extras = []
 
 
 class RunAssembler:
@@ -67,9 +93,11 @@ class RunAssembler:
         self.seen = seen
         self._open: dict[int, _Run] = {}
         self._block: list[_Line] = []  # stats and calls lines since the last End
+        self._stray: tuple[int, _Run] | None = None  # extra lines of a run without Start
         self._unsure_ends = 0  # End lines that a mixed block still belongs to
         self._bare_end = 0  # the last End line, if it had no stats lines
         self._lines = 0
+        self._number: int | None = None  # of the item that is taken; None at the end of the log
         self._source: str | None = None
         self._needed_from = 0
 
@@ -89,7 +117,7 @@ class RunAssembler:
 
     @property
     def _idle(self) -> bool:
-        return not (self._open or self._block or self._unsure_ends)
+        return not (self._open or self._block or self._stray or self._unsure_ends)
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.
@@ -104,9 +132,10 @@ class RunAssembler:
         Rows
             The runs that ended with them, and what was lost or not understood.
         """
-        rows, stored = Rows([], []), Rows([], [])
+        rows, stored = Rows.none(), Rows.none()
         for item in items:
             first, last = _range(item)
+            self._number = last
             if item.source != self._source:
                 self._source, self._needed_from = item.source, first
             found = rows if last > self.seen else stored
@@ -124,7 +153,9 @@ class RunAssembler:
         Rows
             Runs without an End line, and stats lines that no End line followed.
         """
-        rows = Rows([], [])
+        rows = Rows.none()
+        self._number = None
+        self._flush_stray(rows)
         self._claim_block()
         self._flush_block(rows)
         for pid in list(self._open):
@@ -133,7 +164,7 @@ class RunAssembler:
 
     def _take(self, record: Record, rows: Rows) -> None:
         event = grammar.parse(record.text) if record.from_kernel else None
-        if event is None:
+        if event is None or (record.truncated and event.extra):
             self._reject(record, rows)
             return
         line = self._line(record, event)
@@ -141,6 +172,8 @@ class RunAssembler:
             self._start(line, rows)
         elif event.kind == "end":
             self._end(line, rows)
+        elif event.extra:
+            self._add_extra(line, rows)
         else:
             self._add_to_block(line, rows)
 
@@ -151,8 +184,11 @@ class RunAssembler:
     def _reject(self, record: Record, rows: Rows) -> None:
         if not grammar.looks_like_trace(record.text):
             return
-        if record.truncated and record.from_kernel:
+        if record.truncated and record.from_kernel and not grammar.is_extra(record.text):
             self._add_to_block(self._line(record, None), rows)
+        self._note_rejected(record, rows)
+
+    def _note_rejected(self, record: Record, rows: Rows) -> None:
         loss = Loss(
             record.source,
             record.boot_id,
@@ -167,6 +203,8 @@ class RunAssembler:
 
     def _start(self, line: _Line, rows: Rows) -> None:
         pid = _pid(line)
+        if self._stray and self._stray[0] == pid:
+            self._flush_stray(rows)
         if pid in self._open:
             self._claim_block()
             why = "another Start of the same pid came before its End"
@@ -177,6 +215,7 @@ class RunAssembler:
         self._open[pid] = _Run([line])
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
+        self._flush_stray(rows)
         # a module that prints neither Start nor End: every stats line begins a run
         begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
         if begins_run or len(self._block) == _LONGEST_BLOCK:
@@ -184,24 +223,63 @@ class RunAssembler:
         self._note_need(line)
         self._block.append(line)
 
+    # An extra line names the run that the stats lines before it are of.
+    def _add_extra(self, line: _Line, rows: Rows) -> None:
+        pid = _pid(line)
+        if self._block and self._block[-1].named is None:
+            for waiting in self._block:
+                waiting.named = pid if waiting.named is None else waiting.named
+        extras = self._extras_of(pid, line, rows)
+        if len(extras) < _MOST_EXTRAS:
+            extras.append(line)
+        else:
+            self._note_rejected(line.record, rows)
+
+    def _extras_of(self, pid: int, line: _Line, rows: Rows) -> list[_Line]:
+        if run := self._open.get(pid):
+            return run.extras
+        if self._stray is None or self._stray[0] != pid:
+            self._flush_stray(rows)
+            self._note_need(line)
+            self._stray = pid, _Run([])
+        return self._stray[1].extras
+
     def _note_need(self, line: _Line) -> None:
         if self._idle:
             self._needed_from = line.record.seq
 
     def _end(self, line: _Line, rows: Rows) -> None:
         pid = _pid(line)
-        run = self._open.pop(pid, None) or _Run([])
+        run = self._open.pop(pid, None) or self._take_stray(pid, rows)
         block = self._take_block(run, rows)
         self._bare_end, bare_end = 0, self._bare_end
         if block:
             self._attribute(block, run, line, bare_end)
         elif self._unsure_ends:
             self._unsure_ends -= 1
-            run.ambiguous = True
-            run.notes.append("its stats lines were mixed with those of another run")
+            run.doubt("its stats lines were mixed with those of another run")
         else:
             self._bare_end = line.order
+            if _are_of_several_tasks(run.extras, line):
+                run.doubt("its extra lines and its End line were printed by different tasks")
         run.lines.append(line)
+        self._close(run, rows, pid)
+
+    def _take_stray(self, pid: int, rows: Rows) -> _Run:
+        if self._stray and self._stray[0] == pid:
+            run, self._stray = self._stray[1], None
+            return run
+        self._flush_stray(rows)
+        return _Run([])
+
+    # Extra lines of which neither Start nor End was seen: a run of their own, with the stats
+    # lines before them.
+    def _flush_stray(self, rows: Rows) -> None:
+        if self._stray is None:
+            return
+        (pid, run), self._stray = self._stray, None
+        if self._block and _is_one_run(self._block) and _named(self._block) == {pid}:
+            run.lines, self._block = self._block, []
         self._close(run, rows, pid)
 
     # The stats lines that may be a run's. Those before its Start are not: they wait for
@@ -225,27 +303,35 @@ class RunAssembler:
             doubt = "its Start line stands between stats lines"
         elif run.lines and run.lines[0].order < bare_end:
             doubt = "its stats lines may be those of the run that ended before them"
-        elif len({line.record.caller for line in (*block, end)}) > 1:
-            # one task prints all of them: where the kernel says which, it must be one
+        elif not _named(block) <= {None, _pid(end)}:
+            doubt = "extra lines of another run stand behind its stats lines"
+        elif run.extras and run.extras[0].order < block[-1].order:
+            doubt = "its extra lines do not stand behind its calls line"
+        elif _are_of_several_tasks([*block, *run.extras], end):
             doubt = "its stats and End lines were printed by different tasks"
         else:
             run.lines += block
             return
-        run.ambiguous = True
-        run.notes.append(doubt)
+        run.doubt(doubt)
         self._unsure_ends = max(1, _count(block, "stats") - 1, _count(block, "ops") - 1)
 
-    # Without an End line, stats lines are a run's if no other run was open beside it.
+    # Without an End line, stats lines are a run's if extra lines say so, or if no other run was
+    # open beside it.
     def _claim_block(self) -> None:
-        if len(self._open) != 1 or not _is_one_run(self._block):
+        if not _is_one_run(self._block):
             return
-        (run,) = self._open.values()
+        named = _named(self._block)
+        runs = [run for pid, run in self._open.items() if pid in named or named == {None}]
+        if len(runs) != 1 or len(named) != 1:
+            return
+        (run,) = runs
         if run.lines[0].order < self._block[0].order:
             run.lines += self._block
             self._block = []
 
     def _lose(self, loss: Loss, rows: Rows) -> None:
         rows.losses.append(self._loss_row(loss))
+        self._flush_stray(rows)
         self._flush_block(rows)
         for run in self._open.values():
             run.ambiguous = True
@@ -253,6 +339,8 @@ class RunAssembler:
 
     # Stats lines that no End line claims: a run of their own if they are those of one run.
     def _flush_block(self, rows: Rows) -> None:
+        if self._block and self._block[-1].named is not None:
+            self._claim_block()
         block, self._block = self._block, []
         if not any(line.event for line in block):
             return
@@ -264,7 +352,14 @@ class RunAssembler:
         self._close(run, rows, None)
 
     def _close(self, run: _Run, rows: Rows, pid: int | None, why: str | None = None) -> None:
-        rows.runs.append(_run_row(self._host, run, pid, why))
+        if doubt := _extras_doubt(run.extras):
+            run.doubt(doubt)
+        row = _run_row(self._host, run, pid, why)
+        rows.runs.append(row)
+        if run.extras:
+            identity = {name: row.get(name) for name in _OF_A_RUN} | {"ended_seq": self._number}
+            rows.files.extend(_detail_rows(identity, run.extras, "fd"))
+            rows.calls.extend(_detail_rows(identity, run.extras, "call"))
 
     def _loss_row(self, loss: Loss) -> Row:
         return {
@@ -300,6 +395,15 @@ def _count(block: list[_Line], kind: str) -> int:
     return sum(_kind(line) == kind for line in block)
 
 
+def _named(block: list[_Line]) -> set[int | None]:
+    return {line.named for line in block}
+
+
+# One task prints all lines of a run but the Start line; where the kernel says which, it is one.
+def _are_of_several_tasks(lines: list[_Line], end: _Line) -> bool:
+    return len({line.record.caller for line in (*lines, end)}) > 1
+
+
 def _pid(line: _Line) -> int:
     assert line.event is not None
     pid = line.event.values["pid"]
@@ -309,6 +413,8 @@ def _pid(line: _Line) -> int:
 
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     lines = [line for line in run.lines if line.event is not None]
+    if run.extras:
+        lines = sorted([*lines, *run.extras], key=lambda line: line.order)
     first, last = lines[0].record, lines[-1].record
     values = _values(lines)
     status, missing = _status(run, lines)
@@ -342,7 +448,52 @@ def _values(lines: list[_Line]) -> Row:
         for line in body:
             assert line.event is not None
             values |= line.event.values
+    if trace := _trace_values(lines):
+        values |= {name: value for name, value in trace.items() if not name.endswith("_lines")}
     return values
+
+
+def _trace_values(lines: list[_Line]) -> dict[str, int | str] | None:
+    return next(
+        (line.event.values for line in lines if line.event and line.event.kind == "trace"), None
+    )
+
+
+def _detail_rows(identity: Row, extras: list[_Line], kind: str) -> Iterator[Row]:
+    for line in extras:
+        if line.event and line.event.kind == kind:
+            yield identity | line.event.values
+
+
+# Why extra lines can't be those of one run.
+def _extras_doubt(extras: list[_Line]) -> str | None:
+    if not extras:
+        return None
+    kinds = [_kind(line) for line in extras]
+    if kinds.count("trace") > 1:
+        return "trace lines of several runs stand before its End line"
+    if kinds != sorted(kinds, key=grammar.EXTRA_KINDS.index):
+        return "its extra lines are out of order"
+    trace = _trace_values(extras)
+    for kind in ("call", "fd"):
+        if trace and kinds.count(kind) > int(trace[f"{kind}_lines"]):
+            return f"there are more {kind} lines than its trace line announces"
+    return None
+
+
+# What the trace line announces, and what is not there.
+def _missing_extras(extras: list[_Line]) -> Iterator[str]:
+    if not extras:
+        return
+    trace = _trace_values(extras)
+    if trace is None:
+        yield "the trace line is missing"
+        return
+    for kind in ("call", "fd"):
+        announced = int(trace[f"{kind}_lines"])
+        if missing := announced - _count(extras, kind):
+            verb = "is" if missing == 1 else "are"
+            yield f"{missing} of its {announced} {kind} lines {verb} missing"
 
 
 # The first thing that is wrong with a run is its status; its note names them all.
@@ -358,6 +509,13 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
         found.append(("truncated", "the file name is longer than a log line"))
     if "cut" in kinds or any(line.record.truncated for line in lines):
         found.append(("truncated", "one of its lines is cut"))
+    if any(
+        str(line.event.values.get("path", "")).endswith("\\...")
+        for line in run.extras
+        if line.event
+    ):
+        found.append(("truncated", "a path is longer than a log line"))
+    found += [("truncated", missing) for missing in _missing_extras(run.extras)]
     if "start" not in kinds:
         found.append(("no_start", "the Start line is missing"))
     if "end" not in kinds:

@@ -2,7 +2,8 @@
 
 Arrow types are the single definition. `empty_frame` and `to_frame` give the same
 table as pandas frames: integers as nullable ``Int64``, text as ``str``, times as
-``datetime64[us, UTC]``. What a log line did not print is null, never 0.
+``datetime64[us, UTC]``, yes and no as nullable ``boolean``. What a log line did not print is
+null, never 0.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TEXT = pa.string()
 _COUNT = pa.int64()
+_FLAG = pa.bool_()
 _TIME = pa.timestamp("us", tz="UTC")
 
 COUNTERS = (
@@ -57,9 +59,57 @@ RUNS = pa.schema(
         ("source", _TEXT),  # "kmsg", or "PATH@DIGEST" of a text log
         ("run_id", _TEXT),  # 16 hex digits of a digest over the identity of the first line
         ("note", _TEXT),  # why a run is not complete; null for a complete one
+        # of the trace line of version 1; null for a run that has none
+        ("wide", _FLAG),  # whether it was asked for a line a call,
+        ("detail", _FLAG),  # a line a file,
+        ("follow", _FLAG),  # and the same of its children
+        ("parent_pid", _COUNT),  # whom it was followed from; 0 if it was started by hand
+        ("lost_file_calls", _COUNT),  # calls on files that there was no room to list
+        ("lost_children", _COUNT),  # child processes that could not be traced
+        ("untimed_calls", _COUNT),  # calls whose beginning was not seen: without time
     ]
 )
 """One row a run."""
+
+# ended_seq is the number of the record with which the run's end was known: its End line, or
+# what showed that none would come; null where the log ended before
+_OF_A_RUN = [
+    ("host", _TEXT),
+    ("boot_id", _TEXT),
+    ("run_id", _TEXT),  # of the run's row in RUNS
+    ("ended_seq", _COUNT),
+    ("pid", _COUNT),
+    ("comm", _TEXT),
+]
+
+FILES = pa.schema(
+    [
+        *_OF_A_RUN,
+        ("descriptor", _COUNT),
+        ("path", _TEXT),  # as printed: see docs/format.md for its escapes
+        ("opens", _COUNT),  # how often the descriptor was opened or duplicated for this file
+        ("closes", _COUNT),
+        ("reads", _COUNT),  # calls of any kind that read, and came through
+        ("writes", _COUNT),
+        ("seeks", _COUNT),
+        ("read_bytes", _COUNT),
+        ("written_bytes", _COUNT),
+        ("open_at_end", _FLAG),  # whether it was open when the trace ended
+    ]
+)
+"""One row for each file of a run, that is for each pair of descriptor and path."""
+
+CALLS = pa.schema(
+    [
+        *_OF_A_RUN,
+        ("call", _TEXT),  # name of the system call
+        ("calls", _COUNT),
+        ("errors", _COUNT),  # how many of them failed
+        ("moved_bytes", _COUNT),  # what they returned, of calls that move bytes
+        ("time_ns", _COUNT),  # wall time inside the calls, waiting included
+    ]
+)
+"""One row for each system call that a run used."""
 
 LOSSES = pa.schema(
     [
@@ -88,7 +138,13 @@ TRACER = pa.schema(
 )
 """One row for each time a tracing module came or went."""
 
-TABLES: Mapping[str, pa.Schema] = {"runs": RUNS, "losses": LOSSES, "tracer": TRACER}
+TABLES: Mapping[str, pa.Schema] = {
+    "runs": RUNS,
+    "files": FILES,
+    "calls": CALLS,
+    "losses": LOSSES,
+    "tracer": TRACER,
+}
 
 
 def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -118,6 +174,8 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     import nanoarrow
 
+    if all(value is None for value in values):
+        return pa.nulls(len(values), kind)
     if pa.types.is_timestamp(kind):
         values = [None if value is None else _microseconds(value) for value in values]
     return pa.array(nanoarrow.c_array(values, nanoarrow.c_schema(kind)))
@@ -133,7 +191,8 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Any table; integers become ``Int64``, floats ``Float64``, text ``str``.
+        Any table; integers become ``Int64``, floats ``Float64``, text ``str``, booleans
+        ``boolean``.
 
     Returns
     -------
@@ -146,6 +205,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         pa.int64(): pd.Int64Dtype(),
         pa.int32(): pd.Int64Dtype(),
         pa.float64(): pd.Float64Dtype(),
+        pa.bool_(): pd.BooleanDtype(),
     }
     frame = table.to_pandas(types_mapper=mapper.get)
     assert isinstance(frame, pd.DataFrame)

@@ -34,6 +34,10 @@ _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before ma
 # Two commits a second would be five million files of Delta's log in its usual month
 _CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval 1 hours"}
 
+# The column that tells which record a row came with, of the tables that are committed before
+# the runs
+_REACHED_BY = {"losses": "last_seq", "files": "ended_seq", "calls": "ended_seq"}
+
 Row = Mapping[str, Any]
 
 
@@ -194,6 +198,8 @@ class HostTables:
         *,
         runs: Iterable[Row] = (),
         losses: Iterable[Row] = (),
+        files: Iterable[Row] = (),
+        calls: Iterable[Row] = (),
     ) -> None:
         """Store what a source's records gave, and how far they reach, exactly once.
 
@@ -204,7 +210,7 @@ class HostTables:
         position
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
-        runs, losses
+        runs, losses, files, calls
             Rows of the tables.
 
         Raises
@@ -215,8 +221,9 @@ class HostTables:
         """
         with self._locked():
             self._refuse_other_writer(source)
-            if losses := list(losses):
-                self._append("losses", source, position, losses)
+            for name, rows in (("losses", losses), ("files", files), ("calls", calls)):
+                if rows := list(rows):
+                    self._append(name, source, position, rows)
             self._reached[source] = self._append("runs", source, position, runs)
             self._commits += 1
             if self._commits % _COMPACT_EVERY == 0:
@@ -299,9 +306,9 @@ class HostTables:
         if stored is not None and stored.seen >= position.seen:
             return stored
         rows = list(new)
-        if name == "losses" and stored is not None:
+        if name in _REACHED_BY and stored is not None:
             # after a crash between two commits they have come further than the runs
-            rows = [row for row in rows if row["last_seq"] > stored.seen]
+            rows = [row for row in rows if _is_behind(row[_REACHED_BY[name]], stored)]
         properties = CommitProperties(
             app_transactions=[
                 Transaction(_seen(source), position.seen),
@@ -309,6 +316,7 @@ class HostTables:
             ]
         )
         table = schema.to_table(rows, schema.TABLES[name])
+        older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
@@ -317,7 +325,13 @@ class HostTables:
                     str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if rows:
-                write_deltalake(delta, table, mode="append", commit_properties=properties)
+                write_deltalake(
+                    delta,
+                    table,
+                    mode="append",
+                    schema_mode="merge" if older else None,
+                    commit_properties=properties,
+                )
             else:
                 delta.create_write_transaction(
                     [], "append", delta.schema(), commit_properties=properties
@@ -327,6 +341,15 @@ class HostTables:
                 f"store {folder} can't be written: {error}", "check its permissions and free space"
             ) from None
         return position
+
+
+# A row without a number is of the end of its log, which comes behind every record.
+def _is_behind(number: int | None, stored: Position) -> bool:
+    return number is None or number > stored.seen
+
+
+def _columns(delta: DeltaTable) -> set[str]:
+    return {field.name for field in delta.schema().fields}
 
 
 # On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.

@@ -24,7 +24,7 @@ _RETRY_AFTER_S = 5.0
 # A log that grows while it is read to its end must not keep that from ending
 _FEW_RECORDS = 100
 _MOST_DRAINS_OF_FEW = 1000
-_MANY_RUNS = 10_000  # are stored before more are read
+_MANY_ROWS = 10_000  # are stored before more are read
 _STOP, _COMMITTED = b"s", b"c"
 
 
@@ -66,7 +66,7 @@ class Progress:
 class _Batch(NamedTuple):
     source: str
     position: Position
-    rows: Rows = Rows([], [])
+    rows: Rows = Rows.none()
     tracer: Sequence[Row] = ()
 
 
@@ -77,7 +77,7 @@ class _Watched:
     name: str
     log: str | None = None  # the source of the newest record
     reached: Position = field(default_factory=lambda: Position(-1, -1))
-    pending: Rows = field(default_factory=lambda: Rows([], []))
+    pending: Rows = field(default_factory=Rows.none)
 
     # A log that is printed into the same file once more gives the same records again.
     def only_new(self, items: Iterable[Record | Loss]) -> list[Record | Loss]:
@@ -85,8 +85,7 @@ class _Watched:
 
     def feed(self, items: Sequence[Record | Loss]) -> Rows:
         rows = self.assembler.feed(items)
-        self.pending.runs.extend(rows.runs)
-        self.pending.losses.extend(rows.losses)
+        self.pending.add(rows)
         seen = _number(items[-1])
         needed = self.assembler.resume_before
         self.reached = Position(seen, seen if needed is None else min(seen, needed - 1))
@@ -97,7 +96,7 @@ class _Watched:
     def take_pending(self) -> list[_Batch]:
         if self.reached.seen <= self.assembler.seen:
             return []
-        rows, self.pending = self.pending, Rows([], [])
+        rows, self.pending = self.pending, Rows.none()
         self.assembler.seen = self.reached.seen
         return [_Batch(self.name, self.reached, rows)]
 
@@ -237,7 +236,7 @@ class Watch:
         drains_of_few = 0
         while drains_of_few < _MOST_DRAINS_OF_FEW and (records := self._take(watched)):
             drains_of_few = drains_of_few + 1 if records < _FEW_RECORDS else 0
-            if len(watched.pending.runs) >= _MANY_RUNS:
+            if sum(map(len, watched.pending)) >= _MANY_ROWS:
                 self._store_rest()
 
     # Drain a source once; say how many records it gave, which is 0 if there are no more.
@@ -277,7 +276,7 @@ class Watch:
         waiting = (
             self._queue
             or self._module_rows
-            or any(watched.pending.runs or watched.pending.losses for watched in self._watched)
+            or any(any(watched.pending) for watched in self._watched)
         )
         if waiting and self._commit_at is None and self._committing is None:
             self._commit_at = time.monotonic() + _COMMIT_AFTER_S
@@ -330,8 +329,7 @@ class Watch:
             if batch.tracer:
                 self._tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
             else:
-                runs, losses = batch.rows
-                self._tables.append(batch.source, batch.position, runs=runs, losses=losses)
+                self._tables.append(batch.source, batch.position, **batch.rows._asdict())
             del self._queue[0]
 
     def _seen(self, name: str) -> int:

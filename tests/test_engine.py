@@ -47,7 +47,8 @@ def test_rows_of_all_hosts_come_back_as_they_were_stored(engine, runs):
 
 
 def test_rows_have_the_columns_and_types_of_the_schema(engine):
-    for table, columns in schema.TABLES.items():
+    for table in ("runs", "losses", "tracer"):
+        columns = schema.TABLES[table]
         frame = engine.rows(table)
         assert len(frame) > 0
         pd.testing.assert_series_equal(frame.dtypes, schema.empty_frame(columns).dtypes)

@@ -32,6 +32,11 @@ def loss(first, last, **values):
     } | values
 
 
+def detail(ended_seq, **values):
+    """Give a row of the files or the calls of a run that ended with a record."""
+    return {"host": "lab1", "run_id": f"r{ended_seq}", "ended_seq": ended_seq} | values
+
+
 def rows(url, table="runs", column="first_seq"):
     files = Store(str(url)).files(table)
     return sorted(value for file in files for value in pd.read_parquet(file)[column])
@@ -207,7 +212,14 @@ def test_the_writer_joins_small_files_by_itself(lab, tables, monkeypatch):
 
 
 def test_the_tables_have_the_columns_of_the_schema(lab, tables):
-    tables.append(SOURCE, Position(9, 9), runs=[run(5)], losses=[loss(6, 7)])
+    tables.append(
+        SOURCE,
+        Position(9, 9),
+        runs=[run(5)],
+        losses=[loss(6, 7)],
+        files=[detail(5, descriptor=3)],
+        calls=[detail(5, call="read")],
+    )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
     for name, expected in schema.TABLES.items():
         frame = pd.concat(map(pd.read_parquet, lab.files(name)))

@@ -21,6 +21,7 @@ from logtrace import watch as watch_module
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
 from logtrace.record import Loss, parse_line
+from logtrace.runs import Rows
 from logtrace.source.follow import FileSource
 from logtrace.store import Position, Store
 from logtrace.watch import Watch
@@ -222,7 +223,7 @@ def test_draining_goes_on_until_there_is_nothing(store, source):
 
 
 def test_of_a_long_log_some_is_stored_before_all_is_read(store, source, monkeypatch):
-    monkeypatch.setattr(watch_module, "_MANY_RUNS", 2)
+    monkeypatch.setattr(watch_module, "_MANY_ROWS", 2)
     log = records(log_of(*range(1, 8)))
     for number in range(0, 28, 4):
         source.push(log[number : number + 4])
@@ -360,28 +361,38 @@ class MemoryTables:
     def __init__(self, crashes):
         self.crashes = iter(crashes)
         self.positions = {}
-        self.runs = []
-        self.losses = []
+        self.rows = Rows.none()
 
     def position(self, source):
         return self.positions.get(source)
 
-    def append(self, source, position, *, runs, losses):
+    def append(self, source, position, **rows):
         if next(self.crashes, False):
             raise CrashError
         if self.positions.get(source, Position(-1, -1)).seen < position.seen:
             self.positions[source] = position
-            self.runs += runs
-            self.losses += losses
+            self.rows.add(Rows(**rows))
 
 
 START = "OS Assignment2 ftrace [{}] Start"
 STATS = "[7] p file[f] stats [x] read - 1 / written - 1"
 CALLS = "open[1] close[1] read[1] write[1] lseek[0]"
+TRACE = (
+    "ftrace/1 [{}] trace wide[1] detail[1] follow[0] parent[0] calls[1] files[1] lost_files[0]"
+    " lost_children[0] untimed[0]"
+)
+CALL = "ftrace/1 [{}] call[openat] calls[1] errors[0] bytes[0] ns[4321]"
+FD = (
+    "ftrace/1 [{}] fd[3] opens[1] closes[1] reads[1] writes[1] seeks[0] read[1] written[1] open[0]"
+    " path[/f]"
+)
 END = "OS Assignment2 ftrace [{}] End"
 PARTS = st.sampled_from(
     [
         [START, STATS, CALLS, END],
+        [START, STATS, CALLS, TRACE, CALL, FD, END],
+        [STATS, CALLS, TRACE, CALL, FD],
+        [FD],
         [START],
         [STATS, CALLS, END],
         [STATS],
@@ -424,8 +435,7 @@ def test_however_a_log_comes_and_whenever_it_crashes_the_rows_are_the_same(parts
     log = records(text)
     at_once = watch_in_pieces(log, [], [])
     in_pieces = watch_in_pieces(log, sizes, crashes)
-    assert in_pieces.runs == at_once.runs
-    assert in_pieces.losses == at_once.losses
+    assert in_pieces.rows == at_once.rows
 
 
 # When the store or a source fails
