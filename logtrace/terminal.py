@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from logtrace.display import bytes_text, count_text, time_text, visible
+from logtrace.tables import Column, column, print_lines, room_for, table_lines
+from logtrace.ways import DEVICE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,6 @@ _CALLS = ("open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls
 _MOST_LIVE_RUNS = 100
 _FEWEST_LIVE_RUNS = 3
 _MOST_NAMED = 8  # runs under way
-_AT_ONCE = 200  # lines printed in one go
 _NOTHING = "–"  # noqa: RUF001
 
 
@@ -55,7 +55,7 @@ def print_runs(console: Console, runs: pd.DataFrame, zone: tzinfo) -> None:
     zone
         The zone in which to show times.
     """
-    _print_lines(console, _run_lines(_records(runs), zone, console.width))
+    print_lines(console, _run_lines(_records(runs), zone, console.width))
     _print_caption(
         console,
         f"{_plural(len(runs), 'run')} · o/c/r/w/s: open, close, read, write, lseek calls"
@@ -81,12 +81,12 @@ def print_usage(console: Console, usage: pd.DataFrame, keys: Iterable[str], zone
     columns = [
         *(_key_column(rows, key, zone) for key in keys),
         *(_count_column(rows, title, name) for title, name in _USAGE_COUNTS.items()),
-        _column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True),
-        _column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True),
-        _column(rows, "Calls", _calls_together, right=True),
-        _column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone)),
+        column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True),
+        column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True),
+        column(rows, "Calls", _calls_together, right=True),
+        column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone)),
     ]
-    _print_lines(console, _lines(columns, console.width))
+    print_lines(console, table_lines(columns, console.width))
     _print_caption(console, f"odd: runs that are not complete · times in {zone}")
 
 
@@ -103,25 +103,39 @@ def print_checks(console: Console, checks: Iterable[Check]) -> None:
 
 def print_modules(console: Console, modules: Iterable[ModuleStatus]) -> None:
     """Print how the modules stand."""
-    rows = [vars(module) for module in modules]
-    counted = {True: "wide", False: "lab", None: _NOTHING}
-    matches = {True: "the same", False: "another", None: _NOTHING}
-    columns = [
-        _column(rows, "Module", lambda row: row["name"]),
-        _column(
-            rows,
-            "State",
-            lambda row: "loaded" if row["loaded"] else "not loaded",
-            style=lambda row: "green" if row["loaded"] else "dim",
-        ),
-        _column(rows, "Used by", lambda row: ", ".join(row["users"]) or _NOTHING),
-        _column(rows, "Id", lambda row: _cell(row["owner"])),
-        _column(rows, "Call", lambda row: _cell(row["number"])),
-        _column(rows, "Counts", lambda row: counted[row["wide"]]),
-        _column(rows, "Version", lambda row: _cell(row["version"])),
-        _column(rows, "Built file", lambda row: matches[row["matches"]]),
-    ]
-    _print_lines(console, _lines(columns, console.width))
+    table = Table.grid(padding=(0, 2))
+    for module in modules:
+        state = Text("loaded", "green") if module.loaded else Text("not loaded", "dim")
+        facts = Text("\n").join(Text(line) for line in _module_facts(module))
+        table.add_row(Text(module.name), state, facts)
+    console.print(table)
+
+
+def _module_facts(module: ModuleStatus) -> Iterator[str]:
+    if not module.loaded:
+        return
+    matches = {True: "the file built here", False: "not the file built here", None: None}
+    users = f"used by {', '.join(module.users)}" if module.users else None
+    version = f"version {visible(module.version)}" if module.version else None
+    yield _listed(users, version, matches[module.matches])
+    if module.number is not None:
+        owner = f"id {visible(module.owner)}" if module.owner else None
+        number = f"system call {module.number}" if module.number else "no system call"
+        device = {True: str(DEVICE), False: f"no {DEVICE}", None: None}
+        yield _listed(owner, number, device[module.device])
+    if module.wide is not None:
+        yield _traces(module)
+
+
+def _listed(*facts: str | None) -> str:
+    return " · ".join(filter(None, facts))
+
+
+def _traces(module: ModuleStatus) -> str:
+    asked = {"wide": module.wide, "detail": module.detail, "follow": module.follow}
+    on = ", ".join(name for name, value in asked.items() if value) or "the calls of the lab"
+    files = "" if module.files is None else f" · up to {count_text(module.files)} files"
+    return f"each trace: {on}{files}"
 
 
 class LiveView:
@@ -231,24 +245,6 @@ class PlainView:
 # Tables
 
 
-class _Column(NamedTuple):
-    title: str
-    cells: list[str]
-    styles: list[str]
-    right: bool
-    name: bool  # a name gives way where the terminal is narrow, a number never does
-
-    @property
-    def width(self) -> int:
-        return max(map(cell_len, (self.title, *self.cells)))
-
-    @property
-    def least(self) -> int:
-        return min(self.width, _LEAST_NAME) if self.name else self.width
-
-
-_LEAST_NAME = 8
-_GAP = 2
 _USAGE_COUNTS = {"Runs": "runs", "Odd": "incomplete", "Programs": "programs", "Files": "files"}
 _RUN_LAYOUTS = (
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status,Ended",
@@ -259,107 +255,43 @@ _RUN_LAYOUTS = (
 )
 
 
-def _column(
-    rows: Iterable[Mapping[str, Any]],
-    title: str,
-    cell: Callable[[Mapping[str, Any]], str],
-    *,
-    style: Callable[[Mapping[str, Any]], str] = lambda _row: "",
-    right: bool = False,
-    name: bool = False,
-) -> _Column:
-    rows = list(rows)
-    return _Column(title, [cell(row) for row in rows], [style(row) for row in rows], right, name)
+def _key_column(rows: Iterable[Mapping[str, Any]], key: str, zone: tzinfo) -> Column:
+    return column(rows, key.capitalize(), lambda row: _cell(row[key], zone), name=True)
 
 
-def _key_column(rows: Iterable[Mapping[str, Any]], key: str, zone: tzinfo) -> _Column:
-    return _column(rows, key.capitalize(), lambda row: _cell(row[key], zone), name=True)
-
-
-def _count_column(rows: Iterable[Mapping[str, Any]], title: str, name: str) -> _Column:
-    return _column(rows, title, lambda row: _count(row[name]), right=True)
+def _count_column(rows: Iterable[Mapping[str, Any]], title: str, name: str) -> Column:
+    return column(rows, title, lambda row: _count(row[name]), right=True)
 
 
 # As many columns as there is room for.
 def _run_lines(runs: Sequence[Mapping[str, Any]], zone: tzinfo, room: int) -> Iterator[Text]:
     columns = {column.title: column for column in _run_columns(runs, zone)}
     layouts = [[columns[title] for title in layout.split(",")] for layout in _RUN_LAYOUTS]
-    fitting = (layout for layout in layouts if _room_for(layout) <= room)
-    return _lines(next(fitting, layouts[-1]), room)
+    fitting = (layout for layout in layouts if room_for(layout) <= room)
+    return table_lines(next(fitting, layouts[-1]), room)
 
 
-def _run_columns(runs: Sequence[Mapping[str, Any]], zone: tzinfo) -> list[_Column]:
+def _run_columns(runs: Sequence[Mapping[str, Any]], zone: tzinfo) -> list[Column]:
     return [
-        _column(runs, "Run", lambda run: str(run["run_id"])[:8], style=lambda _run: "dim"),
-        _column(runs, "Owner", lambda run: _cell(run.get("owner")), name=True),
-        _column(runs, "Pid", lambda run: _cell(run.get("pid")), right=True),
-        _column(runs, "Program", lambda run: _cell(run.get("comm")), name=True),
-        _column(runs, "File", lambda run: _cell(run.get("file")), name=True),
-        _column(runs, "Read", lambda run: _bytes(run.get("read_bytes")), right=True),
-        _column(runs, "Written", lambda run: _bytes(run.get("written_bytes")), right=True),
-        _column(
+        column(runs, "Run", lambda run: str(run["run_id"])[:8], style=lambda _run: "dim"),
+        column(runs, "Owner", lambda run: _cell(run.get("owner")), name=True),
+        column(runs, "Pid", lambda run: _cell(run.get("pid")), right=True),
+        column(runs, "Program", lambda run: _cell(run.get("comm")), name=True),
+        column(runs, "File", lambda run: _cell(run.get("file")), name=True),
+        column(runs, "Read", lambda run: _bytes(run.get("read_bytes")), right=True),
+        column(runs, "Written", lambda run: _bytes(run.get("written_bytes")), right=True),
+        column(
             runs, "o/c/r/w/s", lambda run: "/".join(_cell(run.get(c)) for c in _CALLS), right=True
         ),
-        _column(runs, "Calls", _calls_together, right=True),
-        _column(
+        column(runs, "Calls", _calls_together, right=True),
+        column(
             runs,
             "Status",
             lambda run: run["status"],
             style=lambda run: "green" if run["status"] == "complete" else "yellow",
         ),
-        _column(runs, "Ended", lambda run: _cell(run.get("ended_at"), zone)),
+        column(runs, "Ended", lambda run: _cell(run.get("ended_at"), zone)),
     ]
-
-
-# Rich's own table takes seconds for ten thousand rows, and cuts numbers.
-def _lines(columns: Sequence[_Column], room: int) -> Iterator[Text]:
-    widths = _widths(columns, room)
-    yield _line([column.title for column in columns], ["bold"] * len(columns), columns, widths)
-    cells, styles = (zip(*(column[index] for column in columns), strict=True) for index in (1, 2))
-    for row_cells, row_styles in zip(cells, styles, strict=True):
-        yield _line(row_cells, row_styles, columns, widths)
-
-
-def _line(
-    cells: Sequence[str], styles: Sequence[str], columns: Sequence[_Column], widths: Sequence[int]
-) -> Text:
-    line = Text(no_wrap=True)
-    for cell, style, column, width in zip(cells, styles, columns, widths, strict=True):
-        if line:
-            line.append(" " * _GAP)
-        line.append(_fitted(cell, width, column.right), style or None)
-    line.rstrip()
-    return line
-
-
-def _fitted(text: str, width: int, right: bool) -> str:
-    missing = width - cell_len(text)
-    if missing < 0:
-        return set_cell_size(text, width - 1) + "…"
-    return " " * missing + text if right else text + " " * missing
-
-
-def _room_for(columns: Sequence[_Column]) -> int:
-    return sum(column.least for column in columns) + _GAP * (len(columns) - 1)
-
-
-# The widest name gives way first.
-def _widths(columns: Sequence[_Column], room: int) -> list[int]:
-    widths = [column.width for column in columns]
-    least = [column.least for column in columns]
-    excess = sum(widths) + _GAP * (len(columns) - 1) - room
-    while excess > 0:
-        widest = max(range(len(widths)), key=lambda n: (widths[n] > least[n], widths[n]))
-        if widths[widest] <= least[widest]:
-            break
-        widths[widest] -= 1
-        excess -= 1
-    return widths
-
-
-def _print_lines(console: Console, lines: Iterator[Text]) -> None:
-    while some := list(islice(lines, _AT_ONCE)):
-        console.print(Text("\n").join(some), soft_wrap=True)
 
 
 def _print_caption(console: Console, text: str) -> None:

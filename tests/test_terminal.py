@@ -180,17 +180,27 @@ def test_days_are_shown_in_the_zone(tmp_path):
 
 def test_modules_are_shown_with_what_is_known():
     known = {"users": ("x",), "owner": "20\x1b[1m", "version": "1.0", "number": 336}
+    defaults = {"wide": True, "detail": True, "follow": False, "files": 4096}
     modules = [
-        ModuleStatus("ftracehooking", loaded=True, wide=True, matches=True, **known),
-        ModuleStatus("iotracehooking", loaded=True, wide=False, matches=False),
         ModuleStatus("os_ftracehooking", loaded=False),
+        ModuleStatus("ftracehooking", loaded=True, matches=True, device=True, **known, **defaults),
+        ModuleStatus("iotracehooking", loaded=True, matches=False),
     ]
-    heading, *lines = shown(terminal.print_modules, modules, width=120)
-    assert heading.split()[:2] == ["Module", "State"]
-    assert [line.split() for line in lines] == [
-        ["ftracehooking", *(["loaded", "x", "20\\x1b[1m", "336", "wide", "1.0", "the", "same"])],
-        ["iotracehooking", "loaded", *3 * [DASH], "lab", DASH, "another"],
-        ["os_ftracehooking", "not", "loaded", *6 * [DASH]],
+    assert [line.rstrip().split(maxsplit=2) for line in shown(terminal.print_modules, modules)] == [
+        ["os_ftracehooking", "not", "loaded"],
+        ["ftracehooking", "loaded", "used by x · version 1.0 · the file built here"],
+        ["id", "20\\x1b[1m", "· system call 336 · /dev/os_ftrace"],
+        ["each", "trace:", "wide, detail · up to 4,096 files"],
+        ["iotracehooking", "loaded", "not the file built here"],
+    ]
+
+
+def test_a_module_that_answers_no_number_is_shown_with_its_device_alone():
+    module = ModuleStatus("ftracehooking", loaded=True, number=0, device=False, wide=False)
+    lines = [line.strip() for line in shown(terminal.print_modules, [module])]
+    assert lines[1:] == [
+        "no system call · no /dev/os_ftrace",
+        "each trace: the calls of the lab",
     ]
 
 
