@@ -7,7 +7,9 @@
 #ifndef COMPAT_H
 #define COMPAT_H
 
+#include <linux/compiler.h>
 #include <linux/sched/signal.h>
+#include <asm/unistd.h>
 
 /*
  * Before 6.16 the tracepoint sched_process_exit doesn't say whether the thread is its process'
@@ -25,6 +27,32 @@ static void probe(void *data, struct task_struct *task)					\
 {											\
 	function(task, !atomic_read(&task->signal->live));				\
 }
+#endif
+
+/* Since 5.8: a read that may race, as all it says is whether to look closer. */
+#ifndef data_race
+#define data_race(expression) (expression)
+#endif
+
+/* Calls younger than the oldest kernel; from 424 on a number is the same for every caller. */
+#ifndef __NR_close_range
+#define __NR_close_range 436
+#endif
+#ifndef __NR_openat2
+#define __NR_openat2 437
+#endif
+
+/* Older kernels keep the numbers of x32 callers to themselves. */
+#ifndef __NR_x32_readv
+#define __NR_x32_readv 515
+#define __NR_x32_writev 516
+#define __NR_x32_execve 520
+#define __NR_x32_vmsplice 532
+#define __NR_x32_preadv 534
+#define __NR_x32_pwritev 535
+#define __NR_x32_execveat 545
+#define __NR_x32_preadv2 546
+#define __NR_x32_pwritev2 547
 #endif
 
 #endif /* COMPAT_H */

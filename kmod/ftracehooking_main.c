@@ -2,31 +2,56 @@
 /*
  * ftracehooking: os_ftrace(pid) starts the trace of a process, os_ftrace(0) ends the caller's own.
  *
- * This module owns the system call, the sessions and what is printed; iotracehooking counts.
+ * This module owns the ways in, the sessions and what is printed; iotracehooking counts.
  */
 #include <linux/module.h>
-#include <linux/sched/signal.h>
 
+#include "device.h"
 #include "lines.h"
 #include "redirect.h"
 #include "session.h"
 
 static long my_ftrace(pid_t pid)
 {
-	if (pid)
-		return session_start(pid);
-	return ftracehooking_end(task_tgid(current)) ? 0 : -ESRCH;
+	return pid ? session_start(pid, 0) : session_stop(0, 0);
+}
+
+/* A kernel that has its own use for the number still has the device. */
+static int install_call(void)
+{
+	int err;
+
+	if (!nr)
+		return 0;
+	err = redirect_install(my_ftrace);
+	if (err != -EBUSY)
+		return err;
+
+	pr_notice(KBUILD_MODNAME ": system call %u is the kernel's own: only /dev/os_ftrace answers\n",
+		  nr);
+	nr = 0;
+	return 0;
 }
 
 static int __init ftracehooking_init(void)
 {
-	int err = lines_check_owner();
+	int err;
 
-	return err ? err : redirect_install(my_ftrace);
+	err = lines_check_owner();
+	if (err)
+		return err;
+	err = os_ftrace_device_add();
+	if (err)
+		return err;
+	err = install_call();
+	if (err)
+		os_ftrace_device_remove();
+	return err;
 }
 
 static void __exit ftracehooking_exit(void)
 {
+	os_ftrace_device_remove();
 	redirect_remove();
 	session_exit();
 }
@@ -34,5 +59,7 @@ static void __exit ftracehooking_exit(void)
 module_init(ftracehooking_init);
 module_exit(ftracehooking_exit);
 
+MODULE_AUTHOR("The logtrace developers");
 MODULE_DESCRIPTION("Trace a process' use of files through the system call os_ftrace");
+MODULE_VERSION(LOGTRACE_VERSION);
 MODULE_LICENSE("GPL");

@@ -2,159 +2,226 @@
 /*
  * iotracehooking: count what traced processes do to their files.
  *
- * Calls are counted where they return, in a probe on the tracepoint sys_exit that is there only
- * while a session is. No code of this module lies on the stack of a task that sleeps in a call,
- * so the module can go at any moment. A call counts for the session in which it returned.
+ * Calls are counted where they return, in a probe on the tracepoint sys_exit. No code of this
+ * module lies on the stack of a task that sleeps in a call, so the module can go at any moment. A
+ * call counts for the session in which it returned.
  *
- * A result that makes the kernel start the call again (-ERESTARTSYS and its like) is not
- * counted: the call comes again. Where a signal handler without SA_RESTART turns it into EINTR
- * after the tracepoint, the call is not counted at all.
+ * A result that makes the kernel start the call again (-ERESTARTSYS and its like) is not counted:
+ * the call comes again. Whether it does depends on the handler of the signal that interrupted it,
+ * so signals are seen too: the call that a handler ends counts, as failed with EINTR.
  */
 #include <linux/errno.h>
-#include <linux/file.h>
-#include <linux/fs.h>
 #include <linux/module.h>
-#include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/sched.h>
+#include <linux/sched/task_stack.h>
+#include <linux/signal.h>
 #include <linux/string.h>
 #include <linux/tracepoint.h>
-#include <linux/uaccess.h>
 #include <asm/syscall.h>
 #include <trace/events/sched.h>
+#include <trace/events/signal.h>
 #include <trace/events/syscalls.h>
 
-#include "calls.h"
 #include "compat.h"
+#include "count.h"
 #include "session.h"
-
-/* Where a processor's probe puts a file name together, with preemption disabled. */
-struct file_name {
-	char bytes[PATH_MAX];
-};
-
-static struct file_name __percpu *file_names;
-
-static struct tracepoint *sys_exit_tracepoint;
-static struct tracepoint *process_exit_tracepoint;
-
-/* Length of the name at a user's address, copied to name, or a negative error. */
-static long copy_name(char *name, const char __user *address)
-{
-	long len;
-
-	/* The probe can't sleep. The call has just read the name, so it is nearly always there. */
-	pagefault_disable();
-	len = strncpy_from_user(name, address, PATH_MAX);
-	pagefault_enable();
-	return len;
-}
-
-/* Let path be an open file's path, which lies at the end of name; its length, or an error. */
-static long resolve_name(char *name, int fd, char **path)
-{
-	struct file *file = fget_raw(fd);
-	long len;
-
-	if (!file)
-		return -EBADF;
-	*path = d_path(&file->f_path, name, PATH_MAX);
-	len = IS_ERR(*path) ? PTR_ERR(*path) : (long)strlen(*path);
-	fput(file);
-	return len;
-}
-
-/* Not inlined: the array would cost every traced call a check of the stack. */
-static noinline void note_file(struct session *session, struct pt_regs *regs, long ret)
-{
-	char *name = this_cpu_ptr(file_names)->bytes;
-	unsigned int argument = name_argument(syscall_get_nr(current, regs));
-	unsigned long args[6];
-	long len;
-
-	syscall_get_arguments(current, regs, args);
-	len = copy_name(name, (const char __user *)args[argument]);
-	if (len < 0 && ret >= 0)
-		len = resolve_name(this_cpu_ptr(file_names)->bytes, ret, &name);
-	if (len >= 0)
-		ftracehooking_set_file(session, name, len);
-}
 
 static bool comes_again(long ret)
 {
 	return ret <= -ERESTARTSYS && ret >= -ERESTART_RESTARTBLOCK;
 }
 
-/* Not inlined: its stack frame would cost every other process' calls too. */
-static noinline void count_call(struct session *session, struct pt_regs *regs, long ret)
+/* What kernels do with such a result when a handler is called (handle_signal() of the x86). */
+static bool handler_ends(long ret, const struct k_sigaction *action)
 {
-	enum traced_call call = traced_call(syscall_get_nr(current, regs));
-	struct session_counts *counts = this_cpu_ptr(session->counts);
+	switch (ret) {
+	case -ERESTART_RESTARTBLOCK:
+	case -ERESTARTNOHAND:
+		return true;
+	case -ERESTARTSYS:
+		return !(action->sa.sa_flags & SA_RESTART);
+	default:
+		return false;
+	}
+}
 
-	if (call == NOT_TRACED || comes_again(ret) || (call == CALL_CLOSE && ret))
-		return;
+static bool has_handler(const struct k_sigaction *action)
+{
+	return action->sa.sa_handler != SIG_DFL && action->sa.sa_handler != SIG_IGN;
+}
 
-	counts->calls[call]++;
-	if (call == CALL_READ && ret > 0)
-		counts->read_bytes += ret;
-	else if (call == CALL_WRITE && ret > 0)
-		counts->written_bytes += ret;
-	else if (call == CALL_OPEN)
-		note_file(session, regs, ret);
+/*
+ * The probes of calls are what every process pays for while a session is: they leave at once where
+ * the process can't have one. The rest is not inlined, as its stack frame would cost the others,
+ * and has the same arguments, so that none has to be moved.
+ *
+ * Since 6.13 the tracepoints themselves are preemptible.
+ */
+static noinline __noclone void call_enters(void *data, struct pt_regs *regs, long nr)
+{
+	struct session *session;
+
+	preempt_disable_notrace();
+	session = session_find(current);
+	if (session && session->flags & (OS_FTRACE_WIDE | OS_FTRACE_DETAIL))
+		count_entry(session, regs, nr);
+	preempt_enable_notrace();
+}
+
+static void on_sys_enter(void *data, struct pt_regs *regs, long nr)
+{
+	if (unlikely(session_possible(current)))
+		call_enters(data, regs, nr);
+}
+
+static noinline __noclone void call_returns(void *data, struct pt_regs *regs, long ret)
+{
+	struct session *session;
+
+	preempt_disable_notrace();
+	session = session_find(current);
+	if (session) {
+		if (likely(!comes_again(ret)))
+			count_call(session, regs, ret);
+		else
+			count_again(session);
+	}
+	preempt_enable_notrace();
 }
 
 static void on_sys_exit(void *data, struct pt_regs *regs, long ret)
 {
+	if (unlikely(session_possible(current)))
+		call_returns(data, regs, ret);
+}
+
+static void on_signal_deliver(void *data, int number, struct kernel_siginfo *info,
+			      struct k_sigaction *action)
+{
+	struct pt_regs *regs = task_pt_regs(current);
 	struct session *session;
 
-	/* Since 6.13 the tracepoint itself is preemptible. */
+	if (!has_handler(action) || syscall_get_nr(current, regs) == -1 ||
+	    !handler_ends(syscall_get_error(current, regs), action))
+		return;
+
 	preempt_disable_notrace();
-	session = session_find(task_tgid(current));
-	if (unlikely(session))
-		count_call(session, regs, ret);
+	session = session_find(current);
+	if (session)
+		count_call(session, regs, -EINTR);
 	preempt_enable_notrace();
+}
+
+static void on_process_fork(void *data, struct task_struct *parent, struct task_struct *child)
+{
+	if (session_possible(parent))
+		ftracehooking_forks(parent, child);
 }
 
 static void process_exits(struct task_struct *task, bool group_dead)
 {
+	struct session *session;
+
+	if (!session_possible(task))
+		return;
+
+	preempt_disable_notrace();
+	session = session_find(task);
+	if (session)
+		count_thread_exit(session, task);
+	preempt_enable_notrace();
 	if (group_dead)
-		ftracehooking_end(task_tgid(task));
+		ftracehooking_exits(task);
 }
 
 DEFINE_PROCESS_EXIT_PROBE(on_process_exit, process_exits)
 
-static int arm(void)
+/* In the order in which they are registered: a session must not outlive its process. */
+static struct probe {
+	const char *name;
+	void *function;
+	unsigned int feature;
+	struct tracepoint *tracepoint;
+	bool registered;
+} probes[] = {
+	{ "sched_process_exit", on_process_exit, FEATURE_COUNT },
+	{ "sched_process_fork", on_process_fork, FEATURE_FOLLOW },
+	{ "signal_deliver", on_signal_deliver, FEATURE_COUNT },
+	{ "sys_enter", on_sys_enter, FEATURE_ENTRY },
+	{ "sys_exit", on_sys_exit, FEATURE_COUNT },
+};
+
+static int register_wanted(unsigned int features)
 {
+	struct probe *probe;
 	int err;
 
-	/* A session must not outlive its process, so exits are seen first. */
-	err = tracepoint_probe_register(process_exit_tracepoint, on_process_exit, NULL);
+	for (probe = probes; probe < probes + ARRAY_SIZE(probes); probe++) {
+		if (probe->registered || !(probe->feature & features))
+			continue;
+		err = tracepoint_probe_register(probe->tracepoint, probe->function, NULL);
+		if (err)
+			return err;
+		probe->registered = true;
+	}
+	return 0;
+}
+
+static void unregister_unwanted(unsigned int features)
+{
+	bool unregistered = false;
+	struct probe *probe;
+
+	for (probe = probes + ARRAY_SIZE(probes) - 1; probe >= probes; probe--) {
+		if (!probe->registered || probe->feature & features)
+			continue;
+		tracepoint_probe_unregister(probe->tracepoint, probe->function, NULL);
+		probe->registered = false;
+		unregistered = true;
+	}
+	if (unregistered)
+		tracepoint_synchronize_unregister();
+}
+
+static int set_features(unsigned int features)
+{
+	static unsigned int had;
+	int err = register_wanted(features);
+
 	if (err)
-		return err;
-	err = tracepoint_probe_register(sys_exit_tracepoint, on_sys_exit, NULL);
-	if (err)
-		tracepoint_probe_unregister(process_exit_tracepoint, on_process_exit, NULL);
+		features = had;
+	unregister_unwanted(features);
+	had = features;
 	return err;
 }
 
-static void disarm(void)
-{
-	tracepoint_probe_unregister(sys_exit_tracepoint, on_sys_exit, NULL);
-	tracepoint_probe_unregister(process_exit_tracepoint, on_process_exit, NULL);
-	tracepoint_synchronize_unregister();
-}
-
 static const struct counter_ops counter_ops = {
-	.arm = arm,
-	.disarm = disarm,
+	.set_features = set_features,
 };
 
 static void take_tracepoint(struct tracepoint *tracepoint, void *unused)
 {
-	if (!strcmp(tracepoint->name, "sys_exit"))
-		sys_exit_tracepoint = tracepoint;
-	else if (!strcmp(tracepoint->name, "sched_process_exit"))
-		process_exit_tracepoint = tracepoint;
+	struct probe *probe;
+
+	for (probe = probes; probe < probes + ARRAY_SIZE(probes); probe++)
+		if (!strcmp(tracepoint->name, probe->name))
+			probe->tracepoint = tracepoint;
+}
+
+static bool find_tracepoints(void)
+{
+	bool found = true;
+	struct probe *probe;
+
+	for_each_kernel_tracepoint(take_tracepoint, NULL);
+	for (probe = probes; probe < probes + ARRAY_SIZE(probes); probe++) {
+		if (probe->tracepoint)
+			continue;
+		pr_err("iotracehooking: this kernel lacks the tracepoint %s\n", probe->name);
+		found = false;
+	}
+	return found;
 }
 
 static int __init iotracehooking_init(void)
@@ -162,32 +229,33 @@ static int __init iotracehooking_init(void)
 	int err;
 
 	/* They are registered as pointers to void; this is where the compiler checks them. */
-	check_trace_callback_type_sys_exit(on_sys_exit);
 	check_trace_callback_type_sched_process_exit(on_process_exit);
+	check_trace_callback_type_sched_process_fork(on_process_fork);
+	check_trace_callback_type_signal_deliver(on_signal_deliver);
+	check_trace_callback_type_sys_enter(on_sys_enter);
+	check_trace_callback_type_sys_exit(on_sys_exit);
 
-	for_each_kernel_tracepoint(take_tracepoint, NULL);
-	if (!sys_exit_tracepoint || !process_exit_tracepoint) {
-		pr_err("iotracehooking: this kernel lacks the tracepoints sys_exit and sched_process_exit\n");
+	if (!find_tracepoints())
 		return -ENOENT;
-	}
-
-	file_names = alloc_percpu(struct file_name);
-	if (!file_names)
-		return -ENOMEM;
+	err = count_init();
+	if (err)
+		return err;
 	err = ftracehooking_register_counter(&counter_ops);
 	if (err)
-		free_percpu(file_names);
+		count_exit();
 	return err;
 }
 
 static void __exit iotracehooking_exit(void)
 {
 	ftracehooking_unregister_counter();
-	free_percpu(file_names);
+	count_exit();
 }
 
 module_init(iotracehooking_init);
 module_exit(iotracehooking_exit);
 
+MODULE_AUTHOR("The logtrace developers");
 MODULE_DESCRIPTION("Count what traced processes do to their files, for ftracehooking");
+MODULE_VERSION(LOGTRACE_VERSION);
 MODULE_LICENSE("GPL");

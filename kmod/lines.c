@@ -3,11 +3,22 @@
  * What ftracehooking prints, byte for byte. Programs parse it.
  *
  *	OS Assignment2 ftrace [PID] Start
- *	[OWNER] COMM file[FILE] stats [x] read - BYTES / written - BYTES
+ *	[OWNER] COMM file[NAME] stats [x] read - BYTES / written - BYTES
  *	open[N] close[N] read[N] write[N] lseek[N]
  *	OS Assignment2 ftrace [PID] End
  *
- * The last three are printed together: no other session's line comes between them. All are
+ * With one of the options wide, detail and follow, there come before the End line
+ *
+ *	ftrace/1 [PID] trace wide[B] detail[B] follow[B] parent[PID] calls[N] files[N]
+ *		lost_files[N] lost_children[N] untimed[N]
+ *	ftrace/1 [PID] call[CALL] calls[N] errors[N] bytes[BYTES] ns[N]
+ *	ftrace/1 [PID] fd[N] opens[N] closes[N] reads[N] writes[N] seeks[N] read[BYTES]
+ *		written[BYTES] open[B] path[NAME]
+ *
+ * the first once, and on one line; as many of the others as it says in calls[] and files[]. What
+ * the fields mean is in docs/format.md. A changed form gets another number than 1.
+ *
+ * All but the Start line are printed together: no other session's line comes between them. All are
  * KERN_INFO. A start that names no process prints, as KERN_ERR,
  *
  *	Failed to find task for pid: PID
@@ -16,14 +27,14 @@
  *        passed
  * OWNER: the module's parameter, 1 to 32 printable ASCII characters without blank, '[' and ']'
  * COMM:  the name of the process' first thread when the session ends
- * FILE:  the name passed to the last openat(); where that can't be read, the path of what it
- *        opened; nothing before the first
- * BYTES, N: decimal
+ * NAME:  in file[] the name passed to the last openat(); where that can't be read, the path of what
+ *        it opened; nothing before the first. In path[] the path of an open file
+ * BYTES, N: decimal; B: 0 or 1
  *
- * COMM and FILE are the traced program's to choose, so they are escaped: bytes below 0x20, 0x7f
+ * COMM and NAME are the traced program's to choose, so they are escaped: bytes below 0x20, 0x7f
  * and '\' become \xNN, two lower-case hexadecimal digits; in COMM also '[' and ']', so that the
  * first " file[" is the real one; of several "] stats [x] read - ", the last one is. Bytes from
- * 0x80 up pass. A FILE of more than 600 bytes, escaped, is cut before the escape or UTF-8
+ * 0x80 up pass. A NAME of more than 600 bytes, escaped, is cut before the escape or UTF-8
  * character that doesn't fit, and "\..." follows, which no escaped text contains.
  */
 #include <linux/ctype.h>
@@ -38,7 +49,6 @@
 #include "session.h"
 
 #define OWNER_MAX 32
-#define FILE_MAX 600
 #define CUT_MARK "\\..."
 #define ESCAPE_LEN 4
 
@@ -122,24 +132,151 @@ static void escape(char *out, size_t max, const char *text, size_t len, const ch
 	*out = '\0';
 }
 
-static void escape_comm(char *out, size_t max, struct pid *process)
-{
-	char comm[TASK_COMM_LEN] = "?";
-	struct task_struct *task;
+/* What print_lock of the sessions guards, as it is too large for the stack. */
+static char printed_name[NAME_PRINTED + sizeof(CUT_MARK)];
+static struct wide_counts printed_counts;
 
-	rcu_read_lock();
-	task = pid_task(process, PIDTYPE_TGID);
-	if (task)
-		strscpy(comm, task->comm, sizeof(comm));
-	rcu_read_unlock();
-	escape(out, max, comm, strlen(comm), "[]");
+static const char *escape_name(const char *name, size_t len)
+{
+	escape(printed_name, NAME_PRINTED, name, len, "");
+	return printed_name;
 }
 
-static void escape_file(char *out, size_t max, struct session *session)
+static const char *escape_last_name(struct session *session)
 {
-	raw_spin_lock(&session->file_lock);
-	escape(out, max, session->file, session->file_len, "");
-	raw_spin_unlock(&session->file_lock);
+	const char *escaped;
+
+	raw_spin_lock(&session->name_lock);
+	escaped = escape_name(session->names[session->name], session->name_len);
+	raw_spin_unlock(&session->name_lock);
+	return escaped;
+}
+
+static const char *const call_names[CALLS] = {
+	[CALL_OPENAT] = "openat",
+	[CALL_CLOSE] = "close",
+	[CALL_READ] = "read",
+	[CALL_WRITE] = "write",
+	[CALL_LSEEK] = "lseek",
+	[CALL_OPEN] = "open",
+	[CALL_CREAT] = "creat",
+	[CALL_OPENAT2] = "openat2",
+	[CALL_CLOSE_RANGE] = "close_range",
+	[CALL_DUP] = "dup",
+	[CALL_DUP2] = "dup2",
+	[CALL_DUP3] = "dup3",
+	[CALL_PREAD64] = "pread64",
+	[CALL_READV] = "readv",
+	[CALL_PREADV] = "preadv",
+	[CALL_PREADV2] = "preadv2",
+	[CALL_PWRITE64] = "pwrite64",
+	[CALL_WRITEV] = "writev",
+	[CALL_PWRITEV] = "pwritev",
+	[CALL_PWRITEV2] = "pwritev2",
+	[CALL_SENDFILE] = "sendfile",
+	[CALL_SPLICE] = "splice",
+	[CALL_TEE] = "tee",
+	[CALL_VMSPLICE] = "vmsplice",
+	[CALL_COPY_FILE_RANGE] = "copy_file_range",
+	[CALL_MMAP] = "mmap",
+	[CALL_FSYNC] = "fsync",
+	[CALL_FDATASYNC] = "fdatasync",
+	[CALL_SYNC_FILE_RANGE] = "sync_file_range",
+	[CALL_TRUNCATE] = "truncate",
+	[CALL_FTRUNCATE] = "ftruncate",
+	[CALL_FALLOCATE] = "fallocate",
+	[CALL_GETDENTS] = "getdents",
+	[CALL_GETDENTS64] = "getdents64",
+	[CALL_IO_URING_ENTER] = "io_uring_enter",
+	[CALL_EXECVE] = "execve",
+	[CALL_EXECVEAT] = "execveat",
+};
+
+static void sum_lab(const struct session *session, struct lab_counts *sum)
+{
+	int cpu, call;
+
+	memset(sum, 0, sizeof(*sum));
+	for_each_possible_cpu(cpu) {
+		const struct lab_counts *counts = per_cpu_ptr(session->lab, cpu);
+
+		for (call = 0; call < LAB_CALLS; call++)
+			sum->calls[call] += READ_ONCE(counts->calls[call]);
+		sum->read_bytes += READ_ONCE(counts->read_bytes);
+		sum->written_bytes += READ_ONCE(counts->written_bytes);
+	}
+}
+
+/* Sum up into printed_counts; return how many calls were made at all. */
+static int sum_wide(const struct session *session)
+{
+	struct call_counts *sum = printed_counts.of;
+	int cpu, call, called = 0;
+
+	memset(&printed_counts, 0, sizeof(printed_counts));
+	if (!session->wide)
+		return 0;
+	for (call = 0; call < CALLS; call++) {
+		for_each_possible_cpu(cpu) {
+			const struct call_counts *counts =
+				&per_cpu_ptr(session->wide, cpu)->of[call];
+
+			sum[call].calls += READ_ONCE(counts->calls);
+			sum[call].errors += READ_ONCE(counts->errors);
+			sum[call].bytes += READ_ONCE(counts->bytes);
+			sum[call].ns += READ_ONCE(counts->ns);
+		}
+		called += !!sum[call].calls;
+	}
+	return called;
+}
+
+static void print_calls(pid_t pid)
+{
+	int i;
+
+	for (i = 0; i < CALLS; i++) {
+		const struct call_counts *call = &printed_counts.of[i];
+
+		if (call->calls)
+			pr_info("ftrace/1 [%d] call[%s] calls[%llu] errors[%llu] bytes[%llu] ns[%llu]\n",
+				pid, call_names[i], call->calls, call->errors, call->bytes,
+				call->ns);
+	}
+}
+
+/*
+ * A thread may still be in a call that it entered before the session ended, and meet a file: what
+ * comes after the first count files is left out.
+ */
+static void print_files(pid_t pid, struct session_files *files, unsigned int count)
+{
+	struct traced_file *file;
+
+	list_for_each_entry(file, &files->in_order, order) {
+		if (!count--)
+			break;
+		pr_info("ftrace/1 [%d] fd[%d] opens[%llu] closes[%llu] reads[%llu] writes[%llu] seeks[%llu] read[%llu] written[%llu] open[%d] path[%s]\n",
+			pid, file->fd, file->opens, file->closes, file->reads, file->writes,
+			file->seeks, file->read_bytes, file->written_bytes, file->open,
+			escape_name(file->path, file->len));
+		cond_resched();
+	}
+}
+
+static void print_extra(pid_t pid, struct session *session)
+{
+	unsigned int files = READ_ONCE(session->files.count);
+	int calls = sum_wide(session);
+
+	pr_info("ftrace/1 [%d] trace wide[%d] detail[%d] follow[%d] parent[%d] calls[%d] files[%u] lost_files[%lld] lost_children[%lld] untimed[%lld]\n",
+		pid, !!(session->flags & OS_FTRACE_WIDE), !!(session->flags & OS_FTRACE_DETAIL),
+		!!(session->flags & OS_FTRACE_FOLLOW), session->parent, calls, files,
+		(s64)atomic64_read(&session->lost_files),
+		(s64)atomic64_read(&session->lost_children),
+		(s64)atomic64_read(&session->untimed));
+	print_calls(pid);
+	print_files(pid, &session->files, files);
 }
 
 /**
@@ -153,7 +290,7 @@ void lines_print_unknown(pid_t nr)
 
 /**
  * lines_print_start() - print the line that begins a session
- * @session: the session; the caller holds the lock of the table
+ * @session: the session; the caller holds the lock to print
  */
 void lines_print_start(const struct session *session)
 {
@@ -162,23 +299,23 @@ void lines_print_start(const struct session *session)
 
 /**
  * lines_print_end() - print the lines that end a session
- * @session: the session; the caller holds the lock of the table
+ * @session: a session that has ended; the caller holds the lock to print
  */
 void lines_print_end(struct session *session)
 {
-	/* Too large for the stack, and guarded by the lock of the table. */
-	static char file[FILE_MAX + sizeof(CUT_MARK)];
 	char comm[(TASK_COMM_LEN - 1) * ESCAPE_LEN + sizeof(CUT_MARK)];
-	struct session_counts sum;
+	pid_t pid = pid_nr(session->process);
+	struct lab_counts sum;
 
-	session_sum(session, &sum);
-	escape_comm(comm, sizeof(comm) - sizeof(CUT_MARK), session->process);
-	escape_file(file, FILE_MAX, session);
+	sum_lab(session, &sum);
+	escape(comm, sizeof(comm) - sizeof(CUT_MARK), session->comm, strlen(session->comm), "[]");
 
-	pr_info("[%s] %s file[%s] stats [x] read - %llu / written - %llu\n", owner, comm, file,
-		sum.read_bytes, sum.written_bytes);
-	pr_info("open[%llu] close[%llu] read[%llu] write[%llu] lseek[%llu]\n", sum.calls[CALL_OPEN],
-		sum.calls[CALL_CLOSE], sum.calls[CALL_READ], sum.calls[CALL_WRITE],
-		sum.calls[CALL_LSEEK]);
-	pr_info("OS Assignment2 ftrace [%d] End\n", pid_nr(session->process));
+	pr_info("[%s] %s file[%s] stats [x] read - %llu / written - %llu\n", owner, comm,
+		escape_last_name(session), sum.read_bytes, sum.written_bytes);
+	pr_info("open[%llu] close[%llu] read[%llu] write[%llu] lseek[%llu]\n",
+		sum.calls[CALL_OPENAT], sum.calls[CALL_CLOSE], sum.calls[CALL_READ],
+		sum.calls[CALL_WRITE], sum.calls[CALL_LSEEK]);
+	if (session->flags)
+		print_extra(pid, session);
+	pr_info("OS Assignment2 ftrace [%d] End\n", pid);
 }

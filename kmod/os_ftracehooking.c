@@ -24,5 +24,7 @@ static void __exit os_ftracehooking_exit(void)
 module_init(os_ftracehooking_init);
 module_exit(os_ftracehooking_exit);
 
+MODULE_AUTHOR("The logtrace developers");
 MODULE_DESCRIPTION("Answer the system call os_ftrace in place of the kernel");
+MODULE_VERSION(LOGTRACE_VERSION);
 MODULE_LICENSE("GPL");

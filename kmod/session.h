@@ -7,96 +7,272 @@
 #ifndef SESSION_H
 #define SESSION_H
 
+#include <linux/atomic.h>
+#include <linux/compiler.h>
 #include <linux/hashtable.h>
-#include <linux/limits.h>
+#include <linux/list.h>
 #include <linux/pid.h>
+#include <linux/rculist.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
-enum traced_call {
-	CALL_OPEN,
-	CALL_CLOSE,
-	CALL_READ,
-	CALL_WRITE,
-	CALL_LSEEK,
-	TRACED_CALLS,
+#include "calls.h"
+#include "compat.h"
+#include "os_ftrace.h"
+
+/* A name is printed with at most this many bytes, counted when escaped. */
+#define NAME_PRINTED 600
+/* No need to keep more: one byte above the limit says that the name is cut. */
+#define NAME_KEPT (NAME_PRINTED + 1)
+
+/**
+ * struct lab_counts - what one processor counted of the lab's calls, or the sum over all
+ * @calls: calls that completed, by enum traced_call
+ * @read_bytes: bytes that read() returned
+ * @written_bytes: bytes that write() returned
+ */
+struct lab_counts {
+	u64 calls[LAB_CALLS];
+	u64 read_bytes;
+	u64 written_bytes;
 };
 
 /**
- * struct session_counts - what one processor counted for a session, or the sum over all
- * @calls: calls that completed, by enum traced_call
- * @read_bytes: bytes that the reads returned
- * @written_bytes: bytes that the writes returned
+ * struct call_counts - what one processor counted of one call of the wide family, or the sum
+ * @calls: calls that completed
+ * @errors: those of them that failed
+ * @bytes: bytes they moved
+ * @ns: time between their entries and exits
  */
-struct session_counts {
-	u64 calls[TRACED_CALLS];
+struct call_counts {
+	u64 calls;
+	u64 errors;
+	u64 bytes;
+	u64 ns;
+};
+
+/**
+ * struct wide_counts - the calls of the wide family
+ * @of: by enum traced_call
+ */
+struct wide_counts {
+	struct call_counts of[CALLS];
+};
+
+/**
+ * struct traced_file - what a process did with one file through one descriptor
+ * @node: place among the files of the same bucket of descriptors
+ * @order: place among all files of the session, in the order in which they were met
+ * @fd: the descriptor
+ * @open: at the end of the session: whether the descriptor was still this file
+ * @file: the open file that @fd was when last seen, or NULL; never followed, only compared
+ * @opens: how often the descriptor was obtained by a traced call
+ * @closes: how often it was closed by one
+ * @reads: calls that read
+ * @writes: calls that wrote
+ * @seeks: calls of lseek()
+ * @read_bytes: bytes read
+ * @written_bytes: bytes written
+ * @len: bytes of @path, at most NAME_KEPT
+ * @path: the path, any bytes, without NUL
+ */
+struct traced_file {
+	struct hlist_node node;
+	struct list_head order;
+	int fd;
+	bool open;
+	const struct file *file;
+	u64 opens;
+	u64 closes;
+	u64 reads;
+	u64 writes;
+	u64 seeks;
 	u64 read_bytes;
 	u64 written_bytes;
+	size_t len;
+	char path[];
+};
+
+#define FILE_BUCKETS 32
+
+/**
+ * struct session_files - the files of a session
+ * @lock: guards everything here, and what the files count
+ * @by_fd: struct traced_file by the last bits of their descriptor
+ * @in_order: all of them
+ * @count: their number
+ * @max: how many there may be
+ */
+struct session_files {
+	raw_spinlock_t lock;
+	struct hlist_head by_fd[FILE_BUCKETS];
+	struct list_head in_order;
+	unsigned int count;
+	unsigned int max;
+};
+
+/**
+ * struct thread_call - the call that a thread of a session is in
+ * @node: place in the session's table of threads
+ * @rcu: frees it
+ * @thread: the thread; only compared
+ * @nr: number of the call
+ * @again: the call returned only to be started again
+ * @entered_ns: when the call began; 0 while the thread is in none
+ * @files: the files that the call's descriptors were when it began; NULL where it has none
+ */
+struct thread_call {
+	struct hlist_node node;
+	struct rcu_head rcu;
+	const struct task_struct *thread;
+	int nr;
+	bool again;
+	u64 entered_ns;
+	struct traced_file *files[2];
+};
+
+#define THREAD_BUCKETS 16
+
+/**
+ * struct session_threads - the threads of a session that were seen to enter a call
+ * @lock: guards changes
+ * @by_task: struct thread_call by the address of the thread
+ */
+struct session_threads {
+	raw_spinlock_t lock;
+	struct hlist_head by_task[THREAD_BUCKETS];
+};
+
+/**
+ * struct session_event - something about a session that is still to be printed
+ * @node: place in the queue
+ * @session: the session
+ */
+struct session_event {
+	struct list_head node;
+	struct session *session;
 };
 
 /**
  * struct session - the trace of one process
  * @node: place in the table of sessions
  * @rcu: frees the session when no probe can hold it any more
- * @process: the process, as its thread group's pid; held, so that it can't be reused
- * @counts: one set a processor; changed with preemption disabled
- * @file_lock: guards @file and @file_len
- * @file_len: bytes of @file in use
- * @file: name passed to the last openat(), without its NUL; any bytes
+ * @begins: its Start line
+ * @ends: its other lines
+ * @process: the process, as its thread group's pid; held, so that it can't be confused
+ * @family: the process whose trace was started by hand, from which this one was followed; held
+ * @parent: pid of the process that this one was followed from; 0 if started by hand
+ * @flags: OS_FTRACE_WIDE and its like
+ * @comm: name of the process' first thread when the session ended
+ * @lab: the lab's calls, one set a processor; changed with preemption disabled
+ * @wide: the wide family's calls, in the same way; NULL unless OS_FTRACE_WIDE
+ * @untimed: calls of the wide family whose entry was not seen
+ * @lost_files: calls on files for which there was no room
+ * @lost_children: children that could not be followed
+ * @threads: for OS_FTRACE_WIDE and OS_FTRACE_DETAIL
+ * @files: for OS_FTRACE_DETAIL
+ * @name_lock: guards @names, @name and @name_len
+ * @name: which of @names is in force
+ * @name_len: its length
+ * @names: beginning of the name passed to the last openat(), without NUL, any bytes; and room to
+ *	copy the next one to
  */
 struct session {
 	struct hlist_node node;
 	struct rcu_head rcu;
+	struct session_event begins;
+	struct session_event ends;
 	struct pid *process;
-	struct session_counts __percpu *counts;
-	raw_spinlock_t file_lock;
-	size_t file_len;
-	char file[PATH_MAX];
+	struct pid *family;
+	pid_t parent;
+	unsigned int flags;
+	char comm[TASK_COMM_LEN];
+	struct lab_counts __percpu *lab;
+	struct wide_counts __percpu *wide;
+	atomic64_t untimed;
+	atomic64_t lost_files;
+	atomic64_t lost_children;
+	struct session_threads threads;
+	struct session_files files;
+	raw_spinlock_t name_lock;
+	unsigned int name;
+	size_t name_len;
+	char names[2][NAME_KEPT];
 };
+
+/* What the sessions need of the counter, as bits. */
+#define FEATURE_COUNT	BIT(0)	/* see calls return, and processes exit */
+#define FEATURE_ENTRY	BIT(1)	/* see calls begin too */
+#define FEATURE_FOLLOW	BIT(2)	/* see processes begin */
+#define FEATURES	3
 
 /**
  * struct counter_ops - how sessions get their counts
- * @arm: begin to count; called before the first session begins; may sleep
- * @disarm: stop, and return when no probe runs any more; called after the last ended; may sleep
+ * @set_features: from now on see what these bits say and nothing else; on return no probe runs
+ *	that is not wanted. Called with a lock held that sleeps. Returns 0 or an error, after which
+ *	what was seen before still is.
  */
 struct counter_ops {
-	int (*arm)(void);
-	void (*disarm)(void);
+	int (*set_features)(unsigned int features);
 };
 
 /* For the counter. */
 int ftracehooking_register_counter(const struct counter_ops *ops);
 void ftracehooking_unregister_counter(void);
-void ftracehooking_set_file(struct session *session, const char *file, size_t len);
-bool ftracehooking_end(struct pid *process);
+void ftracehooking_exits(struct task_struct *task);
+void ftracehooking_forks(struct task_struct *parent, struct task_struct *child);
 
-#define FTRACEHOOKING_TABLE_BITS 8
-extern struct hlist_head ftracehooking_table[1 << FTRACEHOOKING_TABLE_BITS];
+#define SESSION_BUCKETS 256
+extern struct hlist_head ftracehooking_sessions[SESSION_BUCKETS];
+
+static inline struct hlist_head *session_bucket(unsigned int tgid)
+{
+	return &ftracehooking_sessions[tgid % SESSION_BUCKETS];
+}
+
+/* How many sessions there are of processes whose pid ends in these bits. */
+extern u8 ftracehooking_marks[1 << 16];
 
 /**
- * session_find() - look up the session of a process
- * @process: the pid of the process' thread group
+ * session_possible() - say whether a task's process may have a session
+ * @task: the task
+ *
+ * Every call of every process pays for it while a session is: as a plain read of one byte it takes
+ * four instructions.
+ *
+ * Return: false if it has none
+ */
+static __always_inline bool session_possible(const struct task_struct *task)
+{
+	return data_race(ftracehooking_marks[(u16)task->tgid]);
+}
+
+/**
+ * session_find() - look up the session of a task's process
+ * @task: the task
  *
  * The caller has preemption disabled or is in an RCU read-side section; the session stays until
- * its end. Inline, because every call of every process pays for it while a session is.
+ * its end.
  *
  * Return: the session, or NULL
  */
-static inline struct session *session_find(struct pid *process)
+static inline struct session *session_find(struct task_struct *task)
 {
+	struct pid *process = task_tgid(task);
 	struct session *session;
 
-	hash_for_each_possible_rcu_notrace(ftracehooking_table, session, node,
-					   (unsigned long)process)
+	hlist_for_each_entry_rcu_notrace(session, session_bucket(task->tgid), node)
 		if (session->process == process)
 			return session;
 	return NULL;
 }
 
 /* Inside ftracehooking. */
-long session_start(pid_t nr);
-void session_sum(const struct session *session, struct session_counts *sum);
+long session_start(pid_t nr, unsigned int flags);
+long session_stop(pid_t nr, unsigned int flags);
 void session_exit(void);
 
 #endif /* SESSION_H */

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Count one call of a session: the lab's counts, the wide family's, the last file's name. */
+#include <linux/err.h>
+#include <linux/ktime.h>
+#include <linux/limits.h>
+#include <linux/mman.h>
+#include <linux/percpu.h>
+#include <linux/sched.h>
+#include <linux/string.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <asm/syscall.h>
+
+#include "count.h"
+#include "session.h"
+
+#define TIMED (OS_FTRACE_WIDE | OS_FTRACE_DETAIL)
+
+static const char __user *second_argument(const struct pt_regs *regs)
+{
+	return (const char __user *)(in_ia32_syscall() ? regs->cx : regs->si);
+}
+
+/* Length of the beginning of the name at a user's address, copied to name, or a negative error. */
+static long copy_name(char *name, const char __user *address)
+{
+	long len;
+
+	/* The probe can't sleep. The call has just read the name, so it is nearly always there. */
+	pagefault_disable();
+	len = strncpy_from_user(name, address, NAME_KEPT);
+	pagefault_enable();
+	return len;
+}
+
+/* Not inlined: the path is the rare case. */
+static noinline long copy_path(char *name, int fd)
+{
+	const char *path;
+	long len = descriptor_path(fd, &path);
+
+	if (len > NAME_KEPT)
+		len = NAME_KEPT;
+	if (len >= 0)
+		memcpy(name, path, len);
+	return len;
+}
+
+static void note_name(struct session *session, struct pt_regs *regs, long ret)
+{
+	char *name;
+	long len;
+
+	raw_spin_lock(&session->name_lock);
+	name = session->names[!session->name];
+	len = copy_name(name, second_argument(regs));
+	if (len < 0 && ret >= 0)
+		len = copy_path(name, ret);
+	if (len >= 0) {
+		session->name = !session->name;
+		session->name_len = len;
+	}
+	raw_spin_unlock(&session->name_lock);
+}
+
+static void count_lab(struct session *session, enum traced_call traced, struct pt_regs *regs,
+		      long ret)
+{
+	struct lab_counts *counts = this_cpu_ptr(session->lab);
+
+	if (traced == CALL_CLOSE && ret)
+		return;
+
+	counts->calls[traced]++;
+	if (traced == CALL_READ && ret > 0)
+		counts->read_bytes += ret;
+	else if (traced == CALL_WRITE && ret > 0)
+		counts->written_bytes += ret;
+	else if (traced == CALL_OPENAT)
+		note_name(session, regs, ret);
+}
+
+static bool maps_no_file(enum traced_call traced, const unsigned long *arguments)
+{
+	return traced == CALL_MMAP && arguments[3] & MAP_ANONYMOUS;
+}
+
+static u64 bytes_moved(enum traced_call traced, const unsigned long *arguments, long ret)
+{
+	switch (call_shapes[traced].role) {
+	case ROLE_TRANSFER:
+		return ret;
+	case ROLE_MAP:
+		return arguments[1];
+	default:
+		return 0;
+	}
+}
+
+static void count_wide(struct session *session, const struct thread_call *call,
+		       enum traced_call traced, const unsigned long *arguments, long ret)
+{
+	struct call_counts *counts = &this_cpu_ptr(session->wide)->of[traced];
+
+	counts->calls++;
+	if (IS_ERR_VALUE(ret))
+		counts->errors++;
+	else
+		counts->bytes += bytes_moved(traced, arguments, ret);
+	if (call)
+		counts->ns += ktime_get_mono_fast_ns() - call->entered_ns;
+	else
+		atomic64_inc(&session->untimed);
+}
+
+/* The call that the current thread was seen to enter and that now returns, or NULL. */
+static struct thread_call *entered_call(struct session *session, int nr)
+{
+	struct thread_call *call = thread_call_find(session);
+
+	return call && call->entered_ns && call->nr == nr ? call : NULL;
+}
+
+/* Not inlined: the array would cost every traced call a check of the stack. */
+static noinline void count_extra(struct session *session, enum traced_call traced,
+				 struct pt_regs *regs, long ret)
+{
+	struct thread_call *call = entered_call(session, syscall_get_nr(current, regs));
+	unsigned long arguments[6];
+
+	syscall_get_arguments(current, regs, arguments);
+	if (!maps_no_file(traced, arguments)) {
+		if (session->flags & OS_FTRACE_WIDE)
+			count_wide(session, call, traced, arguments, ret);
+		if (session->flags & OS_FTRACE_DETAIL)
+			file_use_count(session, call, traced, arguments, ret);
+	}
+	if (call)
+		call->entered_ns = 0;
+}
+
+/**
+ * count_entry() - note that the current thread enters a call
+ * @session: the session of its process, with OS_FTRACE_WIDE or OS_FTRACE_DETAIL
+ * @regs: its registers
+ * @nr: number of the call
+ */
+void count_entry(struct session *session, struct pt_regs *regs, long nr)
+{
+	enum traced_call traced = traced_call(nr);
+	unsigned long arguments[6];
+	struct thread_call *call;
+
+	if (traced == CALL_NONE)
+		return;
+	call = thread_call_get(session);
+	if (!call)
+		return;
+
+	/* A call that is started again has begun before. */
+	if (!(call->again && call->entered_ns && call->nr == nr))
+		call->entered_ns = ktime_get_mono_fast_ns();
+	call->again = false;
+	call->nr = nr;
+	if (session->flags & OS_FTRACE_DETAIL) {
+		syscall_get_arguments(current, regs, arguments);
+		file_use_entry(session, call, traced, arguments);
+	}
+}
+
+/**
+ * count_call() - count a call of the current thread that has completed
+ * @session: the session of its process
+ * @regs: its registers
+ * @ret: the result of the call
+ */
+void count_call(struct session *session, struct pt_regs *regs, long ret)
+{
+	enum traced_call traced = traced_call(syscall_get_nr(current, regs));
+
+	if (traced == CALL_NONE)
+		return;
+	if (traced < LAB_CALLS)
+		count_lab(session, traced, regs, ret);
+	if (unlikely(session->flags & TIMED))
+		count_extra(session, traced, regs, ret);
+}
+
+/**
+ * count_again() - note that the call of the current thread may be started again
+ * @session: the session of its process
+ */
+void count_again(struct session *session)
+{
+	struct thread_call *call = NULL;
+
+	if (session->flags & TIMED)
+		call = thread_call_find(session);
+	if (call)
+		call->again = true;
+}
+
+/**
+ * count_thread_exit() - forget a thread
+ * @session: the session of its process
+ * @thread: the thread, running
+ */
+void count_thread_exit(struct session *session, const struct task_struct *thread)
+{
+	if (session->flags & TIMED)
+		thread_call_remove(session, thread);
+}
+
+/**
+ * count_init() - get ready to count
+ *
+ * Return: 0 or -ENOMEM
+ */
+int count_init(void)
+{
+	return file_use_init();
+}
+
+/**
+ * count_exit() - give back what counting needed
+ */
+void count_exit(void)
+{
+	file_use_exit();
+}
