@@ -10,3 +10,13 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("logtrace")
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kernel",
+        action="append",
+        metavar="NAME",
+        help="kernel to test the modules on: 5.10, 6.1, 6.12, newest, patched, sanitizer or the "
+        "path of an image (repeatable; default 6.1, patched, newest)",
+    )
