@@ -9,15 +9,15 @@ off or not understood becomes a `Loss`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from logtrace import grammar
+from logtrace.extras import Extras
 from logtrace.record import Loss, Record, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
-_MOST_EXTRAS = 10_000  # of a run; the module prints half as many at most
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
 
@@ -65,7 +65,7 @@ class _Line:
 @dataclass(slots=True)
 class _Run:
     lines: list[_Line]
-    extras: list[_Line] = field(default_factory=list)
+    extras: Extras | None = None
     notes: list[str] = field(default_factory=list)
     ambiguous: bool = False
 
@@ -73,7 +73,8 @@ class _Run:
         """Mark it, and leave its extra lines to nobody."""
         self.ambiguous = True
         self.notes.append(why)
-        self.extras = []
+        if self.extras:
+            self.extras.disown()
 
 
 class RunAssembler:
@@ -173,7 +174,7 @@ class RunAssembler:
         elif event.kind == "end":
             self._end(line, rows)
         elif event.extra:
-            self._add_extra(line, rows)
+            self._add_extra(line, event, rows)
         else:
             self._add_to_block(line, rows)
 
@@ -215,7 +216,8 @@ class RunAssembler:
         self._open[pid] = _Run([line])
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
-        self._flush_stray(rows)
+        if self._stray:
+            self._flush_stray(rows)
         # a module that prints neither Start nor End: every stats line begins a run
         begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
         if begins_run or len(self._block) == _LONGEST_BLOCK:
@@ -224,25 +226,25 @@ class RunAssembler:
         self._block.append(line)
 
     # An extra line names the run that the stats lines before it are of.
-    def _add_extra(self, line: _Line, rows: Rows) -> None:
+    def _add_extra(self, line: _Line, event: grammar.Event, rows: Rows) -> None:
         pid = _pid(line)
         if self._block and self._block[-1].named is None:
             for waiting in self._block:
                 waiting.named = pid if waiting.named is None else waiting.named
-        extras = self._extras_of(pid, line, rows)
-        if len(extras) < _MOST_EXTRAS:
-            extras.append(line)
-        else:
+        run = self._run_of_extra(pid, line, rows)
+        if run.extras is None:
+            run.extras = Extras(line.order)
+        if not run.extras.add(line.record, event):
             self._note_rejected(line.record, rows)
 
-    def _extras_of(self, pid: int, line: _Line, rows: Rows) -> list[_Line]:
+    def _run_of_extra(self, pid: int, line: _Line, rows: Rows) -> _Run:
         if run := self._open.get(pid):
-            return run.extras
+            return run
         if self._stray is None or self._stray[0] != pid:
             self._flush_stray(rows)
             self._note_need(line)
             self._stray = pid, _Run([])
-        return self._stray[1].extras
+        return self._stray[1]
 
     def _note_need(self, line: _Line) -> None:
         if self._idle:
@@ -260,7 +262,7 @@ class RunAssembler:
             run.doubt("its stats lines were mixed with those of another run")
         else:
             self._bare_end = line.order
-            if _are_of_several_tasks(run.extras, line):
+            if run.extras and run.extras.callers() != {line.record.caller}:
                 run.doubt("its extra lines and its End line were printed by different tasks")
         run.lines.append(line)
         self._close(run, rows, pid)
@@ -278,7 +280,7 @@ class RunAssembler:
         if self._stray is None:
             return
         (pid, run), self._stray = self._stray, None
-        if self._block and _is_one_run(self._block) and _named(self._block) == {pid}:
+        if _is_one_run(self._block) and _named(self._block) == {pid}:
             run.lines, self._block = self._block, []
         self._close(run, rows, pid)
 
@@ -303,11 +305,12 @@ class RunAssembler:
             doubt = "its Start line stands between stats lines"
         elif run.lines and run.lines[0].order < bare_end:
             doubt = "its stats lines may be those of the run that ended before them"
-        elif not _named(block) <= {None, _pid(end)}:
-            doubt = "extra lines of another run stand behind its stats lines"
-        elif run.extras and run.extras[0].order < block[-1].order:
+        elif _has_extras_before(run, block):
             doubt = "its extra lines do not stand behind its calls line"
-        elif _are_of_several_tasks([*block, *run.extras], end):
+        elif block[0].named is not None and _named(block) != {_pid(end)}:
+            doubt = "extra lines of another run stand behind its stats lines"
+        elif len(_callers(block, run, end)) > 1:
+            # one task prints all of them: where the kernel says which, it must be one
             doubt = "its stats and End lines were printed by different tasks"
         else:
             run.lines += block
@@ -325,7 +328,7 @@ class RunAssembler:
         if len(runs) != 1 or len(named) != 1:
             return
         (run,) = runs
-        if run.lines[0].order < self._block[0].order:
+        if run.lines[0].order < self._block[0].order and not _has_extras_before(run, self._block):
             run.lines += self._block
             self._block = []
 
@@ -352,14 +355,14 @@ class RunAssembler:
         self._close(run, rows, None)
 
     def _close(self, run: _Run, rows: Rows, pid: int | None, why: str | None = None) -> None:
-        if doubt := _extras_doubt(run.extras):
+        if run.extras and (doubt := run.extras.doubt()):
             run.doubt(doubt)
         row = _run_row(self._host, run, pid, why)
         rows.runs.append(row)
         if run.extras:
             identity = {name: row.get(name) for name in _OF_A_RUN} | {"ended_seq": self._number}
-            rows.files.extend(_detail_rows(identity, run.extras, "fd"))
-            rows.calls.extend(_detail_rows(identity, run.extras, "call"))
+            rows.files.extend(identity | file for file in run.extras.files())
+            rows.calls.extend(identity | call for call in run.extras.calls())
 
     def _loss_row(self, loss: Loss) -> Row:
         return {
@@ -399,9 +402,13 @@ def _named(block: list[_Line]) -> set[int | None]:
     return {line.named for line in block}
 
 
-# One task prints all lines of a run but the Start line; where the kernel says which, it is one.
-def _are_of_several_tasks(lines: list[_Line], end: _Line) -> bool:
-    return len({line.record.caller for line in (*lines, end)}) > 1
+def _has_extras_before(run: _Run, block: list[_Line]) -> bool:
+    return run.extras is not None and run.extras.order < block[-1].order
+
+
+def _callers(block: list[_Line], run: _Run, end: _Line) -> set[str | None]:
+    callers = {line.record.caller for line in (*block, end)}
+    return callers | run.extras.callers() if run.extras else callers
 
 
 def _pid(line: _Line) -> int:
@@ -413,13 +420,15 @@ def _pid(line: _Line) -> int:
 
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     lines = [line for line in run.lines if line.event is not None]
-    if run.extras:
-        lines = sorted([*lines, *run.extras], key=lambda line: line.order)
-    first, last = lines[0].record, lines[-1].record
+    records = [line.record for line in lines]
     values = _values(lines)
+    ended = records[-1] if lines and _kind(lines[-1]) == "end" else None
+    if run.extras:
+        values |= run.extras.options()
+        records[len(records) - (ended is not None) :] = run.extras.records
+    first, last = records[0], ended or records[-1]
     status, missing = _status(run, lines)
-    started = first if _kind(lines[0]) == "start" else None
-    ended = last if _kind(lines[-1]) == "end" else None
+    started = first if lines and _kind(lines[0]) == "start" else None
     return {
         **values,
         "host": host,
@@ -432,12 +441,18 @@ def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
         "ended_us": ended.usec if ended else None,
         "clock": first.clock,
         "pid": pid,
-        "dialect": max((line.event for line in lines if line.event), key=lambda e: e.rank).dialect,
+        "dialect": _dialect(lines),
         "status": status,
         "source": first.source,
         "run_id": _run_id(host, first),
         "note": "; ".join(filter(None, (*run.notes, *missing, why))) or None,
     }
+
+
+# The most general one; extra lines alone, which no lab has changed, have none
+def _dialect(lines: list[_Line]) -> str | None:
+    events = [line.event for line in lines if line.event]
+    return max(events, key=lambda event: event.rank).dialect if events else None
 
 
 # A mixed block's values are nobody's.
@@ -448,52 +463,7 @@ def _values(lines: list[_Line]) -> Row:
         for line in body:
             assert line.event is not None
             values |= line.event.values
-    if trace := _trace_values(lines):
-        values |= {name: value for name, value in trace.items() if not name.endswith("_lines")}
     return values
-
-
-def _trace_values(lines: list[_Line]) -> dict[str, int | str] | None:
-    return next(
-        (line.event.values for line in lines if line.event and line.event.kind == "trace"), None
-    )
-
-
-def _detail_rows(identity: Row, extras: list[_Line], kind: str) -> Iterator[Row]:
-    for line in extras:
-        if line.event and line.event.kind == kind:
-            yield identity | line.event.values
-
-
-# Why extra lines can't be those of one run.
-def _extras_doubt(extras: list[_Line]) -> str | None:
-    if not extras:
-        return None
-    kinds = [_kind(line) for line in extras]
-    if kinds.count("trace") > 1:
-        return "trace lines of several runs stand before its End line"
-    if kinds != sorted(kinds, key=grammar.EXTRA_KINDS.index):
-        return "its extra lines are out of order"
-    trace = _trace_values(extras)
-    for kind in ("call", "fd"):
-        if trace and kinds.count(kind) > int(trace[f"{kind}_lines"]):
-            return f"there are more {kind} lines than its trace line announces"
-    return None
-
-
-# What the trace line announces, and what is not there.
-def _missing_extras(extras: list[_Line]) -> Iterator[str]:
-    if not extras:
-        return
-    trace = _trace_values(extras)
-    if trace is None:
-        yield "the trace line is missing"
-        return
-    for kind in ("call", "fd"):
-        announced = int(trace[f"{kind}_lines"])
-        if missing := announced - _count(extras, kind):
-            verb = "is" if missing == 1 else "are"
-            yield f"{missing} of its {announced} {kind} lines {verb} missing"
 
 
 # The first thing that is wrong with a run is its status; its note names them all.
@@ -509,13 +479,8 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
         found.append(("truncated", "the file name is longer than a log line"))
     if "cut" in kinds or any(line.record.truncated for line in lines):
         found.append(("truncated", "one of its lines is cut"))
-    if any(
-        str(line.event.values.get("path", "")).endswith("\\...")
-        for line in run.extras
-        if line.event
-    ):
-        found.append(("truncated", "a path is longer than a log line"))
-    found += [("truncated", missing) for missing in _missing_extras(run.extras)]
+    if run.extras:
+        found += [("truncated", missing) for missing in run.extras.missing()]
     if "start" not in kinds:
         found.append(("no_start", "the Start line is missing"))
     if "end" not in kinds:

@@ -174,7 +174,7 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
 def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
     import nanoarrow
 
-    if all(value is None for value in values):
+    if values.count(None) == len(values):
         return pa.nulls(len(values), kind)
     if pa.types.is_timestamp(kind):
         values = [None if value is None else _microseconds(value) for value in values]

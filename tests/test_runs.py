@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from log_samples import AT, by, cut, end, log, lost, ops, read, record, start, stats
 
 from logtrace import schema
-from logtrace.record import Loss, Record
+from logtrace.record import Loss
 from logtrace.runs import RunAssembler
 from logtrace.source.logfile import read_log
 
 DATA = Path(__file__).parent / "data"
-AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 CONTRACT = b"""\
 [33047.244330] OS Assignment2 ftrace [47283] Start
@@ -22,65 +22,6 @@ CONTRACT = b"""\
 [33047.244402] open[1] close[1] read[4] write[5] lseek[9]
 [33047.244402] OS Assignment2 ftrace [47283] End
 """
-
-
-def start(pid):
-    return f"OS Assignment2 ftrace [{pid}] Start"
-
-
-def stats(read=20, written=26, file="abc.txt", comm="test"):
-    return f"[2021202045] {comm} file[{file}] stats [x] read - {read} / written - {written}"
-
-
-def ops(opened=1, closed=1, reads=4, writes=5, seeks=9):
-    return f"open[{opened}] close[{closed}] read[{reads}] write[{writes}] lseek[{seeks}]"
-
-
-def end(pid):
-    return f"OS Assignment2 ftrace [{pid}] End"
-
-
-def record(text, seq, **changes):
-    values = {
-        "source": "kmsg",
-        "boot_id": "b1",
-        "seq": seq,
-        "usec": 1_000_000 + seq,
-        "facility": 0,
-        "level": 6,
-        "caller": None,
-        "text": text,
-        "at": AT,
-        "clock": "received",
-    }
-    return Record(**values | changes)
-
-
-def log(*lines):
-    """Number lines, which are texts, or functions from a number to an item."""
-    return [line(seq) if callable(line) else record(line, seq) for seq, line in enumerate(lines)]
-
-
-def lost(records, reason="overrun"):
-    return lambda seq: Loss("kmsg", "b1", seq, seq, records, reason, AT)
-
-
-def cut(text):
-    return lambda seq: record(text, seq, truncated=True)
-
-
-def by(caller, text):
-    return lambda seq: record(text, seq, caller=caller)
-
-
-def read(*lines, finish=True):
-    assembler = RunAssembler("lab1")
-    rows = assembler.feed(log(*lines))
-    if finish:
-        last = assembler.finish()
-        rows.runs.extend(last.runs)
-        rows.losses.extend(last.losses)
-    return rows
 
 
 def brief(row):

@@ -231,9 +231,9 @@ def test_of_a_long_log_some_is_stored_before_all_is_read(store, source, monkeypa
     tables = store.host("lab01")
     append = tables.append
 
-    def counted(*args, runs, losses):
-        commits.append(len(runs))
-        append(*args, runs=runs, losses=losses)
+    def counted(*args, **rows):
+        commits.append(len(rows["runs"]))
+        append(*args, **rows)
 
     monkeypatch.setattr(tables, "append", counted)
     with watching(store, source, tables=tables) as watch:
