@@ -24,6 +24,7 @@ from logtrace.options import (
     host_option,
     is_quiet,
     store_option,
+    trace_options,
     verbosity_options,
     zone_option,
 )
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
     from logtrace.modules import ModuleMonitor
     from logtrace.source import Source
     from logtrace.store import HostTables
+    from logtrace.traced import Traced
     from logtrace.watch import Progress, Watch
+    from logtrace.ways import Options
 
 _NOTHING_MATCHED = 3
 _INTERRUPTED = 128 + signal.SIGINT
@@ -375,23 +378,66 @@ def report(
 
 @cli.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
+@trace_options
 @click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
 @verbosity_options
 @click.pass_context
-def run(ctx: click.Context, command: tuple[str, ...], as_json: bool) -> None:
+def run(ctx: click.Context, command: tuple[str, ...], options: Options, as_json: bool) -> None:
     """Trace a program and print what it did to its files.
 
     The program's output and exit code stay its own; the summary goes to standard error. Put
     -- before a program whose name begins with a dash.
     """
-    from logtrace.traced import run_traced, summary
+    from logtrace.traced import run_traced
 
-    run, code, why_not = run_traced(command)
-    if run is None:
-        _note(ctx, f"no summary: {why_not}")
-    else:
-        click.echo(_json_line(run) if as_json else summary(run), err=True)
+    told = run_traced(command, options)
+    _print_told(ctx, told, as_json=as_json, err=True)
+    code = told.code or 0
     ctx.exit(128 - code if code < 0 else code)
+
+
+@cli.command()
+@click.argument("pid", type=click.IntRange(min=1))
+@trace_options
+@click.option(
+    "--end", is_flag=True, help="End a trace that was started before, instead of starting one."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the run as JSON.")
+@verbosity_options
+@click.pass_context
+def attach(ctx: click.Context, pid: int, options: Options, end: bool, as_json: bool) -> None:
+    """Trace a process that runs, until it ends or until Ctrl-C.
+
+    Ctrl-C ends the trace, not the process. What it did meanwhile is printed.
+    """
+    from logtrace import trace, ways
+    from logtrace.traced import attach_traced
+
+    if end:
+        trace.stop(pid, options & ways.Options.FOLLOW)
+        _note(ctx, f"the trace of {pid} has ended")
+        return
+    told = attach_traced(
+        pid, options, started=lambda: _note(ctx, f"tracing {pid}; Ctrl-C ends the trace")
+    )
+    _print_told(ctx, told, as_json=as_json, err=False)
+    ctx.exit(int(told.run is None))
+
+
+def _print_told(ctx: click.Context, told: Traced, *, as_json: bool, err: bool) -> None:
+    from logtrace.traced import as_row, summary
+
+    if told.run is None:
+        _note(ctx, f"no summary: {told.why_not}")
+    elif as_json:
+        click.echo(_json_line(as_row(told)), err=err)
+    else:
+        click.echo(summary(told), err=err)
+        if any(told.run.get(name) for name in ("detail", "wide", "follow")):
+            from logtrace import summary as tables
+            from logtrace import terminal
+
+            tables.print_details(terminal.console(stderr=err), told)
 
 
 @cli.group()
@@ -419,9 +465,18 @@ def build(kdir: Path | None) -> None:
     "--number",
     type=click.IntRange(min=0),
     metavar="N",
-    help="The system call to answer. Default: 336, which is the kernel's own from 6.18 on.",
+    help="The system call to answer, 0 for none. Default: 336, or none from Linux 6.18 on, where"
+    " 336 is the kernel's own.",
 )
-@click.option("--wide", is_flag=True, help="Count open, pread64, writev and their like too.")
+@click.option("--wide", is_flag=True, help="Have each trace print a line a system call.")
+@click.option("--detail", is_flag=True, help="Have each trace print a line a file.")
+@click.option("--follow", is_flag=True, help="Have each trace take in the children.")
+@click.option(
+    "--files",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="How many files a detailed trace lists. Default: 256.",
+)
 @click.option(
     "--module",
     type=click.Choice(["iotracehooking", "ftracehooking", "os_ftracehooking"]),
@@ -432,13 +487,29 @@ def build(kdir: Path | None) -> None:
 @verbosity_options
 @click.pass_context
 def load(
-    ctx: click.Context, owner: str | None, number: int | None, wide: bool, module: str
+    ctx: click.Context,
+    owner: str | None,
+    number: int | None,
+    wide: bool,
+    detail: bool,
+    follow: bool,
+    files: int | None,
+    module: str,
 ) -> None:
     """Load the modules, building them first if need be."""
     from logtrace import kmod as library
 
     folder = library.built() or library.build()
-    done = library.load(folder, owner=owner, number=number, wide=wide, module=module)
+    done = library.load(
+        folder,
+        owner=owner,
+        number=number,
+        wide=wide,
+        detail=detail,
+        follow=follow,
+        files=files,
+        module=module,
+    )
     _note(ctx, f"loaded {', '.join(done)}" if done else f"{module} is loaded already")
 
 

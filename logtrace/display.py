@@ -77,6 +77,15 @@ def duration_text(microseconds: int) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
 
 
+def nanoseconds_text(nanoseconds: int) -> str:
+    """Write a length of time in the unit that suits it: ``812 ns``, ``81.2 µs``, ``1.250 s``."""
+    if abs(nanoseconds) < 1_000:
+        return f"{nanoseconds} ns"
+    if abs(nanoseconds) < 1_000_000:
+        return f"{nanoseconds / 1e3:.1f} µs"
+    return duration_text(nanoseconds // 1_000)
+
+
 def time_text(moment: datetime, zone: tzinfo) -> str:
     """Write a moment to the second, in a zone that is named elsewhere.
 

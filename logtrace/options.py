@@ -103,6 +103,30 @@ def format_options(command: Callable[P, R]) -> Callable[P, R]:
     )(json_too(command))
 
 
+def trace_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--detail``, ``--wide`` and ``--follow``; the command gets them as `ways.Options`."""
+
+    @functools.wraps(command)
+    def with_options(detail: bool, wide: bool, follow: bool, **rest: Any) -> R:
+        from logtrace.ways import Options
+
+        asked = {Options.DETAIL: detail, Options.WIDE: wide, Options.FOLLOW: follow}
+        options = sum((option for option, on in asked.items() if on), Options.NONE)
+        return command(options=Options(options), **rest)
+
+    options = [
+        click.option("--detail", is_flag=True, help="Show each file: calls, bytes, and whether it"
+                     " was left open."),
+        click.option("--wide", is_flag=True, help="Show each system call that works on files:"
+                     " how often, errors, bytes, time."),
+        click.option("--follow", is_flag=True, help="Trace the children too, each as a run of its"
+                     " own, and show them together."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        with_options = option(with_options)
+    return with_options
+
+
 def filter_options(command: Callable[..., R]) -> Callable[..., R]:
     """Add the filters, ``--store`` and ``--tz``; the command gets them as `Selection`."""
 

@@ -118,7 +118,7 @@ def run(
     *,
     way: Way | None = None,
     environ: Mapping[str, str] = os.environ,
-    meanwhile: Callable[[int], None] = lambda _program: None,
+    meanwhile: Callable[[int, int], None] = lambda _pid, _process: None,
 ) -> tuple[int, int]:
     """Run a program until it ends, under a trace that begins right before it does.
 
@@ -139,8 +139,8 @@ def run(
     environ
         The program's environment.
     meanwhile
-        What to do while the program runs, given a descriptor that becomes readable when it
-        ends.
+        What to do while the program runs, given its process id and a descriptor that becomes
+        readable when it ends.
 
     Returns
     -------
@@ -203,13 +203,13 @@ def _become(
         os._exit(127)
 
 
-def _wait_for(pid: int, meanwhile: Callable[[int], None] | None) -> int:
+def _wait_for(pid: int, meanwhile: Callable[[int, int], None] | None) -> int:
     process = os.pidfd_open(pid)
     try:
         with _signals_passed_on(process):
             try:
                 if meanwhile:
-                    meanwhile(process)
+                    meanwhile(pid, process)
             finally:
                 _, status = os.waitpid(pid, 0)
     finally:

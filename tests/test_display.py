@@ -37,6 +37,20 @@ def test_durations_are_written_in_the_unit_that_suits(us, text):
     assert display.duration_text(us) == text
 
 
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (0, "0 ns"),
+        (999, "999 ns"),
+        (81_234, "81.2 µs"),
+        (1_500_000, "1.5 ms"),
+        (2 * 10**9, "2.000 s"),
+    ],
+)
+def test_nanoseconds_are_written_in_the_unit_that_suits(ns, text):
+    assert display.nanoseconds_text(ns) == text
+
+
 def test_times_are_shown_in_the_zone_and_the_exact_form_names_it():
     moment = datetime(2026, 11, 22, 15, 0, 0, 125, tzinfo=UTC)
     assert display.time_text(moment, ZoneInfo("Asia/Seoul")) == "2026-11-23 00:00:00"

@@ -39,7 +39,7 @@ def test_help_imports_nothing_heavy(arguments):
 _TRACE = """\
 import json, sys
 from logtrace import trace, traced
-trace.run = lambda command: (1, 0)
+trace.run = lambda command, options, meanwhile: (1, 0)
 traced._PATIENCE_S = 0
 from click.testing import CliRunner
 from logtrace.cli import cli

@@ -145,10 +145,10 @@ def test_a_trace_is_started_by_the_program_s_own_process_with_its_options(tmp_pa
 def test_what_is_done_meanwhile_sees_the_program_end(tmp_path):
     seen = []
 
-    def meanwhile(program):
-        seen.append(bool(select.select([program], [], [], 0)[0]))
+    def meanwhile(pid, process):
+        seen.append(bool(select.select([process], [], [], 0)[0]))
         (tmp_path / "fifo").write_text("go on\n")
-        seen.append(bool(select.select([program], [], [], 60)[0]))
+        seen.append(bool(select.select([process], [], [], 60)[0]))
 
     os.mkfifo(tmp_path / "fifo")
     program = ["sh", "-c", f"read x < {tmp_path}/fifo; exit 3"]
@@ -157,7 +157,7 @@ def test_what_is_done_meanwhile_sees_the_program_end(tmp_path):
 
 
 def test_the_program_is_waited_for_although_what_is_done_meanwhile_fails(tmp_path):
-    def fail(program):
+    def fail(pid, process):
         raise ValueError("of the caller's")
 
     with pytest.raises(ValueError, match="of the caller's"):
@@ -169,7 +169,7 @@ def test_the_program_is_waited_for_although_what_is_done_meanwhile_fails(tmp_pat
 def test_what_would_end_the_waiting_caller_is_passed_on_to_the_program(number):
     before = signal.signal(number, signal.SIG_DFL)
 
-    def meanwhile(program):
+    def meanwhile(pid, process):
         os.kill(os.getpid(), number)
 
     try:
@@ -181,7 +181,7 @@ def test_what_would_end_the_waiting_caller_is_passed_on_to_the_program(number):
 def test_a_signal_that_the_caller_ignores_is_not_passed_on():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    def meanwhile(program):
+    def meanwhile(pid, process):
         os.kill(os.getpid(), signal.SIGHUP)
 
     try:
