@@ -405,7 +405,7 @@ def test_kmod_commands_call_the_library_and_tell(logtrace, monkeypatch, tmp_path
     monkeypatch.setattr(dkms, "remove", lambda: True)
     assert logtrace("kmod", "build", "--kdir", tmp_path).stdout == f"{tmp_path}\n"
     assert asked.pop("kdir") == tmp_path
-    options = ["--owner", "7", "--number", "500", "--wide"]
+    options = ["--owner", "7", "--number", "500", "--wide", "--files", "9"]
     assert logtrace("kmod", "load", *options).stderr == "loaded a, b\n"
     assert logtrace("kmod", "unload").stderr == "no tracing module is loaded\n"
     assert logtrace("kmod", "unload", "-q").stderr == ""
@@ -416,6 +416,9 @@ def test_kmod_commands_call_the_library_and_tell(logtrace, monkeypatch, tmp_path
         "owner": "7",
         "number": 500,
         "wide": True,
+        "detail": False,
+        "follow": False,
+        "files": 9,
         "module": "iotracehooking",
         "kernel": "6.1",
     }
