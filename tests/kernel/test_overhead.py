@@ -1,0 +1,82 @@
+"""What traces cost, in instructions of the guest: exact counts, whatever else the machine does.
+
+With ``-icount shift=0`` QEMU's clock advances by one nanosecond an instruction.
+"""
+
+import pytest
+from kernels import stock_kernel
+
+from logtrace import kmod
+from logtrace.vm import Guest
+
+pytestmark = pytest.mark.kernel
+
+CALLS = ["getpid", "openat", "close", "read", "write", "lseek"]
+
+# A probe that does nothing costs 60.
+BYSTANDER_LIMIT = 64
+TRACED_LIMIT = 150
+# The name of the file is copied.
+TRACED_OPENAT_LIMIT = 450
+
+
+@pytest.fixture(scope="module")
+def counts(bootable, programs, tmp_path_factory):
+    """The instructions of each call in each state."""
+    image, tree = stock_kernel()
+    modules = kmod.build(tree)
+    folder = tmp_path_factory.mktemp("icount")
+    (folder / "cost").write_bytes((programs / "cost").read_bytes())
+    (folder / "cost").chmod(0o755)
+    counting = {"cpus": 1, "boot_timeout": 600, "qemu_options": "-icount shift=0"}
+    with Guest(image, folder, folders=[modules], **counting) as guest:
+
+        def count(state):
+            lines = guest.run(f"{folder}/cost {state}").stdout.splitlines()
+            return {name: int(number) for name, number, _ in map(str.split, lines)}
+
+        def count_disarmed(idle):
+            # a kernel worker takes the probes down, soon after the last trace
+            for _ in range(20):
+                ended = count("bare")
+                if ended["getpid"] == idle["getpid"]:
+                    break
+                guest.run("sleep 0.2")
+            return ended
+
+        counts = {"bare": count("bare"), "again": count("bare")}
+        for name in ("ftracehooking", "iotracehooking"):
+            guest.run(f"insmod {modules}/{name}.ko")
+        counts["idle"] = count("bare")
+        counts["bystander"] = count("other")
+        counts["traced"] = count("self")
+        # with all options, which need one more probe
+        counts["detailed"] = count("self 3")
+        counts["ended"] = count_disarmed(counts["idle"])
+        guest.run("rmmod iotracehooking ftracehooking")
+        counts["unloaded"] = count("bare")
+    return counts
+
+
+def added(counts, state):
+    return {call: counts[state][call] - counts["bare"][call] for call in CALLS}
+
+
+def test_the_counts_are_exact(counts):
+    assert counts["again"] == counts["bare"]
+    assert min(counts["bare"].values()) > 100
+
+
+@pytest.mark.parametrize("state", ["idle", "ended", "unloaded"])
+def test_without_a_trace_no_call_takes_one_instruction_more(counts, state):
+    assert added(counts, state) == dict.fromkeys(CALLS, 0)
+
+
+def test_a_trace_of_another_process_costs_little_more_than_an_empty_probe(counts):
+    assert 0 < max(added(counts, "bystander").values()) <= BYSTANDER_LIMIT
+
+
+def test_a_traced_call_stays_within_its_limit(counts):
+    cost = added(counts, "traced")
+    assert cost.pop("openat") <= TRACED_OPENAT_LIMIT
+    assert 0 < max(cost.values()) <= TRACED_LIMIT
