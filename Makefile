@@ -5,6 +5,9 @@
 # make kernel  build the kernel that has the system call os_ftrace; prints its folder
 # make clean   remove what was made here
 #
+# make test-kernels                       test the modules on every kernel (an hour or more)
+# make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
+#
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
 
 PYTHON ?= /usr/bin/python3
@@ -13,6 +16,7 @@ PYTHON_PACKAGES := python3 python3-venv
 MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
+TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BROWSER_PACKAGES := chromium chromium-driver
 
@@ -20,7 +24,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test unit lint kernel clean
+.PHONY: help run test test-kernels unit lint kernel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -31,8 +35,12 @@ run: .venv/run
 
 test: export LOGTRACE_REQUIRE_ALL := 1
 test: lint kernel
-	@.ci/install $(GUEST_PACKAGES) $(BROWSER_PACKAGES)
+	@.ci/install $(TEST_PACKAGES) $(BROWSER_PACKAGES)
 	pytest
+
+test-kernels: .venv/dev
+	@.ci/install $(TEST_PACKAGES) $(KERNEL_PACKAGES)
+	python tests/kernel/matrix.py $(KERNELS)
 
 unit: .venv/dev
 	@.ci/install $(MODULE_PACKAGES)

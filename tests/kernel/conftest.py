@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import kernels
 import pytest
-from kernels import KMOD, need
+from kernels import HOST, KMOD, need
 
 from logtrace import vm
 from logtrace.errors import LogtraceError
@@ -40,9 +40,6 @@ OUR_FRAME = re.compile(r"\[\w*tracehooking\]|\] 0xffffffff[0-9a-f]{8}$", re.MULT
 # Tests of logtrace's own side of the device: in emulation they are slow, and a kernel more shows
 # nothing new. Where kernels are named they run on each.
 OF_FEW_KERNELS = {"test_python": ("6.1", "patched"), "test_watch": ("6.1", "patched")}
-
-# What runs where --kernel names it beside or instead of kernels: the tests that boot none
-HOST = "host"
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
 
 # Shell functions: await STATE PID, a letter of /proc/PID/status; reading PID, a read of 3 sleeps

@@ -133,6 +133,9 @@ KERNELS: dict[str, Callable[[], Kernel]] = {
 
 DEFAULT = ("6.1", "patched", "newest")
 
+HOST = "host"
+"""In place of a kernel's name: the tests that boot none."""
+
 
 def find(name: str) -> Kernel:
     """Get a kernel, unless it is there, by its name or by the path of its image.

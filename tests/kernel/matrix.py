@@ -1,0 +1,155 @@
+"""Run the kernel tests on every kernel and write the table of docs/kernels.md.
+
+    python tests/kernel/matrix.py [NAME]...
+
+Each kernel has a pytest of its own, so that one that hangs takes no other's results along. The
+results are kept in the cache; the table shows the latest of each kernel.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from xml.etree import ElementTree
+
+from kernels import HOST, KERNELS
+
+from logtrace import cache
+
+HERE = Path(__file__).parent
+PAGE = HERE.parents[1] / "docs" / "kernels.md"
+BEGIN, END = "<!-- written by make test-kernels -->", "<!-- end of what is written -->"
+
+LONGEST = 90 * 60  # seconds for the tests of one kernel
+LAST_WORDS = 120  # seconds for a stopped pytest to switch its guest off and write its results
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the tests of one kernel came to.
+
+    Parameters
+    ----------
+    release, compiler
+        The kernel's release and the compiler that built its modules; empty if it did not boot.
+    passed, failed, skipped
+        How many tests did; an error is a failure.
+    seconds
+        Wall time, booting included.
+    began
+        Local time, with its zone.
+    """
+
+    release: str
+    compiler: str
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    began: datetime
+
+
+def main(names: Sequence[str]) -> int:
+    unknown = set(names) - {HOST, *KERNELS}
+    if unknown:
+        print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
+        return 2
+    statuses = [run(name) for name in names or (HOST, *KERNELS)]
+    shown = table({name: read(_results_file(name)) for name in KERNELS})
+    PAGE.write_text(with_table(PAGE.read_text(), shown))
+    print(shown)
+    return int(any(statuses))
+
+
+def run(name: str) -> int:
+    """Run the tests of one kernel; give pytest's exit status."""
+    results = _results_file(name)
+    results.parent.mkdir(parents=True, exist_ok=True)
+    results.unlink(missing_ok=True)
+    print(f"== {name}", flush=True)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "pytest", HERE, "-m", "kernel", "--kernel", name),
+            *("-p", "no:cacheprovider", f"--junit-xml={results}"),
+        ],
+        env=os.environ | {"LOGTRACE_REQUIRE_ALL": "1"},
+    )
+    try:
+        return process.wait(LONGEST)
+    except subprocess.TimeoutExpired:
+        print(f"{name} has not ended after {LONGEST} s", file=sys.stderr)
+        return _stop(process)
+
+
+def _stop(process: subprocess.Popen) -> int:
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(LAST_WORDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    return process.returncode or 1
+
+
+def _results_file(name: str) -> Path:
+    return cache.folder("matrix", f"{name}.xml")
+
+
+def read(results: Path) -> Result | None:
+    """Read the results of one kernel from JUnit XML; None where there are none."""
+    if not results.exists():
+        return None
+    suite = ElementTree.parse(results).getroot().find("testsuite")
+    count = {word: int(suite.get(word)) for word in ("tests", "failures", "errors", "skipped")}
+    failed = count["failures"] + count["errors"]
+    properties = {entry.get("name"): entry.get("value") for entry in suite.iter("property")}
+    return Result(
+        release=properties.get("release", ""),
+        compiler=properties.get("compiler", ""),
+        passed=count["tests"] - failed - count["skipped"],
+        failed=failed,
+        skipped=count["skipped"],
+        seconds=float(suite.get("time")),
+        began=datetime.fromisoformat(suite.get("timestamp")),
+    )
+
+
+def table(results: Mapping[str, Result | None]) -> str:
+    """Lay the results of kernels out as a table in Markdown."""
+    head = ["name", "kernel", "compiler", "passed", "failed", "skipped", "time", "run"]
+    rows = [head, ["---"] * 3 + ["--:"] * 4 + ["---"]]
+    rows += [[f"`{name}`", *_cells(result)] for name, result in results.items()]
+    cores = f"On {os.cpu_count()} cores, without hardware virtualisation."
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", cores])
+
+
+def _cells(result: Result | None) -> list[str]:
+    if result is None:
+        return ["no results", *[""] * 6]
+    minutes, seconds = divmod(round(result.seconds), 60)
+    return [
+        result.release or "did not boot",
+        result.compiler,
+        str(result.passed),
+        str(result.failed),
+        str(result.skipped),
+        f"{minutes} min {seconds:02} s",
+        f"{result.began:%Y-%m-%d %H:%M %Z}",
+    ]
+
+
+def with_table(page: str, shown: str) -> str:
+    """Replace what is between the page's two markers."""
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"the page lacks {BEGIN!r} or {END!r}")
+    return f"{before}{begin}\n\n{shown}\n\n{end}{after}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,67 @@
+"""The table that tells how the tests went on each kernel."""
+
+import pytest
+from matrix import BEGIN, END, PAGE, main, read, table, with_table
+
+JUNIT = """\
+<?xml version="1.0" encoding="utf-8"?>
+<testsuites name="pytest tests">
+  <testsuite name="pytest" errors="1" failures="2" skipped="3" tests="90" time="415.6"
+      timestamp="2026-11-23T04:10:59.5+00:00" hostname="lab">
+    <properties>
+      <property name="release" value="5.10.0-46-amd64"/>
+      <property name="compiler" value="gcc (Debian 10.2.1-6) 10.2.1 20210110"/>
+    </properties>
+  </testsuite>
+</testsuites>
+"""
+NEVER_BOOTED = """\
+<testsuites><testsuite errors="84" failures="0" skipped="1" tests="85" time="3.0"
+  timestamp="2026-11-23T04:10:59.5+00:00"/></testsuites>
+"""
+
+
+@pytest.fixture
+def results(tmp_path):
+    def of(xml):
+        file = tmp_path / "results.xml"
+        file.write_text(xml)
+        return read(file)
+
+    return of
+
+
+def test_a_row_says_what_ran_on_what_and_how_it_went(results):
+    assert table({"5.10": results(JUNIT)}).splitlines()[2] == (
+        "| `5.10` | 5.10.0-46-amd64 | gcc (Debian 10.2.1-6) 10.2.1 20210110 "
+        "| 84 | 3 | 3 | 6 min 56 s | 2026-11-23 04:10 UTC |"
+    )
+
+
+def test_a_kernel_that_did_not_boot_and_one_without_results_are_told_apart(results, tmp_path):
+    shown = table({"a": results(NEVER_BOOTED), "b": read(tmp_path / "missing")})
+    assert shown.splitlines()[2:4] == [
+        "| `a` | did not boot |  | 0 | 84 | 1 | 0 min 03 s | 2026-11-23 04:10 UTC |",
+        "| `b` | no results |  |  |  |  |  |  |",
+    ]
+
+
+def test_only_what_is_between_the_markers_is_written():
+    page = f"# Title\n\n{BEGIN}\nold\n{END}\n\nafter\n"
+    once = with_table(page, "| new |")
+    assert once == f"# Title\n\n{BEGIN}\n\n| new |\n\n{END}\n\nafter\n"
+    assert with_table(once, "| new |") == once
+
+
+def test_a_page_without_markers_is_left_alone():
+    with pytest.raises(ValueError, match="lacks"):
+        with_table("# Title\n", "| new |")
+
+
+def test_the_page_has_a_place_for_the_table():
+    assert with_table(PAGE.read_text(), "| new |")
+
+
+def test_an_unknown_kernel_is_a_usage_error(capsys):
+    assert main(["5.10", "2.4"]) == 2
+    assert "no such kernel: 2.4" in capsys.readouterr().err
