@@ -76,6 +76,9 @@ class Measure(NamedTuple):
     merge: str
 
 
+OF_RUNS = ("files", "calls")
+"""Tables whose rows are details of runs: filters mean the runs."""
+
 _COLUMN_OF = {"boot": "boot_id", "run": "run_id"}
 _TIME_OF = {
     "runs": "coalesce(started_at, ended_at)",
@@ -112,9 +115,13 @@ class Engine:
             raise QueryError(
                 f"time zone {zone} is not known", "name one such as Asia/Seoul or UTC with --tz"
             ) from None
+        self._empty: set[str] = set()
         with _store_errors():
             for table, columns in schema.TABLES.items():
-                _create_view(self._database, table, columns, store.files(table))
+                files = store.files(table)
+                _create_view(self._database, table, columns, files)
+                if not files:
+                    self._empty.add(table)
 
     def rows(
         self,
@@ -123,6 +130,7 @@ class Engine:
         *,
         order: str = "1",
         limit: int | None = None,
+        of_first: tuple[str, int] | None = None,
     ) -> pd.DataFrame:
         """Give rows of a table.
 
@@ -131,18 +139,22 @@ class Engine:
         table
             One of ``schema.TABLES``.
         filters
-            Which rows.
+            Which rows; of the tables `OF_RUNS`, the rows of which runs.
         order
             SQL of the order.
         limit
             At most how many.
+        of_first
+            Of the tables `OF_RUNS`: SQL of an order of the runs, and of how many of them.
 
         Returns
         -------
         pandas.DataFrame
             Columns and types of the table's schema.
         """
-        where, values = _where(table, filters or Filters())
+        if table in self._empty:
+            return schema.empty_frame(schema.TABLES[table])
+        where, values = _where(table, filters or Filters(), of_first)
         names = ", ".join(f'"{name}"' for name in schema.TABLES[table].names)
         query = f"SELECT {names} FROM {table} {where} ORDER BY {order}"
         if limit is not None:
@@ -209,11 +221,18 @@ def _store_errors() -> Iterator[None]:
 def _create_view(
     database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
 ) -> None:
-    if files:
-        # a folder's name is an escaped form of the host's: the column in the files is exact
-        database.read_parquet(files, union_by_name=True, hive_partitioning=False).create_view(table)
-    else:
-        database.from_arrow(columns.empty_table()).create_view(table)
+    empty = database.from_arrow(columns.empty_table())
+    if not files:
+        empty.create_view(table)
+        return
+    # a folder's name is an escaped form of the host's: the column in the files is exact
+    stored = database.read_parquet(files, union_by_name=True, hive_partitioning=False)
+    missing = [
+        f'CAST(NULL AS {kind}) AS "{name}"'
+        for name, kind in zip(empty.columns, empty.types, strict=True)
+        if name not in stored.columns
+    ]
+    stored.project(", ".join(["*", *missing])).create_view(table)
 
 
 def _select(
@@ -225,7 +244,11 @@ def _select(
     return f"SELECT {columns} FROM {source} {grouping}"
 
 
-def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
+def _where(
+    table: str, filters: Filters, of_first: tuple[str, int] | None = None
+) -> tuple[str, list[Any]]:
+    if table in OF_RUNS:
+        return _where_of_runs(filters, of_first)
     conditions: list[str] = []
     values: list[Any] = []
     names = set(schema.TABLES[table].names)
@@ -245,6 +268,13 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
         # the tables keep what is not printable as \\xNN
         values.append(printable(value) if isinstance(value, str) else value)
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+def _where_of_runs(filters: Filters, of_first: tuple[str, int] | None) -> tuple[str, list[Any]]:
+    where, values = _where("runs", filters)
+    if of_first:
+        where += " ORDER BY {} LIMIT {:d}".format(*of_first)
+    return (f"WHERE run_id IN (SELECT run_id FROM runs {where})" if where else ""), values
 
 
 # DuckDB gives times in the session's zone; the tables keep them in UTC.

@@ -51,6 +51,12 @@ def run_row(number, **changes):
     return row | changes
 
 
+def detail_row(run, **values):
+    """Give a row of the files or the calls of a run."""
+    identity = {name: run[name] for name in ("host", "boot_id", "run_id", "pid", "comm")}
+    return identity | {"ended_seq": run["last_seq"]} | values
+
+
 def lab_rows(count):
     """Give rows of `count` runs by 7 owners with 3 programs on 5 hosts; every 11th has no End."""
     rows = []

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pytest
-from report_samples import START, loss_row, run_row, tracer_row
-from store_samples import rows_of, store_with
+from report_samples import START, detail_row, loss_row, run_row, tracer_row
+from store_samples import fill, rows_of, store_with
 
 from logtrace import schema
-from logtrace.engine import Engine, Filters, Measure
+from logtrace.engine import OF_RUNS, Engine, Filters, Measure
 from logtrace.errors import QueryError, StoreError
 from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store
@@ -186,9 +186,59 @@ def test_a_wrong_query_is_not_taken_for_a_broken_store(engine):
 def test_rows_of_another_version_of_the_table_are_read_too(tmp_path):
     from deltalake import write_deltalake
 
-    older = pa.schema([column for column in schema.RUNS if column.name != "note"])
+    older = pa.schema([column for column in schema.RUNS if column.name not in ("note", "wide")])
     store_with(tmp_path, rows_of({}))
     table = schema.to_table([run_row(1, host="old")], schema.RUNS).select(older.names)
     write_deltalake(str(tmp_path / "host=old" / "runs"), table)
     frame = Engine(Store(str(tmp_path))).rows("runs", order="pid")
     assert list(frame["host"]) == ["lab01", "old"]
+
+
+def test_a_store_of_an_older_version_has_no_values_for_what_is_new(tmp_path):
+    from deltalake import write_deltalake
+
+    older = schema.to_table([run_row(1)], schema.RUNS).select(schema.RUNS.names[:-7])
+    write_deltalake(str(tmp_path / "host=lab01" / "runs"), older)
+    engine = Engine(Store(str(tmp_path)))
+    frame = engine.rows("runs")
+    pd.testing.assert_series_equal(frame.dtypes, schema.empty_frame(schema.RUNS).dtypes)
+    assert frame.iloc[0, -7:].isna().all()
+    assert frame["comm"].tolist() == ["test"]
+    for table in OF_RUNS:
+        pd.testing.assert_frame_equal(engine.rows(table), schema.empty_frame(schema.TABLES[table]))
+
+
+@pytest.fixture(scope="module")
+def detailed(tmp_path_factory):
+    """Give runs of three programs, each with two files and a call."""
+    runs = rows_of({"comm": "a"}, {"comm": "b", "host": "lab02"}, {"comm": "c"})
+    folder = tmp_path_factory.mktemp("store")
+    for host in ("lab01", "lab02"):
+        own = [run for run in runs if run["host"] == host]
+        files = [detail_row(run, descriptor=number, path="/f") for run in own for number in (3, 4)]
+        calls = [detail_row(run, call="read", calls=7) for run in own]
+        fill(Store(str(folder)), own, host=host, files=files, calls=calls)
+    return Engine(Store(str(folder)))
+
+
+@pytest.mark.parametrize(
+    ("filters", "of_first", "programs"),
+    [
+        ({}, None, ["a", "b", "c"]),
+        ({"comm": "b"}, None, ["b"]),
+        ({"host": "lab01"}, None, ["a", "c"]),
+        ({"since": START + timedelta(minutes=1)}, None, ["b", "c"]),
+        ({"status": "no_end"}, None, []),
+        ({}, ("started_at DESC", 2), ["b", "c"]),
+        ({"host": "lab01"}, ("started_at DESC", 1), ["c"]),
+    ],
+)
+def test_filters_of_details_mean_their_runs(detailed, filters, of_first, programs):
+    query = {"order": "comm", "of_first": of_first}
+    calls = detailed.rows("calls", Filters(**filters), **query)
+    assert list(calls["comm"]) == programs
+    files = detailed.rows("files", Filters(**filters), **query)
+    assert list(files["comm"]) == [name for name in programs for _ in range(2)]
+    for table, frame in (("files", files), ("calls", calls)):
+        types = schema.empty_frame(schema.TABLES[table]).dtypes
+        pd.testing.assert_series_equal(frame.dtypes, types)

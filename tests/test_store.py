@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
@@ -98,28 +99,81 @@ def test_sources_have_positions_of_their_own(lab, tables):
     assert rows(lab) == [2, 5, 60]
 
 
-def test_after_a_crash_between_two_commits_every_row_is_stored_once(lab, tables, monkeypatch):
+@pytest.mark.parametrize("table", ["files", "calls", "losses", "runs"])
+@pytest.mark.parametrize("before", [True, False])
+def test_after_a_crash_between_two_commits_every_row_is_stored_once(
+    lab, tables, monkeypatch, table, before
+):
     append = store.HostTables._append
 
     def crash(self, name, *arguments):
-        if name == "runs":
+        if name == table and before:
             raise KeyboardInterrupt
-        return append(self, name, *arguments)
+        append(self, name, *arguments)
+        if name == table:
+            raise KeyboardInterrupt
 
-    tables.append(SOURCE, Position(10, 10), runs=[run(5)], losses=[loss(1, 2)])
+    def rows_until(*seqs):
+        return {
+            "runs": [run(seq) for seq in seqs],
+            "losses": [loss(seq - 4, seq - 3) for seq in seqs],
+            "files": [detail(seq, descriptor=number) for seq in seqs for number in (1, 2)],
+            "calls": [detail(seq, call="read") for seq in seqs],
+        }
+
+    tables.append(SOURCE, Position(10, 10), **rows_until(5))
     monkeypatch.setattr(store.HostTables, "_append", crash)
     with pytest.raises(KeyboardInterrupt):
-        tables.append(SOURCE, Position(20, 20), runs=[run(15)], losses=[loss(11, 12)])
+        tables.append(SOURCE, Position(20, 20), **rows_until(15))
     monkeypatch.undo()
 
     again = Store(str(lab)).host("lab1")
-    assert again.position(SOURCE) == Position(10, 10)
+    position = again.position(SOURCE)
+    assert position == (Position(10, 10) if before or table != "runs" else Position(20, 20))
     # more has come meanwhile: the second reading ends elsewhere
     again.append(
-        SOURCE, Position(30, 30), runs=[run(15), run(25)], losses=[loss(11, 12), loss(21, 22)]
+        SOURCE, Position(30, 30), **rows_until(*[seq for seq in (15, 25) if seq > position.seen])
     )
     assert rows(lab) == [5, 15, 25]
     assert rows(lab, "losses") == [1, 11, 21]
+    assert rows(lab, "files", "ended_seq") == [5, 5, 15, 15, 25, 25]
+    assert rows(lab, "calls", "ended_seq") == [5, 15, 25]
+
+
+def test_details_of_runs_that_the_end_of_a_log_ends_are_stored_once(lab, tables):
+    tables.append(SOURCE, Position(9, 9), files=[detail(9, descriptor=3)])
+    for _ in range(2):
+        tables.append(SOURCE, Position(12, 12), files=[detail(None, descriptor=4)])
+    assert rows(lab, "files", "descriptor") == [3, 4]
+
+
+def test_a_table_that_gets_no_rows_is_not_touched(lab, tables):
+    tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    assert sorted(path.name for path in (lab.root / "host=lab1").iterdir()) == [".lock", "runs"]
+    tables.append(SOURCE, Position(19, 19), files=[detail(5, descriptor=3)])
+    tables.append(SOURCE, Position(29, 29), runs=[run(25)])
+    assert DeltaTable(str(lab.root / "host=lab1" / "files")).version() == 1
+
+
+def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
+    old = pa.schema([column for column in schema.RUNS if column.name not in ("wide", "parent_pid")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schema, "TABLES", dict(schema.TABLES) | {"runs": old})
+        tables.append(SOURCE, Position(9, 4), runs=[run(5)])
+    tables.append(SOURCE, Position(12, 12))
+    assert tables.position(SOURCE) == Position(12, 12)
+    for seq in (15, 16):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq, wide=True, parent_pid=7)])
+    table = DeltaTable(str(lab.root / "host=lab1" / "runs"))
+    found = table.to_pyarrow_table(columns=["first_seq", "wide", "parent_pid"]).to_pylist()
+    assert sorted(tuple(row.values()) for row in found) == [
+        (5, None, None),
+        (15, True, 7),
+        (16, True, 7),
+    ]
+    tables.compact()
+    assert rows(lab) == [5, 15, 16]
+    assert tables.position(SOURCE) == Position(16, 16)
 
 
 def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
