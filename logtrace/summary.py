@@ -32,7 +32,9 @@ _CALLS = {
     "Writes": "write_calls",
     "Seeks": "lseek_calls",
 }
-_TITLE = "o/c/r/w/s"
+_TOGETHER = "o/c/r/w/s"
+_LAST_STANDARD_STREAM = 2  # which programs leave open as a matter of course
+_MAPS = "mmap"
 
 
 def print_details(console: Console, told: Traced) -> None:
@@ -66,7 +68,7 @@ def _print_processes(console: Console, told: Traced, run: Row) -> None:
     total = _sum(runs, (*_CALLS.values(), "read_bytes", "written_bytes"))
     total |= {"shown": _plural(len(runs), "process", "processes"), "pid": None, "total": True}
     rows = [*shown, total]
-    first = _count_column(rows, "Processes", "count") if many else _pid_column(rows)
+    first = _count_column(rows, "Procs", "count") if many else _pid_column(rows)
     _print_table(
         console,
         [
@@ -156,7 +158,7 @@ def _print_files(console: Console, told: Traced) -> None:
             *counts,
             _bytes_column(shown, "Read", "read_bytes"),
             _bytes_column(shown, "Written", "written_bytes"),
-            column(shown, "At the end", _state, style=_state_style),
+            column(shown, "At end", _state, style=_state_style),
         ]
         for counts in _counts(shown, _USES)
     ]
@@ -181,8 +183,13 @@ def _by_path(files: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: (-row["read_bytes"] - row["written_bytes"], row["path"]))
 
 
-def _left_open(files: Iterable[Row]) -> int:
-    return sum(bool(row["open_at_end"] and row["opens"]) for row in files)
+def _left_open(files: Iterable[Mapping[str, Any]]) -> int:
+    return sum(map(_is_left_open, files))
+
+
+# What the program opened and did not close.
+def _is_left_open(row: Mapping[str, Any]) -> bool:
+    return bool(row["open_at_end"] and row["opens"] and row["descriptor"] > _LAST_STANDARD_STREAM)
 
 
 def _descriptor_column(rows: Sequence[Row]) -> Column:
@@ -190,20 +197,19 @@ def _descriptor_column(rows: Sequence[Row]) -> Column:
 
 
 def _processes_column(rows: Sequence[Row]) -> Column:
-    return _count_column(rows, "Processes", "processes")
+    return _count_column(rows, "Procs", "processes")
 
 
 def _path(row: Mapping[str, Any]) -> str:
     return visible(row["path"])
 
 
-# What the program opened and did not close stands out; what it was given does not.
 def _state(row: Mapping[str, Any]) -> str:
     if "left" in row:
         return f"{row['left']} left open" if row["left"] else ""
-    if row["open_at_end"]:
-        return "left open" if row["opens"] else "open"
-    return ""
+    if _is_left_open(row):
+        return "left open"
+    return "open" if row["open_at_end"] else ""
 
 
 def _state_style(row: Mapping[str, Any]) -> str:
@@ -232,6 +238,7 @@ def _print_calls(console: Console, told: Traced) -> None:
     rows = [_sum(some, numbers) | {"call": call} for call, some in groups.items()]
     rows.sort(key=lambda row: (-row["time_ns"], -row["calls"], row["call"]))
     total = _sum(rows, numbers) | {"call": "total", "total": True}
+    total["moved_bytes"] -= sum(row["moved_bytes"] for row in rows if row["call"] == _MAPS)
     rows.append(total)
     whole = total["time_ns"]
     _print_table(
@@ -250,6 +257,8 @@ def _print_calls(console: Console, told: Traced) -> None:
             ]
         ],
     )
+    if any(row["call"] == _MAPS for row in rows):
+        _print_caption(console, f"bytes of {_MAPS}: the length mapped, which the total leaves out")
     _print_notes(console, _call_notes(told))
 
 
@@ -279,14 +288,19 @@ def _sum(rows: Iterable[Mapping[str, Any]], names: Iterable[str]) -> Row:
     return {name: sum(row.get(name) or 0 for row in rows) for name in names}
 
 
-# The same counts as columns of their own, and as one column where there is less room.
+# The same counts as columns of their own, as one column where there is less room, and as their
+# sum where there is hardly any.
 def _counts(rows: Sequence[Row], names: Mapping[str, str]) -> Iterator[list[Column]]:
     yield [_count_column(rows, title, name) for title, name in names.items()]
 
     def together(row: Mapping[str, Any]) -> str:
         return "/".join(str(row.get(name, "?")) for name in names.values())
 
-    yield [column(rows, _TITLE, together, style=_bold_total, right=True)]
+    def added(row: Mapping[str, Any]) -> str:
+        return count_text(sum(row.get(name) or 0 for name in names.values()))
+
+    yield [column(rows, _TOGETHER, together, style=_bold_total, right=True)]
+    yield [column(rows, "Calls", added, style=_bold_total, right=True)]
 
 
 def _count_column(rows: Sequence[Row], title: str, name: str, style: str | None = None) -> Column:
@@ -303,7 +317,7 @@ def _count_column(rows: Sequence[Row], title: str, name: str, style: str | None 
 def _bytes_column(rows: Sequence[Row], title: str, name: str) -> Column:
     def cell(row: Mapping[str, Any]) -> str:
         value = row.get(name)
-        return "" if value is None else bytes_text(value)
+        return "" if value is None else bytes_text(value) if value else "0"
 
     return column(rows, title, cell, style=_quiet_zero(name), right=True)
 
@@ -322,11 +336,17 @@ def _print_table(console: Console, layouts: Sequence[Sequence[Column]]) -> None:
     columns = [each for each in next(fitting, layouts[-1]) if any(each.cells)]
     console.print()
     print_lines(console, table_lines(columns, console.width))
+    if any(each.title == _TOGETHER for each in columns):
+        _print_caption(console, f"{_TOGETHER}: opens, closes, reads, writes, seeks")
 
 
 def _wanted(columns: Sequence[Column]) -> int:
     more = sum(max(0, min(each.width, _LEAST_PATH) - each.least) for each in columns)
     return room_for(columns) + more
+
+
+def _print_caption(console: Console, text: str) -> None:
+    console.print(Text(text, style="dim"), soft_wrap=not console.is_terminal)
 
 
 def _print_notes(console: Console, notes: Iterable[str]) -> None:

@@ -124,12 +124,12 @@ def print_lines(console: Console, lines: Iterable[Text]) -> None:
 
 
 def without_middle(text: str, width: int) -> str:
-    """Shorten a text from its middle, so that more is left of its end.
+    """Shorten a path from its middle, so that the names at its end stay.
 
     Parameters
     ----------
     text
-        Such as a path.
+        The path, or any text.
     width
         How many cells of a terminal it may take, at least one.
 
@@ -140,11 +140,20 @@ def without_middle(text: str, width: int) -> str:
     """
     if cell_len(text) <= width:
         return text
-    head = (width - 1) // 3
-    tail = text
-    while cell_len(tail) > width - 1 - head:
-        tail = tail[1:]
-    return set_cell_size(text, head) + "…" + tail
+    tail = _whole_names(text, width - 1) or _last_cells(text, width - 1 - (width - 1) // 3)
+    return set_cell_size(text, width - 1 - cell_len(tail)) + "…" + tail
+
+
+# As many of a path's last names as have room.
+def _whole_names(path: str, room: int) -> str:
+    slashes = [at for at, letter in enumerate(path) if letter == "/"]
+    return next((path[at:] for at in slashes if cell_len(path[at:]) <= room), "")
+
+
+def _last_cells(text: str, room: int) -> str:
+    while cell_len(text) > room:
+        text = text[1:]
+    return text
 
 
 def _line(

@@ -290,12 +290,11 @@ def summary(told: Traced) -> str:
     run = told.run
     assert run is not None
     calls = " · ".join(f"{name} {_known(run.get(f'{name}_calls'))}" for name in _CALLS)
-    lines = [
-        " · ".join([f"{visible(run.get('comm') or '?')} [{run['pid']}]", *_ending(told)]),
-        f"  read {_size(run.get('read_bytes'))}, wrote {_size(run.get('written_bytes'))}",
-        f"  {calls}",
-    ]
-    if not run.get("detail"):
+    lines = [" · ".join([f"{visible(run.get('comm') or '?')} [{run['pid']}]", *_ending(told)])]
+    if not told.children:  # the table of the processes has the sums
+        size = f"read {_size(run.get('read_bytes'))}, wrote {_size(run.get('written_bytes'))}"
+        lines += [f"  {size}", f"  {calls}"]
+    if not (run.get("detail") or told.children):
         file = run.get("file")
         lines.append(f"  last file: {visible(file)}" if file else "  no file was opened")
     if run["status"] != "complete":

@@ -10,8 +10,17 @@ def lines_of(columns, room):
     return [line.plain for line in table_lines(columns, room)]
 
 
-def test_a_path_loses_its_middle_and_keeps_more_of_its_end():
-    assert without_middle(PATH, 24) == "/home/s…testdata/abc.txt"
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (40, "/hom…/work/assignment-2/testdata/abc.txt"),
+        (24, "/home/…/testdata/abc.txt"),
+        (12, "/ho…/abc.txt"),
+        (6, "/….txt"),
+    ],
+)
+def test_a_path_loses_its_middle_and_keeps_the_names_at_its_end(width, text):
+    assert without_middle(PATH, width) == text
 
 
 @pytest.mark.parametrize("text", [PATH, "프로그램/" * 20, "가a" * 30])
@@ -32,9 +41,9 @@ def test_names_give_way_and_numbers_do_not():
         column(rows, "Path", lambda row: row["path"], middle=True),
         column(rows, "Calls", lambda row: str(row["calls"]), right=True),
     ]
-    assert lines_of(columns, 30) == [
-        "Path                     Calls",
-        "/home/…tdata/abc.txt  12345678",
+    assert lines_of(columns, 31) == [
+        "Path                      Calls",
+        "/ho…/testdata/abc.txt  12345678",
     ]
 
 
