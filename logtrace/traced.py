@@ -130,7 +130,7 @@ def attach_traced(
         trace.start(pid, options)
         started()
         if story:
-            story.read(pid, process, ending)
+            story.read(pid, process, ending, until_told=True)
         else:
             _ready({process, ending})
         with suppress(TraceError):  # it has ended by itself
@@ -199,12 +199,15 @@ class _Story:
         self._places: dict[int, family.Place | None] = {}
         self._trouble: str | None = None
 
-    def read(self, pid: int, *until: int) -> None:
-        """Read until one of the descriptors is readable: the log overwrites what waits."""
+    def read(self, pid: int, *until: int, until_told: bool = False) -> None:
+        """Read until a descriptor is readable, as the log overwrites what waits for too long.
+
+        With `until_told`, also until the run has ended, as when another ends the trace.
+        """
         self._pid, ends = pid, set(until)
         while not _ready(ends if self._trouble else ends | {self._log.fileno()}) & ends:
             self._take()
-            if _ready(ends, _BUSY_LOG_S):
+            if _ready(ends, _BUSY_LOG_S) or (until_told and self._run()):
                 return
 
     def told(self) -> Traced:
@@ -239,11 +242,14 @@ class _Story:
         }
 
     def _complete(self) -> bool:
-        ours = any(run["pid"] == self._pid for run in self._rows.runs)
-        return ours and all(map(family.runs, self._places))
+        return self._run() is not None and all(map(family.runs, self._places))
+
+    # The first one, if the program traces itself later on.
+    def _run(self) -> Row | None:
+        return next((run for run in self._rows.runs if run["pid"] == self._pid), None)
 
     def _traced(self) -> Traced:
-        run = next((run for run in self._rows.runs if run["pid"] == self._pid), None)
+        run = self._run()
         if run is None:
             waited = f"no End line of {self._pid} came within {_PATIENCE_S:g} s"
             return Traced(why_not=self._trouble or waited)

@@ -298,6 +298,12 @@ def test_attaching_ends_when_the_process_does(kernel, sleeper):
     assert attach_traced(sleeper.pid, started=sleeper.kill).run["pid"] == sleeper.pid
 
 
+def test_attaching_ends_when_another_ends_the_trace(kernel, sleeper):
+    told = attach_traced(sleeper.pid, started=lambda: os.eventfd_write(kernel.log.last.bell, 1))
+    assert told.run["pid"] == sleeper.pid
+    assert sleeper.poll() is None
+
+
 def test_attaching_waits_without_work(kernel, sleeper):
     begun = time.process_time()
     with subprocess.Popen(["sh", "-c", f"sleep 0.5; kill {sleeper.pid}"]):
