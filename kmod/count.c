@@ -97,8 +97,16 @@ static u64 bytes_moved(enum traced_call traced, const unsigned long *arguments, 
 	}
 }
 
-static void count_wide(struct session *session, const struct thread_call *call,
-		       enum traced_call traced, const unsigned long *arguments, long ret)
+static void count_time(struct session *session, struct thread_call *call)
+{
+	if (call->entered_ns)
+		this_cpu_ptr(session->wide)->of[call->traced].ns +=
+			ktime_get_mono_fast_ns() - call->entered_ns;
+	call->entered_ns = 0;
+}
+
+static void count_wide(struct session *session, struct thread_call *call, enum traced_call traced,
+		       const unsigned long *arguments, long ret)
 {
 	struct call_counts *counts = &this_cpu_ptr(session->wide)->of[traced];
 
@@ -108,24 +116,27 @@ static void count_wide(struct session *session, const struct thread_call *call,
 	else
 		counts->bytes += bytes_moved(traced, arguments, ret);
 	if (call)
-		counts->ns += ktime_get_mono_fast_ns() - call->entered_ns;
+		count_time(session, call);
 	else
 		atomic64_inc(&session->untimed);
 }
 
-/* The call that the current thread was seen to enter and that now returns, or NULL. */
-static struct thread_call *entered_call(struct session *session, int nr)
+/*
+ * The call that the current thread was seen to enter and that now returns, or NULL. Compared as
+ * what it is traced: execve() of a 32-bit program changes its number.
+ */
+static struct thread_call *entered_call(struct session *session, enum traced_call traced)
 {
 	struct thread_call *call = thread_call_find(session);
 
-	return call && call->entered_ns && call->nr == nr ? call : NULL;
+	return call && call->seen && call->traced == traced ? call : NULL;
 }
 
 /* Not inlined: the array would cost every traced call a check of the stack. */
 static noinline void count_extra(struct session *session, enum traced_call traced,
 				 struct pt_regs *regs, long ret)
 {
-	struct thread_call *call = entered_call(session, syscall_get_nr(current, regs));
+	struct thread_call *call = entered_call(session, traced);
 	unsigned long arguments[6];
 
 	syscall_get_arguments(current, regs, arguments);
@@ -136,7 +147,7 @@ static noinline void count_extra(struct session *session, enum traced_call trace
 			file_use_count(session, call, traced, arguments, ret);
 	}
 	if (call)
-		call->entered_ns = 0;
+		call->seen = false;
 }
 
 /**
@@ -157,11 +168,9 @@ void count_entry(struct session *session, struct pt_regs *regs, long nr)
 	if (!call)
 		return;
 
-	/* A call that is started again has begun before. */
-	if (!(call->again && call->entered_ns && call->nr == nr))
-		call->entered_ns = ktime_get_mono_fast_ns();
-	call->again = false;
-	call->nr = nr;
+	call->traced = traced;
+	call->seen = true;
+	call->entered_ns = ktime_get_mono_fast_ns();
 	if (session->flags & OS_FTRACE_DETAIL) {
 		syscall_get_arguments(current, regs, arguments);
 		file_use_entry(session, call, traced, arguments);
@@ -187,17 +196,21 @@ void count_call(struct session *session, struct pt_regs *regs, long ret)
 }
 
 /**
- * count_again() - note that the call of the current thread may be started again
+ * count_again() - count the time of a call of the current thread that may be started again
  * @session: the session of its process
+ * @regs: its registers
+ *
+ * What comes next, the same call or a handler's, is timed from its own beginning.
  */
-void count_again(struct session *session)
+void count_again(struct session *session, struct pt_regs *regs)
 {
-	struct thread_call *call = NULL;
+	struct thread_call *call;
 
-	if (session->flags & TIMED)
-		call = thread_call_find(session);
+	if (!(session->flags & OS_FTRACE_WIDE))
+		return;
+	call = entered_call(session, traced_call(syscall_get_nr(current, regs)));
 	if (call)
-		call->again = true;
+		count_time(session, call);
 }
 
 /**

@@ -14,7 +14,7 @@ int count_init(void);
 void count_exit(void);
 void count_entry(struct session *session, struct pt_regs *regs, long nr);
 void count_call(struct session *session, struct pt_regs *regs, long ret);
-void count_again(struct session *session);
+void count_again(struct session *session, struct pt_regs *regs);
 void count_thread_exit(struct session *session, const struct task_struct *thread);
 
 /* The calls that threads are in. */

@@ -2,8 +2,8 @@
 /*
  * The device /dev/os_ftrace: the second way in.
  *
- * It is there where the number of the system call isn't to be had, it takes options, and a filter of
- * system calls as containers have it lets it pass. Everybody may open it: who may trace what is
+ * It is there where the number of the system call isn't to be had, it takes options, and a filter
+ * of system calls as containers have it lets it pass. Everybody may open it: who may trace what is
  * decided by the session, as for the system call.
  */
 #include <linux/fs.h>

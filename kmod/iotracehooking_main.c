@@ -85,7 +85,7 @@ static noinline __noclone void call_returns(void *data, struct pt_regs *regs, lo
 		if (likely(!comes_again(ret)))
 			count_call(session, regs, ret);
 		else
-			count_again(session);
+			count_again(session, regs);
 	}
 	preempt_enable_notrace();
 }

@@ -119,17 +119,17 @@ struct session_files {
  * @node: place in the session's table of threads
  * @rcu: frees it
  * @thread: the thread; only compared
- * @nr: number of the call
- * @again: the call returned only to be started again
- * @entered_ns: when the call began; 0 while the thread is in none
+ * @traced: which call it is
+ * @seen: the thread was seen to enter it and has not completed it
+ * @entered_ns: when it began, or began again; 0 where its time so far is counted
  * @files: the files that the call's descriptors were when it began; NULL where it has none
  */
 struct thread_call {
 	struct hlist_node node;
 	struct rcu_head rcu;
 	const struct task_struct *thread;
-	int nr;
-	bool again;
+	enum traced_call traced;
+	bool seen;
 	u64 entered_ns;
 	struct traced_file *files[2];
 };
@@ -247,6 +247,7 @@ extern u8 ftracehooking_marks[1 << 16];
  */
 static __always_inline bool session_possible(const struct task_struct *task)
 {
+	/* May be wrong for a moment: session_find() decides. */
 	return data_race(ftracehooking_marks[(u16)task->tgid]);
 }
 
