@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 
 # What the project's modules and programs print, and nothing else that a kernel says.
 OURS = re.compile(
-    r"OS Assignment2|\[|open\[|Failed to find|ORIGINAL|os_ftrace\(\)"
+    r"OS Assignment2|ftrace/\d+ |\[|open\[|Failed to find|ORIGINAL|os_ftrace\(\)"
     r"|\w*tracehooking: (?!loading|module)"
 )
 FAULT = re.compile(
