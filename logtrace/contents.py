@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -56,6 +56,8 @@ class ReportData:
     reasons
         ``status``, ``note`` and ``runs`` for the incomplete ones among all runs; counted from
         ``runs`` where not given.
+    files, calls
+        The tables `logtrace.schema.FILES` and `logtrace.schema.CALLS` of the runs; None for none.
     """
 
     runs: pd.DataFrame
@@ -70,6 +72,14 @@ class ReportData:
     width: str
     totals: Mapping[str, int] | None = None
     reasons: pd.DataFrame | None = None
+    files: pd.DataFrame | None = None
+    calls: pd.DataFrame | None = None
+
+    def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Give the names and frames of the tables of details that have rows."""
+        for name, frame in (("files", self.files), ("calls", self.calls)):
+            if frame is not None and len(frame):
+                yield name, frame
 
 
 def totals_of(data: ReportData) -> dict[str, int]:

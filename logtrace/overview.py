@@ -15,6 +15,12 @@ from logtrace.errors import QueryError
 NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
 """The order of runs in reports and tables."""
 
+_BY_RUN = "host, boot_id, ended_seq, run_id, "
+_ORDER_OF_DETAILS = {
+    "files": _BY_RUN + 'descriptor, "path"',
+    "calls": _BY_RUN + 'time_ns DESC, "call"',
+}
+
 _NAMED = 5  # of the runs that a beginning of an id fits
 
 
@@ -42,7 +48,7 @@ def gather(
     now
         When it is made.
     most_runs
-        How many runs, the newest, the report lists; everything else is of all runs.
+        How many runs, the newest, the report lists and details; everything else is of all runs.
 
     Returns
     -------
@@ -56,6 +62,11 @@ def gather(
     """
     usage = {",".join(by): stats.usage(engine, by, filters) for by in groupings}
     timeline, width = stats.timeline(engine, filters)
+    of_first = None if most_runs is None else (NEWEST_FIRST, most_runs)
+    details = {
+        table: engine.rows(table, filters, order=order, of_first=of_first)
+        for table, order in _ORDER_OF_DETAILS.items()
+    }
     return ReportData(
         runs=engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs),
         usage=usage,
@@ -69,6 +80,7 @@ def gather(
         width=width,
         totals=stats.totals(engine, filters),
         reasons=stats.reasons(engine, filters),
+        **details,
     )
 
 

@@ -76,8 +76,8 @@ class Column:
     label
         Its heading.
     kind
-        How its values are written: ``text``, ``count``, ``bytes``, ``time``, or ``minute`` for
-        a time whose seconds do not matter.
+        How its values are written: ``text``, ``count``, ``bytes``, ``ns``, ``time``, or
+        ``minute`` for a time whose seconds do not matter.
     bar
         Whether a bar shows the value against the largest one.
     """
@@ -140,6 +140,28 @@ _TRACER = (
     Column("kernel", "Kernel", "text"),
     Column("boot_id", "Boot", "text"),
 )
+_DETAILS = {
+    "files": (
+        Column("descriptor", "Descriptor"),
+        Column("path", "Path", "text"),
+        Column("read_bytes", "Read", "bytes"),
+        Column("written_bytes", "Written", "bytes"),
+        Column("opens", "Opens"),
+        Column("closes", "Closes"),
+        Column("reads", "Reads"),
+        Column("writes", "Writes"),
+        Column("seeks", "Seeks"),
+        Column("at_end", "At the end", "text"),
+    ),
+    "calls": (
+        Column("call", "Call", "text"),
+        Column("calls", "Calls"),
+        Column("errors", "Failed"),
+        Column("moved_bytes", "Bytes", "bytes"),
+        Column("time_ns", "Time", "ns"),
+    ),
+}
+_AT_END = {True: "open", False: "closed", None: None}
 # The column of the table of runs that a grouping's key filters.
 _FILTERS = {
     "owner": "owner",
@@ -210,6 +232,8 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
         The name of the file and its HTML.
     """
     style = _text_of("base.css") + _text_of("run.css")
+    runs = _with_pages(data.runs)
+    details = {name: _by_run(frame, runs, _DETAILS[name]) for name, frame in data.details()}
     template = _environment(data.zone).get_template("run.html")
     page = partial(
         template.render,
@@ -219,8 +243,23 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
         meanings=STATUS_MEANINGS,
         clocks=CLOCK_MEANINGS,
     )
-    for run in rows_of(_with_pages(data.runs)):
-        yield f"{run['run_id']}.html", page(run=run)
+    for run in rows_of(runs):
+        files, calls = (details.get(name, {}).get(run["run_id"]) for name in _DETAILS)
+        yield f"{run['run_id']}.html", page(run=run, files=files, every_call=calls)
+
+
+# The table of each run that has such rows, by its id.
+def _by_run(
+    frame: pd.DataFrame, runs: pd.DataFrame, columns: Collection[Column]
+) -> dict[str, dict[str, Any]]:
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in rows_of(frame[frame["run_id"].isin(runs["run_id"])]):
+        row["at_end"] = _AT_END[row.get("open_at_end")]
+        rows.setdefault(row["run_id"], []).append(row)
+    return {
+        run: {"columns": columns, "rows": own[:_MOST_ROWS], "total": len(own), "largest": {}}
+        for run, own in rows.items()
+    }
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -290,6 +329,7 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "width": data.width,
         "listed": len(data.runs),
         "tables": tables,
+        "details": [name for name, _ in data.details()],
         "groupings": [_grouping(key) for key in data.usage],
     }
 
@@ -392,6 +432,7 @@ def _environment(zone: tzinfo) -> jinja2.Environment:
     environment.filters |= {
         "count": display.count_text,
         "bytes": display.bytes_text,
+        "ns": display.nanoseconds_text,
         "visible": lambda value: display.visible(str(value)),
         "moment": partial(display.time_text, zone=zone),
         "exact_moment": partial(display.exact_time_text, zone=zone),

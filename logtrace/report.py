@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from logtrace.contents import ReportData
+from logtrace.engine import OF_RUNS
 from logtrace.errors import ReportError
 from logtrace.export import TABLE_FORMATS, read_csv, replace_file, write_csv, write_table
 
@@ -35,7 +36,8 @@ def write_report(
         The folder.
     formats
         Any of `FORMATS`. ``html`` is ``index.html`` and ``runs/<run_id>.html``; the others
-        are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses`` and ``tracer``.
+        are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses`` and ``tracer``, and
+        ``files`` and ``calls`` where they have rows, or had in an earlier report.
 
     Returns
     -------
@@ -58,8 +60,11 @@ def write_report(
         written += _write_pages(data, out, formats)
     for table_format in (name for name in TABLE_FORMATS if name in formats):
         for name, frame in _tables(data):
-            written.append(out / f"{name}.{table_format}")
-            write_table(frame, written[-1], table_format)
+            path = out / f"{name}.{table_format}"
+            if name in OF_RUNS and frame.empty and not path.exists():
+                continue
+            written.append(path)
+            write_table(frame, path, table_format)
     return written
 
 
@@ -90,8 +95,12 @@ def _write_if_new(path: Path, content: bytes) -> None:
 
 def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     from logtrace.page import file_stem
+    from logtrace.schema import TABLES, empty_frame
 
     yield "runs", data.runs
+    details = dict(data.details())
+    for name in OF_RUNS:
+        yield name, details[name] if name in details else empty_frame(TABLES[name])
     for key, frame in data.usage.items():
         yield file_stem(key), frame
     yield "timeline", data.timeline

@@ -57,6 +57,14 @@ def detail_row(run, **values):
     return identity | {"ended_seq": run["last_seq"]} | values
 
 
+def details_frames(files=(), calls=()):
+    """Give the frames of details for `report_data`."""
+    tables = (("files", files), ("calls", calls))
+    return {
+        name: schema.to_frame(schema.to_table(rows, schema.TABLES[name])) for name, rows in tables
+    }
+
+
 def lab_rows(count):
     """Give rows of `count` runs by 7 owners with 3 programs on 5 hosts; every 11th has no End."""
     rows = []

@@ -25,10 +25,10 @@ def log_of(*pids, second=100):
     return "".join(lines)
 
 
-def fill(store, runs=(), tracer=(), host="lab01", **rows):
+def fill(store, runs=(), losses=(), tracer=(), host="lab01", **details):
     """Store rows as one commit of a host."""
     tables = store.host(host)
-    tables.append("kmsg:b", Position(10**6, 10**6), runs=runs, **rows)
+    tables.append("kmsg:b", Position(10**6, 10**6), runs=runs, losses=losses, **details)
     if tracer:
         tables.append_tracer("modules:b", 10**6, tracer)
     return store

@@ -6,9 +6,21 @@ import subprocess
 import sys
 
 import pytest
+from log_samples import call, end, fd, ops, start, stats, trace
 from store_samples import CONTRACT
 
 HEAVY = {"pandas", "pyarrow", "duckdb", "deltalake", "rich", "altair", "jinja2", "watchdog"}
+
+EXTRAS = f"""\
+[33050.000001] {start(7)}
+[33050.000002] {stats()}
+[33050.000003] {ops()}
+[33050.000004] {trace(7, calls=1, files=1)}
+[33050.000005] {call(7)}
+[33050.000006] {fd(7)}
+[33050.000007] {end(7)}
+[33050.000008] ftrace/2 [7]
+"""
 
 _RUN = """\
 import json, sys
@@ -54,10 +66,11 @@ def test_running_a_program_imports_nothing_heavy():
 
 def test_watching_imports_no_engine_and_no_frames(tmp_path):
     log = tmp_path / "log"
-    log.write_text(CONTRACT)
+    log.write_text(CONTRACT + EXTRAS)
     imported = modules_after("watch", "--once", "--store", str(tmp_path / "store"), str(log))
     assert imported <= {"deltalake", "pyarrow", "rich", "watchdog"}
-    assert (tmp_path / "store").exists()
+    tables = {path.name for path in tmp_path.glob("store/host=*/*") if path.is_dir()}
+    assert tables == {"runs", "files", "calls", "losses"}
 
 
 def test_importing_a_log_imports_no_engine_and_no_terminal(tmp_path):

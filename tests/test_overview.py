@@ -3,7 +3,7 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
-from report_samples import START, loss_row, run_row, tracer_row
+from report_samples import START, detail_row, loss_row, run_row, tracer_row
 from store_samples import fill, rows_of, store_with
 
 from logtrace.contents import reasons_of, totals_of
@@ -68,6 +68,24 @@ def test_listing_only_the_newest_runs_leaves_totals_of_all(engine):
     assert list(data.runs["run_id"]) == ["cd00"]
     assert totals_of(data)["runs"] == sum(data.usage["owner"]["runs"]) == 4
     assert sum(reasons_of(data)["runs"]) == 1
+
+
+def test_a_report_has_the_details_of_the_runs_that_it_lists(tmp_path):
+    runs = rows_of({"run_id": "ab00"}, {"run_id": "cd00", "comm": "cat"})
+    files = [detail_row(run, descriptor=number, path="/f") for run in runs for number in (4, 3)]
+    times = [1, 5, 3]
+    calls = [detail_row(run, call="read", time_ns=time) for run in runs for time in times]
+    engine = Engine(fill(Store(str(tmp_path)), runs, files=files, calls=calls))
+    data = gathered(engine, Filters())
+    assert list(data.files["run_id"]) == ["ab00", "ab00", "cd00", "cd00"]
+    assert list(data.files["descriptor"]) == [3, 4, 3, 4]
+    assert list(data.calls["time_ns"]) == [5, 3, 1] * 2
+    for part in (
+        gathered(engine, Filters(), most_runs=1),
+        gathered(engine, Filters(comm="cat")),
+        gathered(engine, narrow_to_run(engine, Filters(), "cd")),
+    ):
+        assert set(part.files["run_id"]) == set(part.calls["run_id"]) == {"cd00"}
 
 
 @pytest.mark.parametrize("beginning", ["cd00", "cd", "c", "CD"])

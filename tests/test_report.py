@@ -12,6 +12,8 @@ import pytest
 from report_samples import (
     HOSTILE,
     START,
+    detail_row,
+    details_frames,
     lab_rows,
     loss_row,
     report_data,
@@ -325,6 +327,93 @@ def test_a_runs_page_tells_all_that_the_table_does():
         ["write", 5],
         ["lseek", 9],
     ]
+
+
+def file_row(run, descriptor, path, **values):
+    counts = dict.fromkeys(("opens", "closes", "reads", "writes", "seeks"), 1)
+    sizes = {"read_bytes": 2048, "written_bytes": 0, "open_at_end": False}
+    return detail_row(run, descriptor=descriptor, path=path, **counts | sizes | values)
+
+
+def call_row(run, name, **values):
+    counts = {"calls": 4, "errors": 1, "moved_bytes": 400, "time_ns": 81234}
+    return detail_row(run, call=name, **counts | values)
+
+
+def detailed_data(**changes):
+    """Give a report on three runs, of which two have details."""
+    runs = [run_row(0), run_row(1, wide=True, detail=True, parent_pid=5), run_row(2, detail=True)]
+    runs[1] |= {"lost_file_calls": 1, "lost_children": 2, "untimed_calls": 3}
+    files = [file_row(runs[1], 3, "/a"), file_row(runs[2], 4, "/b", open_at_end=True)]
+    calls = [call_row(runs[1], "pread64")]
+    return report_data(runs, **details_frames(files, calls) | changes)
+
+
+def test_a_runs_page_tells_its_own_files_and_calls():
+    pages = dict(run_pages(detailed_data()))
+    plain, both, files_only = (Page(pages[f"{number:012x}.html"]) for number in range(3))
+    files, calls = "What was done with each file", "Every system call on files"
+    assert {files, calls}.isdisjoint(plain.tables)
+    assert both.tables[files][1:] == [[3, "/a", 2048, 0, 1, 1, 1, 1, 1, "closed"]]
+    assert both.tables[calls] == [
+        ["Call", "Calls", "Failed", "Bytes", "Time"],
+        ["pread64", 4, 1, 400, 81234],
+    ]
+    for words in (
+        "Followed from 5",
+        "2 child processes could not be traced",
+        "1 call on files that are not listed, as there were too many",
+        "3 calls are without time, because the beginning was not seen",
+        "81.2 µs",
+    ):
+        assert words in both.text
+    assert files_only.tables[files][1:] == [[4, "/b", 2048, 0, 1, 1, 1, 1, 1, "open"]]
+    assert calls not in files_only.tables
+    assert "Followed from" not in plain.text + files_only.text
+
+
+def test_a_runs_page_lists_only_so_many_files_and_says_so():
+    run = run_row(0)
+    files = [file_row(run, number, "/f") for number in range(503)]
+    ((_, html),) = run_pages(report_data([run], **details_frames(files)))
+    parsed = Page(html)
+    assert len(parsed.tables["What was done with each file"]) == 501
+    assert "The first 500 of 503 rows. The report as CSV has all of them." in parsed.text
+
+
+def test_no_path_becomes_markup_or_a_formula(tmp_path):
+    run = run_row(0)
+    files = [file_row(run, number, path) for number, path in enumerate(HOSTILE)]
+    data = report_data([run], **details_frames(files, [call_row(run, "<b>")]))
+    ((_, html),) = run_pages(data)
+    tags = [tag for tag, _ in Page(html).tags]
+    assert not {"script", "img", "svg", "b"} & set(tags)
+    assert not re.search("[\u202a-\u202e\x1b]", html)
+    write_report(data, tmp_path, ("csv",))
+    assert "\"'=cmd" in (tmp_path / "files.csv").read_text()
+    back = read_csv(tmp_path / "files.csv", schema.FILES)
+    assert list(back["path"]) == list(HOSTILE)
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_details_are_written_beside_the_runs_where_there_are_any(tmp_path, kind):
+    write_report(report_data([run_row(0)], **details_frames()), tmp_path, ("html", kind))
+    assert not list(tmp_path.glob("files.*")) + list(tmp_path.glob("calls.*"))
+    assert f'href="files.{kind}"' not in (tmp_path / "index.html").read_text()
+    written = write_report(detailed_data(), tmp_path, ("html", kind))
+    assert {tmp_path / f"files.{kind}", tmp_path / f"calls.{kind}"} <= set(written)
+    assert f'href="files.{kind}"' in (tmp_path / "index.html").read_text()
+
+
+def test_details_of_an_earlier_report_do_not_stay(tmp_path):
+    data = detailed_data()
+    write_report(data, tmp_path, ("csv",))
+    for name, columns in (("files", schema.FILES), ("calls", schema.CALLS)):
+        back = read_csv(tmp_path / f"{name}.csv", columns)
+        pd.testing.assert_frame_equal(back, getattr(data, name))
+    write_report(report_data([run_row(0)]), tmp_path, ("csv",))
+    assert len(read_csv(tmp_path / "files.csv", schema.FILES)) == 0
+    assert len(read_csv(tmp_path / "calls.csv", schema.CALLS)) == 0
 
 
 def test_pages_name_no_other_place_and_forbid_the_network():
