@@ -7,13 +7,16 @@ from kernels import build_kernel, patched_kernel
 
 pytestmark = pytest.mark.kernel
 
+PATCHED = ("arch/x86/entry/syscalls/syscall_64.tbl", "include/linux/syscalls.h")
+
 
 @pytest.fixture
 def other_source(tmp_path):
-    """The sources of a kernel that the patch does not fit."""
+    """The sources of a kernel that no patch fits."""
     tree = tmp_path / "linux"
-    tree.mkdir()
-    (tree / "Kbuild").write_text("obj-y += init/\n")
+    for name in ("Makefile", "Kbuild", *PATCHED):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text("obj-y += init/\n")
     tarball = tmp_path / "linux.tar.xz"
     with tarfile.open(tarball, "w:xz") as archive:
         archive.add(tree, "linux")
@@ -33,9 +36,16 @@ def test_a_source_that_the_patch_does_not_fit_leaves_nothing_half_made(
     cache = tmp_path / "cache"
     done = build_kernel("--source", str(other_source), LOGTRACE_CACHE=str(cache))
     assert done.returncode == 1
-    assert f"does not fit {other_source}; nothing was built" in done.stderr
+    assert "none of the patches fits" in done.stderr
+    assert f"{other_source} can't be patched; nothing was built" in done.stderr
     assert done.stdout == ""
     assert [path.name for path in (cache / "kernels").iterdir() if path.is_dir()] == []
+
+
+def test_each_kind_of_kernel_has_a_place_of_its_own(bootable, tmp_path, other_source):
+    for options in ([], ["--sanitizer"], ["--sanitizer"]):
+        build_kernel(*options, "--source", str(other_source), LOGTRACE_CACHE=str(tmp_path))
+    assert len(list((tmp_path / "kernels").glob(".*.lock"))) == 2
 
 
 def test_a_wrong_option_is_a_usage_error():
