@@ -21,6 +21,7 @@ from logtrace import kmod, vm
 from logtrace.errors import LogtraceError
 
 KMOD = Path(__file__).parents[2] / "kmod"
+MODULES = Path("/lib/modules")
 
 
 def need(missing: str | None) -> None:
@@ -92,7 +93,7 @@ def _run(command: list[str], **options) -> subprocess.CompletedProcess:
 
 def stock_kernel() -> tuple[Path, Path]:
     image = vm.newest_kernel()
-    return image, Path("/lib/modules") / image.name.removeprefix("vmlinuz-") / "build"
+    return image, MODULES / image.name.removeprefix("vmlinuz-") / "build"
 
 
 def build_kernel(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
@@ -118,7 +119,7 @@ def _debian_kernel(name: str) -> Kernel:
     (modules,) = (root / "lib/modules").iterdir()
     images = (root / "boot" / f"vmlinuz-{modules.name}", modules / "vmlinuz")
     (image,) = (image for image in images if image.exists())
-    return Kernel(image, Path("/lib/modules") / modules.name / "build", root)
+    return Kernel(image, MODULES / modules.name / "build", root)
 
 
 KERNELS: dict[str, Callable[[], Kernel]] = {
@@ -153,7 +154,7 @@ def _of_image(image: Path) -> Kernel:
         return Kernel(image, image.parents[3])
     release = image.name.removeprefix("vmlinuz-")
     release = image.parent.name if release == image.name else release
-    tree = Path("/lib/modules") / release / "build"
+    tree = MODULES / release / "build"
     if not image.is_file() or not tree.exists():
         raise LogtraceError(
             f"no kernel is called {image}, or no headers are in {tree}",
