@@ -7,6 +7,7 @@ import gzip
 import os
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ FREE_BYTES = 100 * 1024 * 1024
 """Less free space than this is worth a warning."""
 
 _SYSLOG_ACTION_SIZE_BUFFER = 10
+_DKMS_KEY = "var/lib/dkms/mok.pub"
+_SECURE_BOOT = "sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 _ROOT_OR_CAPABILITY = "run it as root, or with the capability CAP_SYSLOG"
 
 
@@ -152,6 +155,29 @@ def find_tool(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=os.path.dirname(sys.executable))
 
 
+def key_is_enrolled(key: Path) -> bool | None:
+    """Ask mokutil whether the firmware knows a key, so that modules signed with it load.
+
+    Parameters
+    ----------
+    key
+        The public key, DER.
+
+    Returns
+    -------
+    bool or None
+        None where mokutil is missing or can't tell.
+    """
+    if not find_tool("mokutil"):
+        return None
+    done = subprocess.run(
+        ["mokutil", "--test-key", key], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if "already enrolled" in done.stdout:
+        return True
+    return False if "is not enrolled" in done.stdout else None
+
+
 @dataclass(frozen=True)
 class Machine:
     """What the checks touch; each part can be replaced.
@@ -164,7 +190,7 @@ class Machine:
         The kernel's release.
     python
         The version of Python.
-    find_tool, missing_packages, ring_bytes, watch_module_events, watch_files
+    find_tool, missing_packages, key_is_enrolled, ring_bytes, watch_module_events, watch_files
         What the functions of the same names do.
     """
 
@@ -173,6 +199,7 @@ class Machine:
     python: tuple[int, ...] = sys.version_info[:3]
     find_tool: Callable[[str], str | None] = find_tool
     missing_packages: Callable[[], list[str]] = missing_packages
+    key_is_enrolled: Callable[[Path], bool | None] = key_is_enrolled
     ring_bytes: Callable[[], int] = ring_bytes
     watch_module_events: Callable[[], None] = watch_module_events
     watch_files: Callable[[], None] = watch_files
@@ -295,28 +322,72 @@ def _modules_disabled(host: Machine) -> Check | None:
 
 
 def _signed_only(host: Machine) -> Check | None:
-    lockdown = host.read("sys/kernel/security/lockdown") or ""
-    if host.read("sys/module/module/parameters/sig_enforce") == "Y":
-        reason = "module.sig_enforce"
-    elif "[" in lockdown and "[none]" not in lockdown:
-        reason = "lockdown"
-    else:
+    reason = _why_signed_only(host)
+    if reason is None:
         return None
-    remedy = "sign them with DKMS (logtrace kmod install), or switch secure boot off"
-    return Check("module loading", "warning", f"signed modules only ({reason})", remedy)
+    found = f"signed modules only ({reason})"
+    key = host.root / _DKMS_KEY
+    if not key.exists():
+        remedy = "let DKMS sign them: sudo logtrace kmod install; see docs/modules.md"
+        return Check("module loading", "warning", found, remedy)
+    if host.key_is_enrolled(key) is False:
+        remedy = f"enrol DKMS's key, and boot again: sudo mokutil --import /{_DKMS_KEY}"
+        return Check("module loading", "warning", f"{found}, and DKMS's key is unknown", remedy)
+    return Check("module loading", "ok", f"{found}, as DKMS signs them")
+
+
+def _why_signed_only(host: Machine) -> str | None:
+    lockdown = host.read("sys/kernel/security/lockdown") or ""
+    reasons = {
+        "module.sig_enforce": host.read("sys/module/module/parameters/sig_enforce") == "Y",
+        "lockdown": "[" in lockdown and "[none]" not in lockdown,
+    }
+    given = [name for name, holds in reasons.items() if holds]
+    if given and _secure_boot(host):
+        given.insert(0, "Secure Boot")
+    return ", ".join(given) or None
+
+
+# Four bytes of attributes, then the value.
+def _secure_boot(host: Machine) -> bool:
+    try:
+        return (host.root / _SECURE_BOOT).read_bytes()[4:] == b"\1"
+    except OSError:
+        return False
 
 
 def _number(host: Machine) -> Check:
+    answered = host.read("sys/module/ftracehooking/parameters/nr")
+    uprobe = f"{ways.NUMBER} is uprobe in this kernel"
+    if answered is not None:
+        if int(answered):
+            return Check("system call", "ok", f"{answered} is answered by ftracehooking")
+        why = f": {uprobe}" if ways.number_is_uprobe(host.root) else ""
+        return Check("system call", "ok", f"none is answered{why}; the device is there")
     if not os.access(host.root / "proc/kallsyms", os.R_OK):
         found = f"whether {ways.NUMBER} is free can't be told without /proc/kallsyms"
         return Check("system call", "warning", found, "try it: sudo logtrace kmod load")
     if ways.number_is_uprobe(host.root):
-        found = f"system call {ways.NUMBER} is uprobe in this kernel"
-        remedy = "take another number: sudo logtrace kmod load --number NUMBER"
+        found = f"{uprobe}: logtrace takes the device, programs that call it need another number"
+        remedy = "take another number for them: sudo logtrace kmod load --number NUMBER"
         return Check("system call", "warning", found, remedy)
     if ways.has_symbol("__x64_sys_os_ftrace", host.root):
         return Check("system call", "ok", f"{ways.NUMBER} is os_ftrace in this kernel")
     return Check("system call", "ok", f"{ways.NUMBER} is free")
+
+
+def _device(host: Machine) -> Check:
+    path = host.root / ways.DEVICE.relative_to("/")
+    if not path.exists():
+        if not (host.root / "sys/module/ftracehooking").is_dir():
+            found = f"{ways.DEVICE} comes with the modules"
+            return Check("device", "warning", found, "sudo logtrace kmod load")
+        remedy = f"in a container, pass it in: --device {ways.DEVICE}; else load logtrace's modules"
+        return Check("device", "warning", f"no {ways.DEVICE} though a module is loaded", remedy)
+    if not os.access(path, os.R_OK | os.W_OK):
+        remedy = f"see who may: ls -l {ways.DEVICE}; or run it as root"
+        return Check("device", "warning", f"{ways.DEVICE} may not be opened", remedy)
+    return Check("device", "ok", str(ways.DEVICE))
 
 
 def _modules(host: Machine) -> Check:
@@ -425,8 +496,9 @@ _CHECKS: tuple[Callable[[Machine], Check], ...] = (
     _compiler,
     _configuration,
     _loading,
-    _number,
     _modules,
+    _device,
+    _number,
     _kernel_log,
     _ring,
     _module_events,

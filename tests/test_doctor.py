@@ -58,9 +58,12 @@ def look(machine, name):
     return check
 
 
-def load(machine, *modules):
+def load(machine, *modules, number=336):
     for module in modules:
         write(machine.root / "sys/module" / module / "initstate", "live\n")
+    if "ftracehooking" in modules:
+        write(machine.root / "sys/module/ftracehooking/parameters/nr", f"{number}\n")
+        write(machine.root / "dev/os_ftrace", "")
 
 
 def test_a_machine_with_the_modules_loaded_is_in_order(machine, tmp_path):
@@ -171,6 +174,98 @@ def test_who_has_the_number_is_told(machine, symbol, state, word):
     (machine.root / "proc/kallsyms").write_text(f"0000000000000000 T {symbol}\n")
     check = look(machine, "system call")
     assert (check.state, word in check.found) == (state, True)
+
+
+@pytest.mark.parametrize(("number", "word"), [(336, "336 is answered"), (0, "none is answered")])
+def test_the_number_that_a_loaded_module_answers_is_told(machine, number, word):
+    load(machine, "ftracehooking", "iotracehooking", number=number)
+    check = look(machine, "system call")
+    assert (check.state, check.found.startswith(word)) == ("ok", True)
+
+
+def test_that_no_number_is_answered_is_explained(machine):
+    (machine.root / "proc/kallsyms").write_text("0000000000000000 T __x64_sys_uprobe\n")
+    load(machine, "ftracehooking", number=0)
+    assert "336 is uprobe" in look(machine, "system call").found
+
+
+def test_the_device_comes_with_the_modules(machine):
+    check = look(machine, "device")
+    assert (check.state, check.remedy) == ("warning", "sudo logtrace kmod load")
+    load(machine, "ftracehooking")
+    assert look(machine, "device") == doctor.Check("device", "ok", "/dev/os_ftrace")
+
+
+def test_a_device_that_a_container_was_not_given_is_told_with_the_remedy(machine):
+    load(machine, "ftracehooking")
+    (machine.root / "dev/os_ftrace").unlink()
+    check = look(machine, "device")
+    assert (check.state, "--device /dev/os_ftrace" in check.remedy) == ("warning", True)
+
+
+def test_a_device_that_others_may_open_is_told(machine, monkeypatch):
+    load(machine, "ftracehooking")
+    # Root may open anything: only the kernel itself could refuse it.
+    monkeypatch.setattr(os, "access", lambda path, mode: "os_ftrace" not in str(path))
+    check = look(machine, "device")
+    assert (check.state, "ls -l /dev/os_ftrace" in check.remedy) == ("warning", True)
+
+
+def lock(machine, *, secure_boot=True):
+    (machine.root / "sys/kernel/security/lockdown").write_text("none [integrity] confidentiality\n")
+    variable = machine.root / doctor._SECURE_BOOT
+    variable.parent.mkdir(parents=True)
+    variable.write_bytes(b"\6\0\0\0" + bytes([secure_boot]))
+
+
+def test_secure_boot_is_named_where_it_is_the_reason(machine):
+    lock(machine)
+    assert "(Secure Boot, lockdown)" in look(machine, "module loading").found
+
+
+def test_without_a_key_of_dkms_the_remedy_is_dkms(machine):
+    lock(machine, secure_boot=False)
+    check = look(machine, "module loading")
+    assert "(lockdown)" in check.found
+    assert "kmod install" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("enrolled", "state", "remedy"),
+    [(True, "ok", None), (None, "ok", None), (False, "warning", "mokutil --import")],
+)
+def test_a_key_of_dkms_has_to_be_enrolled(machine, enrolled, state, remedy):
+    lock(machine)
+    write(machine.root / "var/lib/dkms/mok.pub", "key")
+    asked = []
+    changed = replace(machine, key_is_enrolled=lambda key: asked.append(key) or enrolled)
+    check = look(changed, "module loading")
+    assert (check.state, remedy in check.remedy if remedy else check.remedy) == (
+        state,
+        True if remedy else None,
+    )
+    assert asked == [machine.root / "var/lib/dkms/mok.pub"]
+
+
+@pytest.mark.parametrize(
+    ("said", "enrolled"),
+    [
+        ("/k is already enrolled", True),
+        ("/k is not enrolled", False),
+        ("EFI variables are not supported on this system", None),
+    ],
+)
+def test_mokutil_is_asked_for_the_key(tmp_path, monkeypatch, said, enrolled):
+    tool = tmp_path / "mokutil"
+    tool.write_text(f'#!/bin/sh\n[ "$1 $2" = "--test-key /k" ] && echo "{said}"\nexit 1\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert doctor.key_is_enrolled(Path("/k")) is enrolled
+
+
+def test_without_mokutil_nothing_is_known_of_keys(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert doctor.key_is_enrolled(Path("/k")) is None
 
 
 def test_a_loaded_parent_without_its_child_does_not_trace(machine):
