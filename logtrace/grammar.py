@@ -93,7 +93,7 @@ def parse(text: str) -> Event | None:
     if len(text) > _LONGEST or not _may_be_trace(text):
         return None
     line = text.rstrip()
-    for pattern in _patterns(is_extra(text)):
+    for pattern in _extra_patterns() if text.startswith(_EXTRA) else _patterns():
         if match := pattern.regex.fullmatch(line):
             values = _values(match.groupdict())
             if values is not None:
@@ -117,12 +117,21 @@ def _may_be_trace(text: str) -> bool:
 
 
 @cache
-def _patterns(extra: bool) -> tuple[_Pattern, ...]:
+def _patterns() -> tuple[_Pattern, ...]:
+    return _read_patterns(KINDS)
+
+
+@cache
+def _extra_patterns() -> tuple[_Pattern, ...]:
+    return _read_patterns(EXTRA_KINDS)
+
+
+def _read_patterns(kinds: tuple[Kind, ...]) -> tuple[_Pattern, ...]:
     data = tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
     return tuple(
         _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.ASCII | re.DOTALL))
         for rank, dialect in enumerate(data["dialect"])
-        for kind in (EXTRA_KINDS if extra else KINDS)
+        for kind in kinds
         if kind in dialect
     )
 

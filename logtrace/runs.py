@@ -420,15 +420,13 @@ def _pid(line: _Line) -> int:
 
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     lines = [line for line in run.lines if line.event is not None]
-    records = [line.record for line in lines]
     values = _values(lines)
-    ended = records[-1] if lines and _kind(lines[-1]) == "end" else None
+    first, last = _first_and_last(run, lines)
+    started = first if lines and _kind(lines[0]) == "start" else None
+    ended = last if lines and _kind(lines[-1]) == "end" else None
     if run.extras:
         values |= run.extras.options()
-        records[len(records) - (ended is not None) :] = run.extras.records
-    first, last = records[0], ended or records[-1]
     status, missing = _status(run, lines)
-    started = first if lines and _kind(lines[0]) == "start" else None
     return {
         **values,
         "host": host,
@@ -447,6 +445,16 @@ def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
         "run_id": _run_id(host, first),
         "note": "; ".join(filter(None, (*run.notes, *missing, why))) or None,
     }
+
+
+# Extra lines stand behind all others but the End line.
+def _first_and_last(run: _Run, lines: list[_Line]) -> tuple[Record, Record]:
+    if not run.extras:
+        return lines[0].record, lines[-1].record
+    others = [line.record for line in lines]
+    behind = [others.pop()] if lines and _kind(lines[-1]) == "end" else []
+    records = [*others, *run.extras.records, *behind]
+    return records[0], records[-1]
 
 
 # The most general one; extra lines alone, which no lab has changed, have none
