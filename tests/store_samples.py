@@ -1,5 +1,6 @@
 """Stores and logs small enough to check by hand."""
 
+from log_samples import call, end, fd, ops, start, stats, trace
 from report_samples import run_row
 
 from logtrace.store import Position, Store
@@ -22,6 +23,17 @@ def log_of(*pids, second=100):
             f"[{at:5d}.000003] open[1] close[1] read[1] write[1] lseek[0]\n",
             f"[{at:5d}.000004] OS Assignment2 ftrace [{pid}] End\n",
         ]
+    return "".join(lines)
+
+
+def detailed_log_of(*pids):
+    """Write the log of a run a pid, with two calls and as many files as the pid's last digit."""
+    lines = []
+    for at, pid in enumerate(pids, 100):
+        files = [fd(pid, 3 + number) for number in range(pid % 10)]
+        calls = [call(pid, "read", calls=pid), call(pid, "openat")]
+        run = [start(pid), stats(pid), ops(), trace(pid, 2, len(files)), *calls, *files, end(pid)]
+        lines += [f"[{at:5d}.{number:06d}] {line}\n" for number, line in enumerate(run)]
     return "".join(lines)
 
 

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import tracer_row
-from store_samples import CONTRACT, log_of
+from store_samples import CONTRACT, detailed_log_of, log_of
 
 from logtrace import watch as watch_module
 from logtrace.engine import Engine
@@ -691,6 +691,32 @@ def test_killed_and_started_again_it_has_stored_each_run_once(store, command, tm
     assert second.wait(PATIENCE_S) == 0
     assert pids(store) == list(range(1, 32))
     assert set(rows(store)["status"]) == {"complete"}
+
+
+def test_killed_at_any_moment_it_has_stored_each_file_and_call_once(store, command, tmp_path):
+    log = tmp_path / "log"
+    text = detailed_log_of(*range(1, 42))
+    parts = [text[at : at + 5000] for at in range(0, len(text), 5000)]
+    for number, part in enumerate(parts):
+        with log.open("a") as file:
+            file.write(part)
+        watch = command()
+        # the first commits come half a second after the start: some are cut in two
+        time.sleep(0.9 + 0.04 * number)
+        watch.kill()
+        watch.wait()
+    last = command("--once")
+    assert last.wait(PATIENCE_S) == 0
+    assert pids(store) == list(range(1, 42))
+    assert set(rows(store)["status"]) == {"complete"}
+    engine = Engine(store)
+    calls = engine.rows("calls", order="pid, calls")
+    assert list(calls["pid"]) == [pid for pid in range(1, 42) for _ in range(2)]
+    assert list(calls["calls"]) == [count for pid in range(1, 42) for count in (1, pid)]
+    files = engine.rows("files", order="pid, descriptor")
+    assert list(zip(files["pid"], files["descriptor"], strict=True)) == [
+        (pid, 3 + number) for pid in range(1, 42) for number in range(pid % 10)
+    ]
 
 
 def switches(process):
