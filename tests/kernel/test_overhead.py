@@ -33,7 +33,7 @@ def counts(bootable, programs, tmp_path_factory):
 
         def count(state):
             lines = guest.run(f"{folder}/cost {state}").stdout.splitlines()
-            return {name: int(number) for name, number, _ in map(str.split, lines)}
+            return {name: int(number) for name, number in map(str.split, lines)}
 
         def count_disarmed(idle):
             # a kernel worker takes the probes down, soon after the last trace
