@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
 from kernels import HOST, KERNELS
 
 from logtrace import cache
@@ -24,6 +25,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "kernels.md"
 BEGIN, END = "<!-- written by make test-kernels -->", "<!-- end of what is written -->"
 
+PYTEST = (sys.executable, "-m", "pytest", HERE, "-m", "kernel", "-p", "no:cacheprovider")
 LONGEST = 90 * 60  # seconds for the tests of one kernel
 LAST_WORDS = 120  # seconds for a stopped pytest to switch its guest off and write its results
 
@@ -70,18 +72,23 @@ def run(name: str) -> int:
     results = _results_file(name)
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
+    draft = results.with_suffix(".draft")
     print(f"== {name}", flush=True)
+    status = _pytest("--kernel", name, f"--junit-xml={draft}")
+    # A run that was stopped has results, too, but not of all its tests.
+    if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        draft.rename(results)
+    return status
+
+
+def _pytest(*arguments: str) -> int:
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "pytest", HERE, "-m", "kernel", "--kernel", name),
-            *("-p", "no:cacheprovider", f"--junit-xml={results}"),
-        ],
-        env=os.environ | {"LOGTRACE_REQUIRE_ALL": "1"},
+        [*PYTEST, *arguments], env=os.environ | {"LOGTRACE_REQUIRE_ALL": "1"}
     )
     try:
         return process.wait(LONGEST)
     except subprocess.TimeoutExpired:
-        print(f"{name} has not ended after {LONGEST} s", file=sys.stderr)
+        print(f"stopped: not ended after {LONGEST} s", file=sys.stderr)
         return _stop(process)
 
 
@@ -92,7 +99,7 @@ def _stop(process: subprocess.Popen) -> int:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    return process.returncode or 1
+    return process.returncode or pytest.ExitCode.INTERRUPTED
 
 
 def _results_file(name: str) -> Path:

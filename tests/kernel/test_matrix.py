@@ -1,5 +1,8 @@
 """The table that tells how the tests went on each kernel."""
 
+import sys
+
+import matrix
 import pytest
 from matrix import BEGIN, END, PAGE, main, read, table, with_table
 
@@ -60,6 +63,36 @@ def test_a_page_without_markers_is_left_alone():
 
 def test_the_page_has_a_place_for_the_table():
     assert with_table(PAGE.read_text(), "| new |")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """Where results are kept, and a function that puts a stand-in in pytest's place."""
+    monkeypatch.setenv("LOGTRACE_CACHE", str(tmp_path))
+    (tmp_path / "matrix").mkdir()
+
+    def stand_in(code):
+        script = f"import sys, time, pathlib; xml = sys.argv[-1].split('=')[1]\n{code}"
+        monkeypatch.setattr(matrix, "PYTEST", (sys.executable, "-c", script))
+        return tmp_path / "matrix"
+
+    return stand_in
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_results_of_a_run_that_ended_are_kept(cache, status):
+    folder = cache(f"pathlib.Path(xml).write_text(str(sys.argv[1:3])); sys.exit({status})")
+    assert matrix.run("5.10") == status
+    assert (folder / "5.10.xml").read_text() == "['--kernel', '5.10']"
+
+
+def test_a_run_that_hangs_is_stopped_and_leaves_no_results_for_whole(cache, monkeypatch, capfd):
+    folder = cache("pathlib.Path(xml).write_text(''); time.sleep(1000)")
+    (folder / "5.10.xml").write_text("of an earlier run")
+    monkeypatch.setattr(matrix, "LONGEST", 0.5)
+    assert matrix.run("5.10") not in (0, 1)
+    assert not (folder / "5.10.xml").exists()
+    assert "stopped: not ended after 0.5 s" in capfd.readouterr().err
 
 
 def test_an_unknown_kernel_is_a_usage_error(capsys):
