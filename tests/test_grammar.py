@@ -259,6 +259,24 @@ def test_the_run_that_is_documented_is_the_one_that_is_understood():
     assert {event.dialect for event in events} == {"contract"}
 
 
+def test_the_extra_lines_that_are_documented_are_those_that_are_understood():
+    section = FORMAT.read_text("utf-8").split("## Extra lines\n")[1]
+    lines = section.split("```")[1].strip().splitlines()
+    events = [grammar.parse(line.partition("] ")[2]) for line in lines]
+    assert [event.kind for event in events] == [
+        *("start", "stats", "ops", "trace", "call", "call", "fd", "end")
+    ]
+    assert {event.dialect for event in events} == {"contract"}
+
+
+def test_the_columns_of_extra_lines_are_documented_beside_their_fields():
+    section = FORMAT.read_text("utf-8").split("## Extra lines\n")[1].split("\n## ")[0]
+    named = re.findall(r"^\| [^|]*\| ([^|]*) \|", section, re.MULTILINE)
+    columns = [name for cell in named for name in re.findall(r"`(\w+)`", cell)]
+    given = [*schema.RUNS.names[-7:], *schema.CALLS.names[6:], *schema.FILES.names[6:]]
+    assert sorted(columns) == sorted(given)
+
+
 def documented(heading):
     """Give the names in the table below a heading."""
     section = FORMAT.read_text("utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
