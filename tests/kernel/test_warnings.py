@@ -1,5 +1,6 @@
 """What compiler, sparse and checkpatch have to say about the modules: nothing."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,31 +13,34 @@ from logtrace import kmod
 pytestmark = pytest.mark.kernel
 
 
-@pytest.fixture
-def sources(tmp_path):
-    kmod.copy_source(tmp_path)
-    return tmp_path
+@pytest.fixture(scope="module")
+def build(kernel, tmp_path_factory):
+    """What a build with all checks says, and its folder."""
+    if kernel.root is None:
+        need(None if shutil.which("sparse") else "sparse is not installed (apt-get install sparse)")
+    folder = tmp_path_factory.mktemp("checked")
+    kmod.copy_source(folder)
+    return kernel.make(folder, "W=1", "C=2", f"-j{os.cpu_count()}"), folder
 
 
 def complaints(output: str) -> list[str]:
     return re.findall(r"^.*\b(?:warning|error)\b.*$", output, re.IGNORECASE | re.MULTILINE)
 
 
-def test_the_compiler_warns_of_nothing(kernel, sources):
-    done = kernel.make(sources, "W=1")
+def test_neither_the_compiler_nor_sparse_warns_of_anything(build):
+    done, folder = build
     assert complaints(done.stdout) == []
     assert done.returncode == 0
-    assert {path.stem for path in sources.glob("*.ko")} == set(kmod.MODULES)
+    assert {path.stem for path in folder.glob("*.ko")} == set(kmod.MODULES)
 
 
-def test_sparse_warns_of_nothing(kernel, sources):
-    if kernel.root is None:
-        need(None if shutil.which("sparse") else "sparse is not installed (apt-get install sparse)")
-    done = kernel.make(sources, "C=2")
+def test_sparse_looks_at_every_file(build):
+    done, folder = build
     if "sparse is not available" in done.stdout:
         pytest.skip("this kernel's headers lack the script that looks for sparse")
-    assert "CHECK" in done.stdout
-    assert complaints(done.stdout) == []
+    checked = re.findall(r"^  CHECK +(?:.*/)?(\w+)\.c$", done.stdout, re.MULTILINE)
+    compiled = [path.stem for path in folder.glob("*.o") if path.with_suffix(".c").exists()]
+    assert sorted(checked) == sorted(name for name in compiled if not name.endswith(".mod"))
 
 
 def test_the_style_is_that_of_the_kernel():
