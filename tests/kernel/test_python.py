@@ -181,7 +181,7 @@ ATTACH = """\
 tail -f /dev/null & process=$!
 {logtrace} attach --detail --json $process > told 2> note &
 attached=$!
-until_true grep -q Ctrl-C note
+until grep -q Ctrl-C note; do kill -0 $attached; sleep 0.1; done
 {end}
 wait $attached; echo $?
 kill $process
@@ -195,7 +195,7 @@ cat note; cat told
 def test_a_running_process_is_traced_until_one_ends_it(tracer, end):
     logtrace = shlex.quote(str(Path(sys.executable).parent / "logtrace"))
     script = ATTACH.format(logtrace=logtrace, end=end.format(logtrace=logtrace))
-    code, note, told = tracer.run(script).stdout.splitlines()
+    code, note, told = tracer.run(script, timeout=300).stdout.splitlines()
     run = json.loads(told)
     assert (code, run["comm"], run["status"], run["detail"]) == ("0", "tail", "complete", True)
     assert note == f"tracing {run['pid']}; Ctrl-C ends the trace"
