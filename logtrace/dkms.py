@@ -108,8 +108,7 @@ def configuration() -> str:
     )
     return (
         f'PACKAGE_NAME="{NAME}"\nPACKAGE_VERSION="{version()}"\nAUTOINSTALL="yes"\n'
-        f'MAKE[0]="make modules KDIR=$kernel_source_dir"\n'
-        f'CLEAN="make -C $kernel_source_dir M=$PWD clean"\n{modules}'
+        f'MAKE[0]="make modules KDIR=$kernel_source_dir"\n{modules}'
     )
 
 

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 
 import pytest
@@ -38,6 +39,36 @@ def test_the_sources_are_handed_over_with_their_configuration(tmp_path, folder):
     assert run.calls[-1] == ["install", f"logtrace/{dkms.version()}", "-k", "6.1.0-56-amd64"]
     assert (folder / "Kbuild").read_bytes() == (kmod.source() / "Kbuild").read_bytes()
     assert (folder / "dkms.conf").read_text() == dkms.configuration()
+
+
+def test_everything_that_a_build_includes_is_handed_over(tmp_path, folder):
+    dkms.install("6.1.0-56-amd64", root=tmp_path, run=Dkms())
+    handed = {path.name for path in folder.iterdir()}
+    sources = [path for path in folder.iterdir() if path.suffix in (".c", ".h")]
+    included = {
+        name
+        for path in sources
+        for name in re.findall(r'^#include "(.*)"', path.read_text(), re.MULTILINE)
+    }
+    kbuild = (folder / "Kbuild").read_text()
+    objects = {f"{name}.c" for name in re.findall(r"(\w+)\.o\b", kbuild)} - {
+        f"{name}.c" for name in re.findall(r"^(\w+)-y", kbuild, re.MULTILINE)
+    }
+    probes = {f"{name}.c" for name in re.findall(r"call answer,(compat_\w+)", kbuild)}
+    assert "os_ftrace.h" in included
+    assert "compat_group_dead.c" in probes
+    assert included | objects | probes <= handed
+
+
+def test_nothing_is_handed_over_that_no_build_needs(tmp_path, folder):
+    dkms.install("6.1.0-56-amd64", root=tmp_path, run=Dkms())
+    suffixes = {path.suffix for path in folder.iterdir()}
+    assert suffixes <= {".c", ".h", ".conf", ""}
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == []
+
+
+def test_every_new_kernel_gets_the_modules():
+    assert 'AUTOINSTALL="yes"' in dkms.configuration().splitlines()
 
 
 def test_the_running_kernel_is_the_one_built_for_first(tmp_path):
