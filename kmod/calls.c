@@ -5,6 +5,7 @@
  * Tables instead of switches: every call of a traced process is looked up.
  */
 #include <linux/kernel.h>
+#include <linux/nospec.h>
 #include <linux/thread_info.h>
 #include <asm/unistd.h>
 
@@ -149,9 +150,14 @@ enum traced_call traced_call(int nr)
 {
 	unsigned int number = nr;
 
-	if (in_ia32_syscall())
-		return number < ARRAY_SIZE(ia32_calls) ? ia32_calls[number] : CALL_NONE;
+	if (in_ia32_syscall()) {
+		if (number >= ARRAY_SIZE(ia32_calls))
+			return CALL_NONE;
+		return ia32_calls[array_index_nospec(number, ARRAY_SIZE(ia32_calls))];
+	}
 
 	number &= ~__X32_SYSCALL_BIT;
-	return number < ARRAY_SIZE(native_calls) ? native_calls[number] : CALL_NONE;
+	if (number >= ARRAY_SIZE(native_calls))
+		return CALL_NONE;
+	return native_calls[array_index_nospec(number, ARRAY_SIZE(native_calls))];
 }

@@ -29,8 +29,8 @@ static void probe(void *data, struct task_struct *task)					\
 }
 #endif
 
-/* Since 5.8: a read that may race, as all it says is whether to look closer. */
 #ifndef data_race
+/* Since 5.8; it only matters to a tool that looks for races. */
 #define data_race(expression) (expression)
 #endif
 

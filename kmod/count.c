@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Count one call of a session: the lab's counts, the wide family's, the last file's name. */
+#include <linux/atomic.h>
 #include <linux/err.h>
 #include <linux/ktime.h>
 #include <linux/limits.h>
 #include <linux/mman.h>
-#include <linux/percpu.h>
 #include <linux/sched.h>
+#include <linux/smp.h>
 #include <linux/string.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
@@ -33,40 +34,30 @@ static long copy_name(char *name, const char __user *address)
 	return len;
 }
 
-/* Not inlined: the path is the rare case. */
-static noinline long copy_path(char *name, int fd)
+/* Not inlined: its stack frame would cost every traced call. */
+static noinline void note_name(struct session *session, struct pt_regs *regs, long ret)
 {
-	const char *path;
-	long len = descriptor_path(fd, &path);
-
-	if (len > NAME_KEPT)
-		len = NAME_KEPT;
-	if (len >= 0)
-		memcpy(name, path, len);
-	return len;
-}
-
-static void note_name(struct session *session, struct pt_regs *regs, long ret)
-{
-	char *name;
+	const char *name = path_buffer();
+	unsigned long irq;
 	long len;
 
-	raw_spin_lock(&session->name_lock);
-	name = session->names[!session->name];
-	len = copy_name(name, second_argument(regs));
+	len = copy_name(path_buffer(), second_argument(regs));
 	if (len < 0 && ret >= 0)
-		len = copy_path(name, ret);
-	if (len >= 0) {
-		session->name = !session->name;
-		session->name_len = len;
-	}
-	raw_spin_unlock(&session->name_lock);
+		len = descriptor_path(ret, &name, NULL);
+	if (len < 0)
+		return;
+	if (len > NAME_KEPT)
+		len = NAME_KEPT;
+	raw_spin_lock_irqsave(&session->name_lock, irq);
+	memcpy(session->name, name, len);
+	session->name_len = len;
+	raw_spin_unlock_irqrestore(&session->name_lock, irq);
 }
 
 static void count_lab(struct session *session, enum traced_call traced, struct pt_regs *regs,
 		      long ret)
 {
-	struct lab_counts *counts = this_cpu_ptr(session->lab);
+	struct lab_counts *counts = &session->lab[smp_processor_id()];
 
 	if (traced == CALL_CLOSE && ret)
 		return;
@@ -100,45 +91,57 @@ static u64 bytes_moved(enum traced_call traced, const unsigned long *arguments, 
 static void count_time(struct session *session, struct thread_call *call)
 {
 	if (call->entered_ns)
-		this_cpu_ptr(session->wide)->of[call->traced].ns +=
-			ktime_get_mono_fast_ns() - call->entered_ns;
+		atomic64_add(ktime_get_mono_fast_ns() - call->entered_ns,
+			     &session->wide->of[call->traced].ns);
 	call->entered_ns = 0;
 }
 
 static void count_wide(struct session *session, struct thread_call *call, enum traced_call traced,
 		       const unsigned long *arguments, long ret)
 {
-	struct call_counts *counts = &this_cpu_ptr(session->wide)->of[traced];
+	struct call_counts *counts = &session->wide->of[traced];
+	u64 bytes = 0;
 
-	counts->calls++;
+	atomic64_inc(&counts->calls);
 	if (IS_ERR_VALUE(ret))
-		counts->errors++;
+		atomic64_inc(&counts->errors);
 	else
-		counts->bytes += bytes_moved(traced, arguments, ret);
+		bytes = bytes_moved(traced, arguments, ret);
+	if (bytes)
+		atomic64_add(bytes, &counts->bytes);
 	if (call)
 		count_time(session, call);
 	else
 		atomic64_inc(&session->untimed);
 }
 
-/*
- * The call that the current thread was seen to enter and that now returns, or NULL. Compared as
- * what it is traced: execve() of a 32-bit program changes its number.
- */
+static bool executes(enum traced_call traced)
+{
+	return call_shapes[traced].role == ROLE_EXECUTE;
+}
+
+/* The call that the current thread was seen to enter and that now returns, or NULL. */
 static struct thread_call *entered_call(struct session *session, enum traced_call traced)
 {
 	struct thread_call *call = thread_call_find(session);
 
-	return call && call->seen && call->traced == traced ? call : NULL;
+	if (!call || !call->seen)
+		return NULL;
+	/* A successful execveat() returns as execve(). */
+	if (call->traced != traced && !(executes(call->traced) && executes(traced)))
+		return NULL;
+	return call;
 }
 
-/* Not inlined: the array would cost every traced call a check of the stack. */
+/* Not inlined: see note_name(). */
 static noinline void count_extra(struct session *session, enum traced_call traced,
 				 struct pt_regs *regs, long ret)
 {
 	struct thread_call *call = entered_call(session, traced);
 	unsigned long arguments[6];
 
+	if (call)
+		traced = call->traced;
 	syscall_get_arguments(current, regs, arguments);
 	if (!maps_no_file(traced, arguments)) {
 		if (session->flags & OS_FTRACE_WIDE)
@@ -182,6 +185,8 @@ void count_entry(struct session *session, struct pt_regs *regs, long nr)
  * @session: the session of its process
  * @regs: its registers
  * @ret: the result of the call
+ *
+ * With a result of -EINTR also callable with interrupts off and the lock of signals held.
  */
 void count_call(struct session *session, struct pt_regs *regs, long ret)
 {
@@ -193,6 +198,8 @@ void count_call(struct session *session, struct pt_regs *regs, long ret)
 		count_lab(session, traced, regs, ret);
 	if (unlikely(session->flags & TIMED))
 		count_extra(session, traced, regs, ret);
+	if (traced >= LAB_CALLS && executes(traced) && !ret)
+		ftracehooking_executes(session);
 }
 
 /**

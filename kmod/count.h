@@ -5,6 +5,7 @@
 
 #include "calls.h"
 
+struct file;
 struct pt_regs;
 struct session;
 struct task_struct;
@@ -29,6 +30,7 @@ void file_use_entry(struct session *session, struct thread_call *call, enum trac
 		    const unsigned long *arguments);
 void file_use_count(struct session *session, const struct thread_call *call,
 		    enum traced_call traced, const unsigned long *arguments, long ret);
-long descriptor_path(int fd, const char **path);
+char *path_buffer(void);
+long descriptor_path(int fd, const char **path, const struct file **file);
 
 #endif /* COUNT_H */

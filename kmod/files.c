@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The files of a session: how they begin and end. The counter fills them. */
+#include <linux/atomic.h>
+#include <linux/export.h>
 #include <linux/fdtable.h>
 #include <linux/kernel.h>
 #include <linux/sched/signal.h>
@@ -24,20 +26,24 @@ void session_files_init(struct session *session)
 	files->max = options_max_files();
 }
 
+atomic_t ftracehooking_files = ATOMIC_INIT(0);
+EXPORT_SYMBOL_GPL(ftracehooking_files);
+
 /* The table of descriptors of a process, of whose threads the first may have exited. */
 static bool find_open(struct session_files *files, struct task_struct *thread)
 {
 	struct traced_file *file;
+	unsigned long irq;
 	bool found;
 
 	/* Keeps the thread from letting go of its table. */
 	task_lock(thread);
 	found = thread->files;
 	if (found) {
-		raw_spin_lock(&files->lock);
+		raw_spin_lock_irqsave(&files->lock, irq);
 		list_for_each_entry(file, &files->in_order, order)
 			file->open = file->file && file->file == open_file(thread->files, file->fd);
-		raw_spin_unlock(&files->lock);
+		raw_spin_unlock_irqrestore(&files->lock, irq);
 	}
 	task_unlock(thread);
 	return found;
@@ -45,7 +51,7 @@ static bool find_open(struct session_files *files, struct task_struct *thread)
 
 /**
  * session_files_end() - note which files are open at the end of a session
- * @session: a session just taken out of the table
+ * @session: a session that ends
  * @leader: the first thread of its process; the caller is in an RCU read-side section
  */
 void session_files_end(struct session *session, struct task_struct *leader)
@@ -72,6 +78,7 @@ void session_files_free(struct session *session)
 	struct hlist_node *next;
 	int i;
 
+	atomic_sub(session->files.known, &ftracehooking_files);
 	list_for_each_entry_safe(file, next_file, &session->files.in_order, order)
 		kfree(file);
 	for (i = 0; i < THREAD_BUCKETS; i++)

@@ -40,12 +40,22 @@ static int __init ftracehooking_init(void)
 	err = lines_check_owner();
 	if (err)
 		return err;
-	err = os_ftrace_device_add();
+	err = session_init();
 	if (err)
 		return err;
 	err = install_call();
 	if (err)
-		os_ftrace_device_remove();
+		goto exit_session;
+	/* Last, as it can be opened at once: a module that is open must not fail to load. */
+	err = os_ftrace_device_add();
+	if (err)
+		goto remove_call;
+	return 0;
+
+remove_call:
+	redirect_remove();
+exit_session:
+	session_exit();
 	return err;
 }
 

@@ -10,6 +10,7 @@
  * the call comes again. Whether it does depends on the handler of the signal that interrupted it,
  * so signals are seen too: the call that a handler ends counts, as failed with EINTR.
  */
+#include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/module.h>
 #include <linux/preempt.h>
@@ -132,7 +133,7 @@ static void process_exits(struct task_struct *task, bool group_dead)
 		count_thread_exit(session, task);
 	preempt_enable_notrace();
 	if (group_dead)
-		ftracehooking_exits(task);
+		ftracehooking_ends(task);
 }
 
 DEFINE_PROCESS_EXIT_PROBE(on_process_exit, process_exits)
@@ -168,6 +169,14 @@ static int register_wanted(unsigned int features)
 	return 0;
 }
 
+/* Older kernels need memory to forget a probe. */
+static void unregister_surely(struct probe *probe)
+{
+	while (tracepoint_probe_unregister(probe->tracepoint, probe->function, NULL) == -ENOMEM)
+		msleep(20);
+	probe->registered = false;
+}
+
 static void unregister_unwanted(unsigned int features)
 {
 	bool unregistered = false;
@@ -176,8 +185,7 @@ static void unregister_unwanted(unsigned int features)
 	for (probe = probes + ARRAY_SIZE(probes) - 1; probe >= probes; probe--) {
 		if (!probe->registered || probe->feature & features)
 			continue;
-		tracepoint_probe_unregister(probe->tracepoint, probe->function, NULL);
-		probe->registered = false;
+		unregister_surely(probe);
 		unregistered = true;
 	}
 	if (unregistered)

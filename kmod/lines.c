@@ -37,11 +37,13 @@
  * 0x80 up pass. A NAME of more than 600 bytes, escaped, is cut before the escape or UTF-8
  * character that doesn't fit, and "\..." follows, which no escaped text contains.
  */
+#include <linux/capability.h>
+#include <linux/cpumask.h>
 #include <linux/ctype.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
-#include <linux/percpu.h>
 #include <linux/printk.h>
+#include <linux/ratelimit.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -134,7 +136,7 @@ static void escape(char *out, size_t max, const char *text, size_t len, const ch
 
 /* What print_lock of the sessions guards, as it is too large for the stack. */
 static char printed_name[NAME_PRINTED + sizeof(CUT_MARK)];
-static struct wide_counts printed_counts;
+static char last_name[NAME_KEPT];
 
 static const char *escape_name(const char *name, size_t len)
 {
@@ -144,12 +146,14 @@ static const char *escape_name(const char *name, size_t len)
 
 static const char *escape_last_name(struct session *session)
 {
-	const char *escaped;
+	unsigned long irq;
+	size_t len;
 
-	raw_spin_lock(&session->name_lock);
-	escaped = escape_name(session->names[session->name], session->name_len);
-	raw_spin_unlock(&session->name_lock);
-	return escaped;
+	raw_spin_lock_irqsave(&session->name_lock, irq);
+	len = session->name_len;
+	memcpy(last_name, session->name, len);
+	raw_spin_unlock_irqrestore(&session->name_lock, irq);
+	return escape_name(last_name, len);
 }
 
 static const char *const call_names[CALLS] = {
@@ -198,7 +202,7 @@ static void sum_lab(const struct session *session, struct lab_counts *sum)
 
 	memset(sum, 0, sizeof(*sum));
 	for_each_possible_cpu(cpu) {
-		const struct lab_counts *counts = per_cpu_ptr(session->lab, cpu);
+		const struct lab_counts *counts = &session->lab[cpu];
 
 		for (call = 0; call < LAB_CALLS; call++)
 			sum->calls[call] += READ_ONCE(counts->calls[call]);
@@ -207,42 +211,28 @@ static void sum_lab(const struct session *session, struct lab_counts *sum)
 	}
 }
 
-/* Sum up into printed_counts; return how many calls were made at all. */
-static int sum_wide(const struct session *session)
+static s64 calls_of(const struct session *session, int call)
 {
-	struct call_counts *sum = printed_counts.of;
-	int cpu, call, called = 0;
-
-	memset(&printed_counts, 0, sizeof(printed_counts));
-	if (!session->wide)
-		return 0;
-	for (call = 0; call < CALLS; call++) {
-		for_each_possible_cpu(cpu) {
-			const struct call_counts *counts =
-				&per_cpu_ptr(session->wide, cpu)->of[call];
-
-			sum[call].calls += READ_ONCE(counts->calls);
-			sum[call].errors += READ_ONCE(counts->errors);
-			sum[call].bytes += READ_ONCE(counts->bytes);
-			sum[call].ns += READ_ONCE(counts->ns);
-		}
-		called += !!sum[call].calls;
-	}
-	return called;
+	return session->wide ? atomic64_read(&session->wide->of[call].calls) : 0;
 }
 
-static void print_calls(pid_t pid)
+/* Which calls were made, in called; return how many. */
+static int find_called(const struct session *session, bool *called)
 {
-	int i;
+	int call, count = 0;
 
-	for (i = 0; i < CALLS; i++) {
-		const struct call_counts *call = &printed_counts.of[i];
-
-		if (call->calls)
-			pr_info("ftrace/1 [%d] call[%s] calls[%llu] errors[%llu] bytes[%llu] ns[%llu]\n",
-				pid, call_names[i], call->calls, call->errors, call->bytes,
-				call->ns);
+	for (call = 0; call < CALLS; call++) {
+		called[call] = calls_of(session, call);
+		count += called[call];
 	}
+	return count;
+}
+
+static void print_call(pid_t pid, const char *name, struct call_counts *counts)
+{
+	pr_info("ftrace/1 [%d] call[%s] calls[%lld] errors[%lld] bytes[%lld] ns[%lld]\n", pid,
+		name, (s64)atomic64_read(&counts->calls), (s64)atomic64_read(&counts->errors),
+		(s64)atomic64_read(&counts->bytes), (s64)atomic64_read(&counts->ns));
 }
 
 /*
@@ -266,16 +256,19 @@ static void print_files(pid_t pid, struct session_files *files, unsigned int cou
 
 static void print_extra(pid_t pid, struct session *session)
 {
-	unsigned int files = READ_ONCE(session->files.count);
-	int calls = sum_wide(session);
+	unsigned int files = READ_ONCE(session->files.known);
+	bool called[CALLS];
+	int call;
 
 	pr_info("ftrace/1 [%d] trace wide[%d] detail[%d] follow[%d] parent[%d] calls[%d] files[%u] lost_files[%lld] lost_children[%lld] untimed[%lld]\n",
 		pid, !!(session->flags & OS_FTRACE_WIDE), !!(session->flags & OS_FTRACE_DETAIL),
-		!!(session->flags & OS_FTRACE_FOLLOW), session->parent, calls, files,
-		(s64)atomic64_read(&session->lost_files),
+		!!(session->flags & OS_FTRACE_FOLLOW), session->parent,
+		find_called(session, called), files, (s64)atomic64_read(&session->lost_files),
 		(s64)atomic64_read(&session->lost_children),
 		(s64)atomic64_read(&session->untimed));
-	print_calls(pid);
+	for (call = 0; call < CALLS; call++)
+		if (called[call])
+			print_call(pid, call_names[call], &session->wide->of[call]);
 	print_files(pid, &session->files, files);
 }
 
@@ -285,6 +278,11 @@ static void print_extra(pid_t pid, struct session *session)
  */
 void lines_print_unknown(pid_t nr)
 {
+	static DEFINE_RATELIMIT_STATE(strangers, 5 * HZ, 100);
+
+	/* Errors reach the console: not everybody may fill it. */
+	if (!ns_capable_noaudit(&init_user_ns, CAP_SYS_ADMIN) && !__ratelimit(&strangers))
+		return;
 	pr_err("Failed to find task for pid: %d\n", nr);
 }
 

@@ -4,5 +4,6 @@
 
 unsigned int options_default_flags(void);
 unsigned int options_max_files(void);
+int options_max_traces(void);
 
 #endif /* OPTIONS_H */

@@ -11,6 +11,9 @@
  *
  * Locks, outer first: counter_lock (sleeps), print_lock (sleeps), table_lock. table_lock is raw
  * because processes are seen to exit and to fork from tracepoints, with preemption disabled.
+ *
+ * What anybody may make this hold in memory is bounded: the number of sessions, of those too that
+ * wait to be printed, and the number of files of all of them.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -19,7 +22,6 @@
 #include <linux/err.h>
 #include <linux/export.h>
 #include <linux/mutex.h>
-#include <linux/percpu.h>
 #include <linux/pid_namespace.h>
 #include <linux/printk.h>
 #include <linux/sched/task.h>
@@ -48,14 +50,20 @@ EXPORT_SYMBOL_GPL(ftracehooking_marks);
 static unsigned int users[FEATURES];
 static LIST_HEAD(unprinted);
 
+static atomic_t session_count = ATOMIC_INIT(0);
+
+static struct workqueue_struct *workers;
+
 static void session_free(struct session *session)
 {
 	session_files_free(session);
 	put_pid(session->process);
 	put_pid(session->family);
-	free_percpu(session->lab);
-	free_percpu(session->wide);
+	if (session->starter)
+		put_cred(session->starter);
+	kfree(session->wide);
 	kfree(session);
+	atomic_dec(&session_count);
 }
 
 static void session_free_rcu(struct rcu_head *rcu)
@@ -63,59 +71,76 @@ static void session_free_rcu(struct rcu_head *rcu)
 	session_free(container_of(rcu, struct session, rcu));
 }
 
-static struct session *session_alloc(struct pid *process, struct pid *family, unsigned int flags,
-				     gfp_t gfp)
+static struct session *session_alloc_counted(struct pid *process, unsigned int flags, gfp_t gfp)
 {
-	struct session *session = kzalloc(sizeof(*session), gfp);
+	struct wide_counts *wide = NULL;
+	struct session *session;
 
+	session = kzalloc(struct_size(session, lab, nr_cpu_ids), gfp);
 	if (!session)
 		return NULL;
+	if (flags & OS_FTRACE_WIDE) {
+		wide = kzalloc(sizeof(*wide), gfp);
+		if (!wide) {
+			kfree(session);
+			return NULL;
+		}
+	}
+
 	session->begins.session = session;
 	session->ends.session = session;
 	session->process = get_pid(process);
-	session->family = get_pid(family);
 	session->flags = flags;
+	session->wide = wide;
 	raw_spin_lock_init(&session->name_lock);
 	raw_spin_lock_init(&session->threads.lock);
 	session_files_init(session);
-
-	session->lab = alloc_percpu_gfp(struct lab_counts, gfp);
-	if (flags & OS_FTRACE_WIDE)
-		session->wide = alloc_percpu_gfp(struct wide_counts, gfp);
-	if (!session->lab || (flags & OS_FTRACE_WIDE && !session->wide)) {
-		session_free(session);
-		return NULL;
-	}
 	return session;
 }
 
-static struct session_event *next_event(void)
+/* Return the session, -EAGAIN if there are too many, or -ENOMEM. */
+static struct session *session_alloc(struct pid *process, unsigned int flags, gfp_t gfp)
 {
-	struct session_event *event;
+	struct session *session;
 
-	raw_spin_lock(&table_lock);
-	event = list_first_entry_or_null(&unprinted, struct session_event, node);
-	if (event)
-		list_del(&event->node);
-	raw_spin_unlock(&table_lock);
-	return event;
+	if (atomic_inc_return(&session_count) > options_max_traces()) {
+		atomic_dec(&session_count);
+		return ERR_PTR(-EAGAIN);
+	}
+	session = session_alloc_counted(process, flags, gfp);
+	if (session)
+		return session;
+	atomic_dec(&session_count);
+	return ERR_PTR(-ENOMEM);
 }
 
-/* When it returns, everything that had been queued when it was called is printed. */
+static void print_event(struct session_event *event)
+{
+	struct session *session = event->session;
+
+	if (event == &session->begins) {
+		lines_print_start(session);
+	} else {
+		lines_print_end(session);
+		call_rcu(&session->rcu, session_free_rcu);
+	}
+}
+
+/*
+ * When it returns, everything that had been queued when it was called is printed; not what others
+ * queue meanwhile, so that nobody prints for ever.
+ */
 static void print_queued(void)
 {
-	struct session_event *event;
+	struct session_event *event, *next;
+	LIST_HEAD(events);
 
 	mutex_lock(&print_lock);
-	while ((event = next_event())) {
-		struct session *session = event->session;
-
-		if (event == &session->begins) {
-			lines_print_start(session);
-		} else {
-			lines_print_end(session);
-			call_rcu(&session->rcu, session_free_rcu);
-		}
+	raw_spin_lock(&table_lock);
+	list_splice_init(&unprinted, &events);
+	raw_spin_unlock(&table_lock);
+	list_for_each_entry_safe(event, next, &events, node) {
+		print_event(event);
 		cond_resched();
 	}
 	mutex_unlock(&print_lock);
@@ -152,7 +177,10 @@ static unsigned int used_features(void)
 	return features;
 }
 
-/* Stop to see what no session needs any more, from where sleeping is allowed. */
+/*
+ * Stop to see what no session needs any more, from where sleeping is allowed; a moment later, as
+ * to begin again costs every processor time.
+ */
 static void rest_counter(struct work_struct *work)
 {
 	mutex_lock(&counter_lock);
@@ -161,7 +189,8 @@ static void rest_counter(struct work_struct *work)
 	mutex_unlock(&counter_lock);
 }
 
-static DECLARE_WORK(rest_work, rest_counter);
+#define REST_DELAY (HZ / 10)
+static DECLARE_DELAYED_WORK(rest_work, rest_counter);
 
 /* As many processes as there are pids with the same last bits: at most 64. */
 static u8 *mark_of(const struct session *session)
@@ -190,68 +219,134 @@ static void session_remove_locked(struct session *session)
 
 	lockdep_assert_held(&table_lock);
 
-	hlist_del_init_rcu(&session->node);
+	hlist_del_rcu(&session->node);
 	WRITE_ONCE(*mark_of(session), *mark_of(session) - 1);
 	for (i = 0; i < FEATURES; i++) {
 		if (!(features & BIT(i)))
 			continue;
 		if (!--users[i])
-			schedule_work(&rest_work);
+			queue_delayed_work(workers, &rest_work, REST_DELAY);
 	}
+}
+
+/* Whoever gets true must call session_end(). The session stays until then. */
+static bool session_claim_locked(struct session *session)
+{
+	lockdep_assert_held(&table_lock);
+
+	if (session->ending)
+		return false;
+	session->ending = true;
+	return true;
+}
+
+static bool session_claim(struct session *session)
+{
+	bool claimed;
+
+	raw_spin_lock(&table_lock);
+	claimed = session_claim_locked(session);
+	raw_spin_unlock(&table_lock);
+	return claimed;
 }
 
 /*
- * Take a session out of the table, note what is only known now and queue its lines; all at once,
- * so that the lines of the process' next session come behind. The caller is in an RCU read-side
- * section. Return whether the session had not ended before.
+ * Note what is only known now, take the session out of the table and queue its lines, before those
+ * of the process' next session can be.
  */
-static bool session_end(struct session *session)
+static void session_end(struct session *session)
 {
-	struct task_struct *task = pid_task(session->process, PIDTYPE_TGID);
-	bool ended;
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = pid_task(session->process, PIDTYPE_TGID);
+	strscpy(session->comm, task ? task->comm : "?", sizeof(session->comm));
+	if (task)
+		session_files_end(session, task);
+	rcu_read_unlock();
 
 	raw_spin_lock(&table_lock);
-	ended = !hlist_unhashed(&session->node);
-	if (ended) {
-		session_remove_locked(session);
-		strscpy(session->comm, task ? task->comm : "?", sizeof(session->comm));
-		if (task)
-			session_files_end(session, task);
-		list_add_tail(&session->ends.node, &unprinted);
-	}
+	session_remove_locked(session);
+	list_add_tail(&session->ends.node, &unprinted);
 	raw_spin_unlock(&table_lock);
-	return ended;
 }
 
 /**
- * ftracehooking_exits() - end the session of a process that exits
- * @task: the last of its threads, running
+ * ftracehooking_ends() - end the session of a process, if it has one
+ * @task: a thread of it, running
  *
  * Callable with preemption disabled; the lines are printed soon.
  */
-void ftracehooking_exits(struct task_struct *task)
+void ftracehooking_ends(struct task_struct *task)
 {
 	struct session *session;
+	bool claimed;
 
 	rcu_read_lock();
 	session = session_find(task);
-	if (session && session_end(session))
-		schedule_work(&print_work);
+	claimed = session && session_claim(session);
 	rcu_read_unlock();
+	if (!claimed)
+		return;
+	session_end(session);
+	queue_work(workers, &print_work);
 }
-EXPORT_SYMBOL_GPL(ftracehooking_exits);
+EXPORT_SYMBOL_GPL(ftracehooking_ends);
+
+/* The rule of ptrace: the same user, and no more capabilities. */
+static bool covers(const struct cred *own, const struct cred *other)
+{
+	return uid_eq(own->uid, other->uid) && uid_eq(own->uid, other->euid) &&
+	       uid_eq(own->uid, other->suid) && gid_eq(own->gid, other->gid) &&
+	       gid_eq(own->gid, other->egid) && gid_eq(own->gid, other->sgid) &&
+	       (own->user_ns != other->user_ns ||
+		cap_issubset(other->cap_permitted, own->cap_permitted));
+}
+
+/**
+ * ftracehooking_executes() - end the session of a process that has got more rights
+ * @session: the session of the current process, which has just executed a program
+ *
+ * A program that runs with other rights than who started the trace, as su does, must not be
+ * watched by him.
+ */
+void ftracehooking_executes(struct session *session)
+{
+	if (session->starter && !covers(session->starter, current_cred()))
+		ftracehooking_ends(current);
+}
+EXPORT_SYMBOL_GPL(ftracehooking_executes);
 
 static bool session_add_followed(struct session *session, struct session *parent)
 {
 	bool added;
 
 	raw_spin_lock(&table_lock);
-	/* While the parent's session is there, the counter sees what this one needs. */
-	added = !hlist_unhashed(&parent->node);
+	/* Until the parent's session ends the counter sees what this one needs. */
+	added = !parent->ending;
 	if (added)
 		session_add_locked(session);
 	raw_spin_unlock(&table_lock);
 	return added;
+}
+
+static void follow(struct session *parent, struct task_struct *child)
+{
+	struct session *session;
+
+	session = session_alloc(task_tgid(child), parent->flags,
+				GFP_ATOMIC | __GFP_ACCOUNT | __GFP_NOWARN);
+	if (IS_ERR(session)) {
+		atomic64_inc(&parent->lost_children);
+		return;
+	}
+	session->family = get_pid(parent->family);
+	session->starter = parent->starter ? get_cred(parent->starter) : NULL;
+	session->parent = pid_nr(parent->process);
+	if (session_add_followed(session, parent))
+		queue_work(workers, &print_work);
+	else
+		session_free(session);
 }
 
 /**
@@ -263,26 +358,15 @@ static bool session_add_followed(struct session *session, struct session *parent
  */
 void ftracehooking_forks(struct task_struct *parent, struct task_struct *child)
 {
-	struct session *followed, *session;
+	struct session *session;
 
 	if (same_thread_group(parent, child))
 		return;
 
 	rcu_read_lock();
 	session = session_find(parent);
-	if (session && session->flags & OS_FTRACE_FOLLOW) {
-		followed = session_alloc(task_tgid(child), session->family, session->flags,
-					 GFP_ATOMIC | __GFP_NOWARN);
-		if (!followed) {
-			atomic64_inc(&session->lost_children);
-		} else {
-			followed->parent = pid_nr(session->process);
-			if (session_add_followed(followed, session))
-				schedule_work(&print_work);
-			else
-				session_free(followed);
-		}
-	}
+	if (session && session->flags & OS_FTRACE_FOLLOW)
+		follow(session, child);
 	rcu_read_unlock();
 }
 EXPORT_SYMBOL_GPL(ftracehooking_forks);
@@ -292,19 +376,12 @@ static bool has_exited(struct task_struct *task)
 	return !atomic_read(&task->signal->live);
 }
 
-/* The rule of ptrace: your own processes, or the capability over the target's user namespace. */
 static bool may_trace(struct task_struct *task)
 {
-	const struct cred *own = current_cred();
 	const struct cred *other = __task_cred(task);
 
-	if (same_thread_group(task, current))
-		return true;
-	if (uid_eq(own->uid, other->uid) && uid_eq(own->uid, other->euid) &&
-	    uid_eq(own->uid, other->suid) && gid_eq(own->gid, other->gid) &&
-	    gid_eq(own->gid, other->egid) && gid_eq(own->gid, other->sgid))
-		return true;
-	return ns_capable(other->user_ns, CAP_SYS_PTRACE);
+	return same_thread_group(task, current) || covers(current_cred(), other) ||
+	       ns_capable(other->user_ns, CAP_SYS_PTRACE);
 }
 
 /*
@@ -356,33 +433,47 @@ static bool is_traced(struct pid *process)
 static bool end_by_pid(struct pid *process)
 {
 	struct session *session;
-	bool ended;
+	bool claimed;
 
 	rcu_read_lock();
 	session = find_by_pid(process);
-	ended = session && session_end(session);
+	claimed = session && session_claim(session);
 	rcu_read_unlock();
-	return ended;
+	if (claimed)
+		session_end(session);
+	return claimed;
 }
 
-/* End one session, of the family if that is not NULL; tell whether there was one. */
-static bool end_one(struct pid *family)
+/*
+ * Claim any session, of the family if that is not NULL. As the whole table is looked through at
+ * once, no process can slip away from it by forking.
+ */
+static struct session *claim_any(struct pid *family)
+{
+	struct session *session;
+	int i;
+
+	raw_spin_lock(&table_lock);
+	for (i = 0; i < SESSION_BUCKETS; i++)
+		hlist_for_each_entry(session, &ftracehooking_sessions[i], node)
+			if ((!family || session->family == family) && session_claim_locked(session))
+				goto claimed;
+	session = NULL;
+claimed:
+	raw_spin_unlock(&table_lock);
+	return session;
+}
+
+static bool end_all(struct pid *family)
 {
 	struct session *session;
 	bool ended = false;
-	int i;
 
-	rcu_read_lock();
-	for (i = 0; i < SESSION_BUCKETS && !ended; i++) {
-		hlist_for_each_entry_rcu(session, &ftracehooking_sessions[i], node) {
-			if (family && session->family != family)
-				continue;
-			ended = session_end(session);
-			if (ended)
-				break;
-		}
+	while ((session = claim_any(family))) {
+		session_end(session);
+		ended = true;
+		cond_resched();
 	}
-	rcu_read_unlock();
 	return ended;
 }
 
@@ -427,6 +518,11 @@ static void end_if_exited(struct pid *process)
 		end_by_pid(process);
 }
 
+static bool capable_of_all(void)
+{
+	return ns_capable_noaudit(&init_user_ns, CAP_SYS_PTRACE);
+}
+
 /**
  * session_start() - start to trace a process
  * @nr: its pid, or that of one of its threads, in the caller's pid namespace; 0 for the caller
@@ -434,7 +530,7 @@ static void end_if_exited(struct pid *process)
  *
  * Return: 0, -ESRCH if there is no such process, -EPERM if the caller may not trace it, -EBUSY
  * if it is traced already, -ENODEV if no counter is loaded, -EOPNOTSUPP for flags on a kernel with
- * PREEMPT_RT, -ENOMEM
+ * PREEMPT_RT, -EAGAIN if there are as many traces as may be, -ENOMEM
  */
 long session_start(pid_t nr, unsigned int flags)
 {
@@ -455,9 +551,11 @@ long session_start(pid_t nr, unsigned int flags)
 		return err;
 	}
 
-	err = -ENOMEM;
-	session = session_alloc(process, process, flags, GFP_KERNEL_ACCOUNT);
-	if (session) {
+	session = session_alloc(process, flags, GFP_KERNEL_ACCOUNT);
+	err = PTR_ERR_OR_ZERO(session);
+	if (!err) {
+		session->family = get_pid(process);
+		session->starter = capable_of_all() ? NULL : get_current_cred();
 		mutex_lock(&counter_lock);
 		err = session_start_locked(session);
 		mutex_unlock(&counter_lock);
@@ -491,8 +589,7 @@ long session_stop(pid_t nr, unsigned int flags)
 
 	ended = end_by_pid(process);
 	if (flags & OS_FTRACE_FOLLOW)
-		while (end_one(process))
-			ended = true;
+		ended |= end_all(process);
 	print_queued();
 	put_pid(process);
 	return ended ? 0 : -ESRCH;
@@ -526,8 +623,10 @@ EXPORT_SYMBOL_GPL(ftracehooking_register_counter);
 void ftracehooking_unregister_counter(void)
 {
 	mutex_lock(&counter_lock);
-	while (end_one(NULL))
-		cond_resched();
+	end_all(NULL);
+	/* Others may be about to end theirs. */
+	while (used_features())
+		schedule_timeout_uninterruptible(1);
 	counter->set_features(0);
 	counter = NULL;
 	mutex_unlock(&counter_lock);
@@ -536,13 +635,24 @@ void ftracehooking_unregister_counter(void)
 EXPORT_SYMBOL_GPL(ftracehooking_unregister_counter);
 
 /**
+ * session_init() - get ready for sessions
+ *
+ * Return: 0 or -ENOMEM
+ */
+int session_init(void)
+{
+	workers = alloc_workqueue("os_ftrace", WQ_UNBOUND, 0);
+	return workers ? 0 : -ENOMEM;
+}
+
+/**
  * session_exit() - wait for what sessions left behind
  *
  * Called when no session can begin and every one has ended.
  */
 void session_exit(void)
 {
-	cancel_work_sync(&rest_work);
-	flush_work(&print_work);
+	cancel_delayed_work_sync(&rest_work);
+	destroy_workqueue(workers);
 	rcu_barrier();
 }

@@ -41,21 +41,21 @@ struct lab_counts {
 };
 
 /**
- * struct call_counts - what one processor counted of one call of the wide family, or the sum
+ * struct call_counts - what was counted of one call of the wide family
  * @calls: calls that completed
  * @errors: those of them that failed
  * @bytes: bytes they moved
  * @ns: time between their entries and exits
  */
 struct call_counts {
-	u64 calls;
-	u64 errors;
-	u64 bytes;
-	u64 ns;
+	atomic64_t calls;
+	atomic64_t errors;
+	atomic64_t bytes;
+	atomic64_t ns;
 };
 
 /**
- * struct wide_counts - the calls of the wide family
+ * struct wide_counts - the calls of the wide family, counted by all processors together
  * @of: by enum traced_call
  */
 struct wide_counts {
@@ -103,14 +103,14 @@ struct traced_file {
  * @lock: guards everything here, and what the files count
  * @by_fd: struct traced_file by the last bits of their descriptor
  * @in_order: all of them
- * @count: their number
+ * @known: their number
  * @max: how many there may be
  */
 struct session_files {
 	raw_spinlock_t lock;
 	struct hlist_head by_fd[FILE_BUCKETS];
 	struct list_head in_order;
-	unsigned int count;
+	unsigned int known;
 	unsigned int max;
 };
 
@@ -158,27 +158,31 @@ struct session_event {
 
 /**
  * struct session - the trace of one process
+ *
+ * One of its calls may be counted from where a signal is delivered, with interrupts off: the locks
+ * of what calls count are taken with interrupts off everywhere.
+ *
  * @node: place in the table of sessions
  * @rcu: frees the session when no probe can hold it any more
  * @begins: its Start line
  * @ends: its other lines
  * @process: the process, as its thread group's pid; held, so that it can't be confused
  * @family: the process whose trace was started by hand, from which this one was followed; held
+ * @starter: who started the trace by hand, held; NULL for one who may trace everything
  * @parent: pid of the process that this one was followed from; 0 if started by hand
  * @flags: OS_FTRACE_WIDE and its like
+ * @ending: somebody is about to take the session out of the table
  * @comm: name of the process' first thread when the session ended
- * @lab: the lab's calls, one set a processor; changed with preemption disabled
- * @wide: the wide family's calls, in the same way; NULL unless OS_FTRACE_WIDE
+ * @wide: the wide family's calls; NULL unless OS_FTRACE_WIDE
  * @untimed: calls of the wide family whose entry was not seen
  * @lost_files: calls on files for which there was no room
  * @lost_children: children that could not be followed
  * @threads: for OS_FTRACE_WIDE and OS_FTRACE_DETAIL
  * @files: for OS_FTRACE_DETAIL
- * @name_lock: guards @names, @name and @name_len
- * @name: which of @names is in force
- * @name_len: its length
- * @names: beginning of the name passed to the last openat(), without NUL, any bytes; and room to
- *	copy the next one to
+ * @name_lock: guards @name and @name_len
+ * @name_len: bytes of @name in use
+ * @name: beginning of the name passed to the last openat(), without NUL; any bytes
+ * @lab: the lab's calls, one set a processor; changed with preemption disabled
  */
 struct session {
 	struct hlist_node node;
@@ -187,20 +191,21 @@ struct session {
 	struct session_event ends;
 	struct pid *process;
 	struct pid *family;
+	const struct cred *starter;
 	pid_t parent;
 	unsigned int flags;
+	bool ending;
 	char comm[TASK_COMM_LEN];
-	struct lab_counts __percpu *lab;
-	struct wide_counts __percpu *wide;
+	struct wide_counts *wide;
 	atomic64_t untimed;
 	atomic64_t lost_files;
 	atomic64_t lost_children;
 	struct session_threads threads;
 	struct session_files files;
 	raw_spinlock_t name_lock;
-	unsigned int name;
 	size_t name_len;
-	char names[2][NAME_KEPT];
+	char name[NAME_KEPT];
+	struct lab_counts lab[];
 };
 
 /* What the sessions need of the counter, as bits. */
@@ -222,8 +227,13 @@ struct counter_ops {
 /* For the counter. */
 int ftracehooking_register_counter(const struct counter_ops *ops);
 void ftracehooking_unregister_counter(void);
-void ftracehooking_exits(struct task_struct *task);
+void ftracehooking_ends(struct task_struct *task);
+void ftracehooking_executes(struct session *session);
 void ftracehooking_forks(struct task_struct *parent, struct task_struct *child);
+
+/* How many files all sessions remember together. */
+#define FILES_OF_ALL 65536
+extern atomic_t ftracehooking_files;
 
 #define SESSION_BUCKETS 256
 extern struct hlist_head ftracehooking_sessions[SESSION_BUCKETS];
@@ -274,6 +284,7 @@ static inline struct session *session_find(struct task_struct *task)
 /* Inside ftracehooking. */
 long session_start(pid_t nr, unsigned int flags);
 long session_stop(pid_t nr, unsigned int flags);
+int session_init(void);
 void session_exit(void);
 
 #endif /* SESSION_H */

@@ -51,7 +51,7 @@ struct thread_call *thread_call_get(struct session *session)
 
 	if (call)
 		return call;
-	call = kzalloc(sizeof(*call), GFP_ATOMIC | __GFP_NOWARN);
+	call = kzalloc(sizeof(*call), GFP_ATOMIC | __GFP_ACCOUNT | __GFP_NOWARN);
 	if (!call)
 		return NULL;
 	call->thread = current;
