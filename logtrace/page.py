@@ -43,7 +43,7 @@ STATUS_MEANINGS: Mapping[str, str] = {
     "no_stats": "the line with the bytes was not seen",
     "no_end": "the line that ends the run was not seen",
     "ambiguous": "lines of several runs could not be told apart",
-    "truncated": "a line was cut short",
+    "truncated": "a line was cut short, or extra lines are missing",
 }
 """What each of `logtrace.schema.STATUSES` says of a run."""
 
