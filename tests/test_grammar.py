@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from log_samples import call, fd, trace
 
 from logtrace import grammar, schema
 
@@ -173,6 +174,87 @@ def test_the_largest_number_of_64_bits_is_understood():
     assert event.values["read_bytes"] == 2**63 - 1
 
 
+@pytest.mark.parametrize(
+    ("line", "kind", "values"),
+    [
+        (
+            trace(7, calls=2, files=1, parent=5, lost=(1, 2, 3)),
+            "trace",
+            {
+                "pid": 7,
+                "wide": True,
+                "detail": True,
+                "follow": False,
+                "parent_pid": 5,
+                "call_lines": 2,
+                "fd_lines": 1,
+                "lost_file_calls": 1,
+                "lost_children": 2,
+                "untimed_calls": 3,
+            },
+        ),
+        (
+            call(7, "new_call9", 4, 1, 400, 81234),
+            "call",
+            {
+                "pid": 7,
+                "call": "new_call9",
+                "calls": 4,
+                "errors": 1,
+                "moved_bytes": 400,
+                "time_ns": 81234,
+            },
+        ),
+        (
+            fd(7, 3, r"/a\x0ab] path[c", (1, 2, 3, 4, 5, 6, 7), 1),
+            "fd",
+            {
+                "pid": 7,
+                "descriptor": 3,
+                "opens": 1,
+                "closes": 2,
+                "reads": 3,
+                "writes": 4,
+                "seeks": 5,
+                "read_bytes": 6,
+                "written_bytes": 7,
+                "open_at_end": True,
+                "path": r"/a\x0ab] path[c",
+            },
+        ),
+    ],
+)
+def test_extra_lines_are_understood_exactly(line, kind, values):
+    event = grammar.parse(line)
+    assert (event.kind, event.dialect, event.values) == (kind, "contract", values)
+    assert grammar.is_extra(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        fd(7).replace("ftrace/1", "ftrace/2"),
+        call(7, "Open"),
+        call(7, "open close"),
+        call(7, "a" * 33),
+        call(7) + " more[1]",
+        trace(7, wide=2),
+        trace(7, parent=-1),
+        trace(2**63),
+        fd(7, -1),
+        fd(7, numbers=(1, 1, 1, 1, 1, 1, 2**63)),
+    ],
+)
+def test_extra_lines_of_another_form_are_not_understood_but_told_from_others(line):
+    assert grammar.parse(line) is None
+    assert grammar.looks_like_trace(line)
+
+
+def test_extra_lines_begin_their_record():
+    assert grammar.parse("x" + call(7)) is None
+    assert grammar.parse(f"[1] test file[{fd(7)}] stats [x] read - 1 / written - 1").kind == "stats"
+
+
 def test_a_line_longer_than_any_record_is_not_understood():
     assert grammar.parse(STATS.replace("abc.txt", "x" * 4000)) is not None
     assert grammar.parse(STATS.replace("abc.txt", "x" * 4050)) is None
@@ -243,6 +325,10 @@ def test_numbers_are_read_as_printed_or_not_at_all(read_bytes, written_bytes):
         "[1]" + " " * 2000 + "read - 1" + " " * 2000 + "written - 1",
         "open[1]" + " " * 4000,
         STATS + "x" * 10_000_000,
+        fd(7, path="] path[" * 500),
+        fd(7, path="x" * 4000)[:-1],
+        "ftrace/1 [" + "9" * 4000,
+        "ftrace/1 [7] call[" + "a" * 4000,
     ],
 )
 def test_no_line_takes_long(line):
