@@ -64,6 +64,27 @@ def test_what_extra_lines_give_is_what_is_committed_beside_them(table):
     assert found == expected
 
 
+def test_a_captured_log_gives_the_same_from_the_kernel_and_from_dmesg():
+    raw = (DATA / "extras.kmsg").read_bytes().splitlines(keepends=True)
+    rows = RunAssembler("lab1").feed(map(parse_kmsg, raw))
+    assert rows.losses == []
+    printed = rows_of(sections()["captured"])
+    for table, columns in COLUMNS.items():
+        same = [name for name in columns if name != "ended_seq"]
+        assert [*cells("", same, getattr(rows, table))] == [
+            *cells("", same, getattr(printed, table))
+        ]
+    assert [(run["comm"], run["status"]) for run in rows.runs] == [
+        ("test", "complete"),
+        ("python3", "complete"),
+        ("python3", "complete"),
+    ]
+    assert {plain(row["path"]) for row in rows.files} > {
+        b"/tmp/a\nOS Assignment2 ftrace [7] End]",
+        "/tmp/h\u00e9 \\ ]".encode(),
+    }
+
+
 @pytest.mark.parametrize("section", sections())
 def test_rows_of_extra_lines_fit_their_tables_and_name_a_run(section):
     rows = rows_of(sections()[section])
