@@ -212,13 +212,14 @@ def booted(request, bootable, kernel, programs, tmp_path_factory, record_testsui
     modules = kernel.modules(tmp_path_factory.mktemp("modules"))
     folder = tmp_path_factory.mktemp("shared")
     shutil.copytree(programs, folder, dirs_exist_ok=True)
-    patience = 5 if kernel.slow else 1
+    # twice: what is enough on a machine that does nothing else
+    patience = 10 if kernel.slow else 2
     with Guest(
         kernel.image,
         folder,
         folders=[modules],
         memory="2G" if kernel.slow else "1G",
-        boot_timeout=180 * patience,
+        boot_timeout=300 * patience,
     ) as guest:
         guest.run("echo 1 > /proc/sys/kernel/panic_on_oops")
         booted = Machine(guest, modules, folder, patience)
