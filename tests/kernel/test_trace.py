@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from contract_lines import OWNER, ops, run_of, stats, without_pids
+from contract_lines import OWNER, ops, run_of, runs, settled, stats, without_pids
+from in_guest import KINDS, calls, require_kind
 
 pytestmark = pytest.mark.kernel
 
@@ -64,18 +65,21 @@ def test_the_traced_programs_results_do_not_change(tracer, data):
     assert tracer.calls("start", *work, "end") == ["start 0", *bare, "end 0"]
 
 
-def test_eight_processes_at_once_have_each_their_own_exact_counts(tracer):
-    expected = dict(line.split(" ", 1) for line in tracer.run("crowd").stdout.splitlines())
-    assert len(expected) == 8
+@pytest.mark.parametrize("crowd", [8, 300])
+def test_processes_that_are_traced_at_once_have_each_their_own_exact_counts(tracer, crowd):
+    printed = tracer.run(f"crowd {crowd}").stdout.splitlines()
+    expected = dict(line.split(" ", 1) for line in printed)
+    assert len(expected) == crowd
     texts = tracer.texts()
-    assert len(texts) == 4 * 8
+    assert len(texts) == 4 * crowd
+    # All of them were traced at the same time.
+    assert all(text.endswith("Start") for text in texts[:crowd])
 
     shown = {}
-    for stats_line, ops_line, end in zip(texts, texts[1:], texts[2:], strict=False):
-        if ended := re.fullmatch(r"OS Assignment2 ftrace \[(\d+)\] End", end):
-            before = f"[{OWNER}] crowd file[/dev/null] stats [x] "
-            assert stats_line.startswith(before)
-            shown[ended[1]] = f"{stats_line.removeprefix(before)} {ops_line}"
+    for pid, ((stats_line, ops_line, _),) in runs(texts).items():
+        before = f"[{OWNER}] crowd file[/dev/null] stats [x] "
+        assert stats_line.startswith(before)
+        shown[str(pid)] = f"{stats_line.removeprefix(before)} {ops_line}"
     assert shown == expected
 
 
@@ -108,19 +112,19 @@ def test_counts_agree_with_what_the_kernel_itself_accounts(tracer):
 def test_a_process_that_exits_ends_its_trace(tracer, data):
     answers = tracer.calls("start", f"open:{data}", "read:3:7")
     printed = len("\n".join(answers)) + 1
-    assert without_pids(tracer.texts()) == run_of(
+    assert without_pids(settled(tracer)) == run_of(
         stats(file=data, read=21, written=printed), ops(1, 0, 3, 1)
     )
 
 
 def test_a_process_that_is_killed_ends_its_trace(tracer, data):
     tracer.run(f"calls start open:{data} read:3:7 kill", check=False)
-    assert without_pids(tracer.texts()) == run_of(stats(file=data, read=21), ops(1, 0, 3))
+    assert without_pids(settled(tracer)) == run_of(stats(file=data, read=21), ops(1, 0, 3))
 
 
 def test_a_process_whose_many_threads_are_killed_ends_its_trace_once(tracer):
     tracer.run("calls open:/dev/zero threads-start:16 start read:3:1 kill", check=False)
-    assert without_pids(tracer.texts()) == run_of(stats(read=3), ops(reads=3))
+    assert without_pids(settled(tracer)) == run_of(stats(read=3), ops(reads=3))
 
 
 def test_a_process_that_another_one_starts_to_trace_is_traced(tracer, data):
@@ -129,7 +133,7 @@ def test_a_process_that_another_one_starts_to_trace_is_traced(tracer, data):
         "await T $!; calls start:$!; kill -CONT $!; wait $!",
         check=False,
     )
-    assert without_pids(tracer.texts()) == run_of(stats(file=data, read=21), ops(1, 1, 3))
+    assert without_pids(settled(tracer)) == run_of(stats(file=data, read=21), ops(1, 1, 3))
 
 
 def test_calls_of_other_processes_do_not_count(tracer):
@@ -140,10 +144,16 @@ def test_calls_of_other_processes_do_not_count(tracer):
     assert without_pids(tracer.texts()) == run_of(stats(), ops())
 
 
-def test_a_32_bit_callers_calls_count(tracer, data):
-    assert tracer.calls("start", f"ia32:{data}", "end") == ["start 0", "ia32 0", "end 0"]
+@pytest.mark.parametrize("kind", KINDS)
+def test_callers_of_every_kind_count(tracer, kind):
+    require_kind(tracer, kind)
+    seek = "_llseek 3 0 0 @ 0" if kind == "ia32" else "lseek 3 0 0"
+    work = ["openat -100 data 2", *["read 3 @ 7"] * 2, *["write 3 @ 11"] * 3, seek]
+    answers = calls(tracer, "start", *(f"{kind}:{call}" for call in [*work, "close 3"]), "end")
+    results = [int(answer.split()[1]) for answer in answers]
+    assert results == [0, 3, 7, 7, 11, 11, 11, 0, 0, 0]
     assert without_pids(tracer.texts()) == run_of(
-        stats(file=data, read=14, written=33), ops(1, 1, 2, 3, 2)
+        stats(file="data", read=14, written=33), ops(1, 1, 2, 3, 1)
     )
 
 
@@ -191,7 +201,7 @@ def test_an_ordinary_user_can_trace_an_own_process_and_nobody_elses(tracer):
         check=False,
     )
     assert done.stdout.splitlines() == ["user 0", "start EPERM", "user 0", "start 0"]
-    assert without_pids(tracer.texts()) == run_of(stats(), ops())
+    assert without_pids(settled(tracer)) == run_of(stats(), ops())
 
 
 def test_a_kernel_thread_is_refused(tracer):

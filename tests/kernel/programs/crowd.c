@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Trace several processes at once, each with counts of its own, and print what each must show.
+ * crowd [N]: trace several processes at once (8), each with counts of its own, and print what each
+ * must show.
  *
- * Child i opens /dev/zero and /dev/null and closes both, and makes N reads of i + 1 bytes, N writes
- * of i + 2 and N lseeks, N being its own prime for each. All are traced before the first works,
- * and work until the last has done.
+ * Child i opens /dev/zero and /dev/null and closes both, and makes reads of i + 1 bytes, writes of
+ * i + 2 and lseeks, of each a number that no other child makes. All are traced before the first
+ * works, and work until the last has done.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,19 +17,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NR_OS_FTRACE 336
-#define CROWD 8
+#include "way.h"
 
-static const int primes[] = { 307, 311, 313, 317, 331, 337, 347, 349, 353, 359, 367, 373, 379, 383,
-			      389, 397, 401, 409, 419, 421, 431, 433, 439, 443 };
+#define FEWEST 50
 
-static void work(int i, pthread_barrier_t *gate)
+static void work(int i, int crowd, pthread_barrier_t *gate)
 {
-	const int reads = primes[i], writes = primes[CROWD + i], seeks = primes[2 * CROWD + i];
+	const int reads = FEWEST + i, writes = reads + crowd, seeks = writes + crowd;
 	int zero, null, failed;
-	char bytes[CROWD + 2];
+	char bytes[crowd + 2];
 
-	failed = syscall(NR_OS_FTRACE, getpid());
+	failed = way_start(0, 0);
 	pthread_barrier_wait(gate);
 	zero = syscall(SYS_openat, AT_FDCWD, "/dev/zero", O_RDONLY);
 	null = syscall(SYS_openat, AT_FDCWD, "/dev/null", O_WRONLY);
@@ -42,7 +41,7 @@ static void work(int i, pthread_barrier_t *gate)
 	syscall(SYS_close, zero);
 	syscall(SYS_close, null);
 	pthread_barrier_wait(gate);
-	failed |= syscall(NR_OS_FTRACE, 0);
+	failed |= way_end(0, 0);
 
 	dprintf(STDOUT_FILENO,
 		"%d read - %d / written - %d open[2] close[2] read[%d] write[%d] lseek[%d]\n",
@@ -50,19 +49,21 @@ static void work(int i, pthread_barrier_t *gate)
 	_exit(failed ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	int crowd = argc > 1 ? atoi(argv[1]) : 8;
 	pthread_barrier_t *gate = mmap(NULL, sizeof(*gate), PROT_READ | PROT_WRITE,
 				       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pthread_barrierattr_t shared;
 	int status, failed = 0;
 
+	way_find(false);
 	pthread_barrierattr_init(&shared);
 	pthread_barrierattr_setpshared(&shared, PTHREAD_PROCESS_SHARED);
-	pthread_barrier_init(gate, &shared, CROWD);
-	for (int i = 0; i < CROWD; i++)
+	pthread_barrier_init(gate, &shared, crowd);
+	for (int i = 0; i < crowd; i++)
 		if (!fork())
-			work(i, gate);
+			work(i, crowd, gate);
 	while (wait(&status) > 0)
 		failed |= status;
 	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
