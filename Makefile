@@ -7,6 +7,7 @@
 #
 # make test-kernels                       test the modules on every kernel (an hour or more)
 # make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
+# make bench-kernel                       measure what traces cost: docs/performance.md
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
 
@@ -18,13 +19,14 @@ GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
 TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
+BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
 BROWSER_PACKAGES := chromium chromium-driver
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -54,6 +56,10 @@ lint: .venv/dev
 kernel: .venv/dev
 	@.ci/install $(MODULE_PACKAGES) $(KERNEL_PACKAGES)
 	kmod/kernel/build
+
+bench-kernel: .venv/dev
+	@.ci/install $(BENCH_PACKAGES)
+	python bench/kernel.py
 
 # The stamps say which extras the environment has; a change of setup.cfg installs again.
 .venv/run: setup.cfg pyproject.toml | .venv/bin/python

@@ -68,5 +68,5 @@ def measure(image: Path, modules: Path, folder: Path) -> Iterator[tuple[str, Cou
 
 
 def _count(guest: vm.Guest, program: Path, arguments: str) -> Counts:
-    lines = guest.run(f"{program} {arguments}").stdout.splitlines()
+    lines = guest.run(f"{program} {arguments}", timeout=300).stdout.splitlines()
     return {name: int(count) for name, count in map(str.split, lines)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +45,7 @@ class Way:
     """
 
     name: str
-    iterations: int = 400_000
+    iterations: int = 200_000
     arguments: str = ""
     command: str = "LOOPS"
 
@@ -70,7 +71,7 @@ MODULES = (
 )
 COUNT_BY_CALL = "'tracepoint:raw_syscalls:sys_enter { @[args->id] = count(); }'"
 TOOLS = (
-    Way("`bpftrace`, counting by call", 40_000, command=f"bpftrace -e {COUNT_BY_CALL} -c 'LOOPS'"),
+    Way("`bpftrace`, counting by call", 20_000, command=f"bpftrace -e {COUNT_BY_CALL} -c 'LOOPS'"),
     Way("`perf trace -s`", 10_000, command="perf trace -s -o /dev/null LOOPS"),
     Way("`strace -c`", 2_000, command="strace -c -o /dev/null LOOPS"),
 )
@@ -110,10 +111,11 @@ def measure(
     with vm.Guest(
         image, folder, folders=[modules], cpus=1, boot_timeout=600, qemu_options=qemu_options
     ) as guest:
-        return [_round(guest, modules, program) for _ in range(rounds)]
+        return [_round(guest, modules, program, f"{n + 1} of {rounds}") for n in range(rounds)]
 
 
-def _round(guest: vm.Guest, modules: Path, program: Path) -> Round:
+def _round(guest: vm.Guest, modules: Path, program: Path, which: str) -> Round:
+    print(f"round {which}", file=sys.stderr)
     times = {BARE: _time(guest, program, BARE)}
     guest.run(f"insmod {modules}/ftracehooking.ko && insmod {modules}/iotracehooking.ko")
     times |= {way: _time(guest, program, way) for way in MODULES}
