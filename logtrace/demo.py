@@ -30,7 +30,8 @@ from logtrace.when import utc_now
 
 _GUEST_STORE = "/var/lib/logtrace"
 _BIN = Path(sys.prefix) / "bin"
-_LOGTRACE = shlex.quote(str(_BIN / "logtrace"))
+_RUN = (str(_BIN / "logtrace"), "run")
+_LOGTRACE = shlex.quote(_RUN[0])
 _SLOW_S = 300  # Python starts slowly in emulation
 
 _SCRIPT = """\
@@ -42,10 +43,10 @@ with open("notes.txt") as notes:
 """
 
 _PROGRAMS = (
-    ("cat", "abc.txt"),
-    ("cp", "--reflink=never", "abc.txt", "copy.txt"),
-    ("dd", "if=/dev/zero", "of=zeros.bin", "bs=4096", "count=64", "status=none"),
-    (sys.executable, "-I", "-S", "script.py"),
+    ((), ("cat", "abc.txt")),
+    (("--detail", "--wide"), ("cp", "--reflink=never", "abc.txt", "copy.txt")),
+    ((), ("dd", "if=/dev/zero", "of=zeros.bin", "bs=4096", "count=64", "status=none")),
+    ((), (sys.executable, "-I", "-S", "script.py")),
 )
 
 
@@ -105,8 +106,8 @@ def trace_in_guest(guest: vm.Guest, store: Store, work: Path) -> None:
     _say("[guest] logtrace watch")
     guest.run(_START_WATCH.format(shared=shared), timeout=_SLOW_S)
     run(shlex.quote(str(test_program)))
-    for program in _PROGRAMS:
-        run(f"{_LOGTRACE} run -- {shlex.join(program)}")
+    for options, program in _PROGRAMS:
+        run(shlex.join((*_RUN, *options, "--", *program)))
     guest.run(_STOP_WATCH.format(shared=shared), timeout=_SLOW_S)
     guest.run(f"cp -r {_GUEST_STORE} {shlex.quote(str(store))}")
 

@@ -78,7 +78,7 @@ def test_the_recorded_log_has_the_exercise_run_as_the_contract_wants_it(tmp_path
     assert counted["started_at"].isoformat() == "2026-11-23T01:34:24.893821+00:00"
 
 
-@pytest.mark.parametrize("program", [program[0] for program in demo._PROGRAMS])
+@pytest.mark.parametrize("program", [program[0] for _, program in demo._PROGRAMS])
 def test_the_recorded_log_has_the_programs_of_the_demonstration(program, tmp_path):
     store = Store(str(tmp_path))
     demo.import_recorded_log(store)
