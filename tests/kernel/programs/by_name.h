@@ -132,8 +132,10 @@ static void *put_request(const char *words)
 {
 	struct os_ftrace_request *request = take_room(sizeof(*request));
 
-	if (sscanf(words, "%d,%u", &request->pid, &request->flags) != 2)
-		exit(2);
+	char *rest;
+
+	request->pid = strtol(words, &rest, 0);
+	request->flags = *rest ? strtoul(rest + 1, NULL, 0) : 0;
 	return request;
 }
 
