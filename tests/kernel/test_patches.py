@@ -23,7 +23,7 @@ CHECKPATCH = [
     f"scripts/{name}" for name in ("checkpatch.pl", "spelling.txt", "const_structs.checkpatch")
 ]
 
-# Where Debian has other sources; the newest of a suite is taken
+# Where Debian has other sources
 SUITES = {"5.10": "bullseye-security", "6.12": "trixie-security", "newest": "trixie-backports"}
 # Which patch fits which, and the file that lists the folders there
 LAYOUTS = {"5.10": "Makefile", "6.1": "Kbuild", "6.12": "Kbuild"}
@@ -238,14 +238,17 @@ def source(request):
         need(None if SOURCE_6_1.exists() else f"no {SOURCE_6_1} (apt-get install linux-source-6.1)")
         return SOURCE_6_1
     need(None if shutil.which("apt-get") else "apt-get is not here: no Debian, no sources")
-    suite = SUITES[request.param]
-    folder = cache.make_once(cache.folder("sources", suite), lambda draft: download(suite, draft))
+    name = request.param
+    suite = SUITES[name]
+    place = cache.folder("sources", f"{suite}-{name}")
+    wanted = "[0-9.]+" if name == "newest" else re.escape(name)
+    folder = cache.make_once(place, lambda draft: download(suite, wanted, draft))
     (tarball,) = folder.iterdir()
     return tarball
 
 
-def download(suite: str, draft: Path) -> None:
-    """Get the newest source of a suite, with lists of its own; nothing is installed."""
+def download(suite: str, wanted: str, draft: Path) -> None:
+    """Get the newest of the wanted sources, with lists of its own; nothing is installed."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "sources.list").write_text(f"deb {debian._mirror(suite)} {suite} main\n")
@@ -265,7 +268,7 @@ def download(suite: str, draft: Path) -> None:
             return done.stdout
 
         apt("apt-get", "-qq", "update")
-        listed = apt("apt-cache", "search", "--names-only", r"^linux-source-[0-9.]+$")
+        listed = apt("apt-cache", "search", "--names-only", f"^linux-source-{wanted}$")
         versions = re.findall(r"^linux-source-([0-9.]+) ", listed, re.MULTILINE)
         newest = max(versions, key=lambda version: [int(part) for part in version.split(".")])
         apt("apt-get", "-qq", "download", f"linux-source-{newest}")
