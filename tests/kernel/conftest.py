@@ -219,7 +219,7 @@ def booted(request, bootable, kernel, programs, tmp_path_factory, record_testsui
         folder,
         folders=[modules],
         memory="2G" if kernel.slow else "1G",
-        boot_timeout=300 * patience,
+        boot_timeout=1200 if kernel.slow else 600,
     ) as guest:
         guest.run("echo 1 > /proc/sys/kernel/panic_on_oops")
         booted = Machine(guest, modules, folder, patience)
