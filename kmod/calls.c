@@ -4,16 +4,13 @@
  *
  * Tables instead of switches: every call of a traced process is looked up.
  */
-#include <linux/kernel.h>
-#include <linux/nospec.h>
-#include <linux/thread_info.h>
 #include <asm/unistd.h>
 
 #include "calls.h"
 #include "compat.h"
 
 /* Those of x32 callers too: their numbers, without the mark, lie behind. */
-static const u8 native_calls[] = {
+const u8 native_calls[CALL_NUMBERS] = {
 	[__NR_openat] = CALL_OPENAT,
 	[__NR_close] = CALL_CLOSE,
 	[__NR_read] = CALL_READ,
@@ -62,7 +59,7 @@ static const u8 native_calls[] = {
 	[__NR_x32_execveat] = CALL_EXECVEAT,
 };
 
-static const u8 ia32_calls[] = {
+const u8 ia32_calls[CALL_NUMBERS] = {
 	[__NR_ia32_openat] = CALL_OPENAT,
 	[__NR_ia32_close] = CALL_CLOSE,
 	[__NR_ia32_read] = CALL_READ,
@@ -139,25 +136,3 @@ const struct call_shape call_shapes[CALLS] = {
 	[CALL_EXECVE] = { ROLE_EXECUTE },
 	[CALL_EXECVEAT] = { ROLE_EXECUTE },
 };
-
-/**
- * traced_call() - say as what a system call of the current task counts
- * @nr: the number the task called
- *
- * Return: the call, or CALL_NONE
- */
-enum traced_call traced_call(int nr)
-{
-	unsigned int number = nr;
-
-	if (in_ia32_syscall()) {
-		if (number >= ARRAY_SIZE(ia32_calls))
-			return CALL_NONE;
-		return ia32_calls[array_index_nospec(number, ARRAY_SIZE(ia32_calls))];
-	}
-
-	number &= ~__X32_SYSCALL_BIT;
-	if (number >= ARRAY_SIZE(native_calls))
-		return CALL_NONE;
-	return native_calls[array_index_nospec(number, ARRAY_SIZE(native_calls))];
-}

@@ -15,8 +15,6 @@
 #include "count.h"
 #include "session.h"
 
-#define TIMED (OS_FTRACE_WIDE | OS_FTRACE_DETAIL)
-
 static const char __user *second_argument(const struct pt_regs *regs)
 {
 	return (const char __user *)(in_ia32_syscall() ? regs->cx : regs->si);
@@ -34,8 +32,13 @@ static long copy_name(char *name, const char __user *address)
 	return len;
 }
 
-/* Not inlined: its stack frame would cost every traced call. */
-static noinline void note_name(struct session *session, struct pt_regs *regs, long ret)
+/**
+ * count_name() - note the name passed to an openat() of the current thread
+ * @session: the session of its process
+ * @regs: its registers
+ * @ret: the result of the call
+ */
+void count_name(struct session *session, struct pt_regs *regs, long ret)
 {
 	const char *name = path_buffer();
 	unsigned long irq;
@@ -52,23 +55,6 @@ static noinline void note_name(struct session *session, struct pt_regs *regs, lo
 	memcpy(session->name, name, len);
 	session->name_len = len;
 	raw_spin_unlock_irqrestore(&session->name_lock, irq);
-}
-
-static void count_lab(struct session *session, enum traced_call traced, struct pt_regs *regs,
-		      long ret)
-{
-	struct lab_counts *counts = &session->lab[smp_processor_id()];
-
-	if (traced == CALL_CLOSE && ret)
-		return;
-
-	counts->calls[traced]++;
-	if (traced == CALL_READ && ret > 0)
-		counts->read_bytes += ret;
-	else if (traced == CALL_WRITE && ret > 0)
-		counts->written_bytes += ret;
-	else if (traced == CALL_OPENAT)
-		note_name(session, regs, ret);
 }
 
 static bool maps_no_file(enum traced_call traced, const unsigned long *arguments)
@@ -115,11 +101,6 @@ static void count_wide(struct session *session, struct thread_call *call, enum t
 		atomic64_inc(&session->untimed);
 }
 
-static bool executes(enum traced_call traced)
-{
-	return call_shapes[traced].role == ROLE_EXECUTE;
-}
-
 /* The call that the current thread was seen to enter and that now returns, or NULL. */
 static struct thread_call *entered_call(struct session *session, enum traced_call traced)
 {
@@ -133,9 +114,14 @@ static struct thread_call *entered_call(struct session *session, enum traced_cal
 	return call;
 }
 
-/* Not inlined: see note_name(). */
-static noinline void count_extra(struct session *session, enum traced_call traced,
-				 struct pt_regs *regs, long ret)
+/**
+ * count_extra() - count what OS_FTRACE_WIDE and OS_FTRACE_DETAIL ask for
+ * @session: the session of the current process
+ * @traced: the call that has completed
+ * @regs: its registers
+ * @ret: its result
+ */
+void count_extra(struct session *session, enum traced_call traced, struct pt_regs *regs, long ret)
 {
 	struct thread_call *call = entered_call(session, traced);
 	unsigned long arguments[6];
@@ -178,28 +164,6 @@ void count_entry(struct session *session, struct pt_regs *regs, long nr)
 		syscall_get_arguments(current, regs, arguments);
 		file_use_entry(session, call, traced, arguments);
 	}
-}
-
-/**
- * count_call() - count a call of the current thread that has completed
- * @session: the session of its process
- * @regs: its registers
- * @ret: the result of the call
- *
- * With a result of -EINTR also callable with interrupts off and the lock of signals held.
- */
-void count_call(struct session *session, struct pt_regs *regs, long ret)
-{
-	enum traced_call traced = traced_call(syscall_get_nr(current, regs));
-
-	if (traced == CALL_NONE)
-		return;
-	if (traced < LAB_CALLS)
-		count_lab(session, traced, regs, ret);
-	if (unlikely(session->flags & TIMED))
-		count_extra(session, traced, regs, ret);
-	if (traced >= LAB_CALLS && executes(traced) && !ret)
-		ftracehooking_executes(session);
 }
 
 /**
