@@ -2,7 +2,7 @@
 
 import pytest
 from contract_lines import extra, ops, run_of, settled, stats, without_pids
-from in_guest import FRESH, KINDS, calls, require_kind
+from in_guest import KINDS, calls, require_kind
 
 pytestmark = pytest.mark.kernel
 
