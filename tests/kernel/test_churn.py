@@ -63,9 +63,9 @@ def test_rounds_of_unloading_under_traced_sleepers_leave_processes_and_kernel_al
     machine, rounds
 ):
     churn = f"rounds {{}} {SLEEPERS} {machine.number} {files(machine, *MODULES)}"
-    under_load(machine, churn.format(2), 200)
+    under_load(machine, churn.format(2), 300)
     before = memory(machine)
-    started, answered = under_load(machine, churn.format(rounds), 200 + rounds * 5)
+    started, answered = under_load(machine, churn.format(rounds), 300 + rounds * 20)
     assert started == rounds * SLEEPERS
     assert answered == rounds * SLEEPERS // 4
     assert_gone(machine)
