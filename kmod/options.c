@@ -47,9 +47,11 @@ static const struct kernel_param_ops limit_ops = {
 };
 
 module_param_cb(files, &limit_ops, &files, 0644);
+__MODULE_PARM_TYPE(files, "uint");
 MODULE_PARM_DESC(files, "how many files a trace with detail lists, 1 to 4096 (default 256)");
 
 module_param_cb(traces, &limit_ops, &traces, 0644);
+__MODULE_PARM_TYPE(traces, "uint");
 MODULE_PARM_DESC(traces, "how many traces there may be at once, 1 to 4096 (default 1024)");
 
 /**

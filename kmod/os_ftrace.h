@@ -37,7 +37,8 @@ struct os_ftrace_request {
  * children have the same.
  *
  * Return: 0, or -1 and errno: ESRCH (no such process), EPERM (not the caller's
- * process), EBUSY (traced already), ENODEV (iotracehooking is not loaded), ENOMEM,
+ * process), EBUSY (traced already), ENODEV (iotracehooking is not loaded), EAGAIN (as many
+ * traces as the parameter traces allows), EOPNOTSUPP (flags, on PREEMPT_RT), ENOMEM,
  * EINVAL (unknown flags), EFAULT, ENOTTY (another request).
  */
 #define OS_FTRACE_START		_IOW('L', 1, struct os_ftrace_request)

@@ -22,6 +22,7 @@ _START_REMEDIES = {
     errno.ESRCH: "look the process id up again: ps -e",
     errno.EPERM: "trace your own processes, or run it as root",
     errno.EBUSY: "end that trace first: logtrace attach --end PID",
+    errno.EAGAIN: "as many processes are traced as may be: end some, or raise the parameter traces",
     errno.EOPNOTSUPP: f"that takes the device {DEVICE}",
     errno.EINVAL: _VERSION_REMEDY,
     errno.ENOTTY: _VERSION_REMEDY,

@@ -27,7 +27,11 @@ static inline void way_find(bool device)
 {
 	int opened;
 
-	way_number = number_in_force("ftracehooking");
+	/* Without the module a caller may want to see that nothing answers. */
+	if (access("/sys/module/ftracehooking", F_OK))
+		way_number = number_is_uprobe() ? 0 : NR_OS_FTRACE;
+	else
+		way_number = number_in_force("ftracehooking");
 	if (way_number && !device)
 		return;
 	opened = open(OS_FTRACE_DEVICE, O_RDWR);
