@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * tempest WORKERS NUMBER: processes that trace themselves, their children and each other in every
- * way, work, fork, execute, and end in every way, without end.
+ * tempest WORKERS NUMBER [LIVES SEED]: processes that trace themselves, their children and each
+ * other in every way, work, fork, execute, and end in every way; LIVES of each worker, or without
+ * end.
  *
  * No call's result matters: the modules may come and go meanwhile. `tempest leaf` only works.
  */
 #define _GNU_SOURCE
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -108,10 +110,10 @@ static void live(void)
 	_exit(0);
 }
 
-static void run_worker(void)
+static void run_worker(int lives)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	for (;;) {
+	while (lives--) {
 		pid_t child = fork();
 
 		if (child < 0)
@@ -126,19 +128,20 @@ static void run_worker(void)
 			kill(child, SIGKILL);
 		waitpid(child, NULL, 0);
 	}
+	_exit(0);
 }
 
 int main(int argc, char **argv)
 {
 	if (argc == 2 && !strcmp(argv[1], "leaf"))
 		return !!work(NULL);
-	if (argc != 3)
+	if (argc != 3 && argc != 5)
 		return EXIT_FAILURE;
 	number = atol(argv[2]);
 	for (int i = atoi(argv[1]); i; i--) {
-		seed = i;
+		seed = i + (argc > 3 ? 100 * atoi(argv[4]) : 0);
 		if (!fork())
-			run_worker();
+			run_worker(argc > 3 ? atoi(argv[3]) : INT_MAX);
 	}
 	while (wait(NULL) > 0)
 		;
