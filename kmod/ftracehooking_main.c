@@ -27,7 +27,7 @@ static int install_call(void)
 	if (err != -EBUSY)
 		return err;
 
-	pr_notice(KBUILD_MODNAME ": system call %u is the kernel's own: only /dev/os_ftrace answers\n",
+	pr_notice(KBUILD_MODNAME ": system call %u is the kernel's uprobe(): only /dev/os_ftrace answers\n",
 		  nr);
 	nr = 0;
 	return 0;

@@ -13,7 +13,12 @@ static long my_ftrace(pid_t pid)
 
 static int __init os_ftracehooking_init(void)
 {
-	return redirect_install(my_ftrace);
+	int err = redirect_install(my_ftrace);
+
+	if (err == -EBUSY)
+		pr_err(KBUILD_MODNAME ": system call %u is the kernel's uprobe(); load with nr=NUMBER of an unused one\n",
+		       nr);
+	return err;
 }
 
 static void __exit os_ftracehooking_exit(void)

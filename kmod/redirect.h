@@ -130,11 +130,8 @@ static int redirect_install(long (*answer)(pid_t pid))
 {
 	int err = 0;
 
-	if (nr == NR_OS_FTRACE && kernel_has("__x64_sys_uprobe")) {
-		pr_err(KBUILD_MODNAME ": number %u is the kernel's uprobe(); load with nr=NUMBER of an unused call\n",
-		       nr);
+	if (nr == NR_OS_FTRACE && kernel_has("__x64_sys_uprobe"))
 		return -EBUSY;
-	}
 
 	redirect_answer = answer;
 	if (kernel_has(own_call.symbol_name))

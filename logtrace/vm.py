@@ -127,6 +127,8 @@ class Guest:
         Seconds until the guest must answer.
     qemu_options
         More options for QEMU, as on its command line.
+    kernel_options
+        More words for the kernel's command line.
 
     Raises
     ------
@@ -145,6 +147,7 @@ class Guest:
         memory: str = "1G",
         boot_timeout: float = 180,
         qemu_options: str = "",
+        kernel_options: Iterable[str] = (),
     ) -> None:
         self.kernel = kernel
         self.shared = shared.resolve()
@@ -156,6 +159,7 @@ class Guest:
         self._memory = memory
         self._boot_timeout = boot_timeout
         self._qemu_options = f"{_ACCELERATOR} {qemu_options}".rstrip()
+        self._kernel_options = list(kernel_options)
         self._commands = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._pending = b""
@@ -251,6 +255,7 @@ class Guest:
                     *("--disable-kvm", f"--qemu-opts={self._qemu_options}"),
                     *("--force-9p", "--user", "root"),
                     *("--cpus", str(self._cpus), "--memory", self._memory),
+                    *(f"--append={option}" for option in self._kernel_options),
                     *(f"--rodir={folder}" for folder in _hidden(self._folders)),
                     *("--cwd", "/", f"--rwdir={self.shared}", "--", agent),
                 ],
