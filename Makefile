@@ -38,7 +38,7 @@ run: .venv/run
 test: export LOGTRACE_REQUIRE_ALL := 1
 test: lint kernel
 	@.ci/install $(TEST_PACKAGES) $(BROWSER_PACKAGES)
-	pytest
+	pytest --numprocesses=auto --dist=loadgroup
 
 test-kernels: .venv/dev
 	@.ci/install $(TEST_PACKAGES) $(KERNEL_PACKAGES)

@@ -60,7 +60,9 @@ def pytest_generate_tests(metafunc):
     module = metafunc.module.__name__
     names = chosen or OF_FEW_KERNELS.get(module, kernels.DEFAULT)
     names = [name for name in names if name != HOST]
-    metafunc.parametrize("kernel", names, indirect=True, scope="session")
+    # Of several processes that test at the same time, one boots the kernel.
+    params = [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+    metafunc.parametrize("kernel", params, indirect=True, scope="session")
 
 
 def pytest_collection_modifyitems(config, items):
