@@ -1,6 +1,8 @@
 """Run the kernel tests on every kernel and write the table of docs/kernels.md.
 
-    python tests/kernel/matrix.py [NAME]...
+    python tests/kernel/matrix.py [--quick] [NAME]...
+
+With --quick the tests that take long, those marked matrix, are left out; the table says so.
 
 Each kernel has a pytest of its own, so that one that hangs takes no other's results along. The
 results are kept in the cache; the table shows the latest of each kernel.
@@ -25,7 +27,10 @@ HERE = Path(__file__).parent
 PAGE = HERE.parents[1] / "docs" / "kernels.md"
 BEGIN, END = "<!-- written by make test-kernels -->", "<!-- end of what is written -->"
 
-PYTEST = (sys.executable, "-m", "pytest", HERE, "-m", "kernel", "-p", "no:cacheprovider")
+PYTEST = (sys.executable, "-m", "pytest", HERE, "-p", "no:cacheprovider")
+# The name of the results says which tests were run.
+ALL, QUICK = "all", "quick"
+SELECTION = {ALL: "kernel", QUICK: "kernel and not matrix"}
 LONGEST = 90 * 60  # seconds for the tests of one kernel
 LAST_WORDS = 120  # seconds for a stopped pytest to switch its guest off and write its results
 
@@ -44,6 +49,8 @@ class Result:
         Wall time, booting included.
     began
         Local time, with its zone.
+    selection
+        Which tests: `ALL` or `QUICK`.
     """
 
     release: str
@@ -53,28 +60,32 @@ class Result:
     skipped: int
     seconds: float
     began: datetime
+    selection: str
 
 
-def main(names: Sequence[str]) -> int:
+def main(arguments: Sequence[str]) -> int:
+    selection = QUICK if "--quick" in arguments else ALL
+    names = [argument for argument in arguments if argument != "--quick"]
     unknown = set(names) - {HOST, *KERNELS}
     if unknown:
         print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    statuses = [run(name) for name in names or (HOST, *KERNELS)]
+    statuses = [run(name, selection) for name in names or (HOST, *KERNELS)]
     shown = table({name: read(_results_file(name)) for name in KERNELS})
     PAGE.write_text(with_table(PAGE.read_text(), shown))
     print(shown)
     return int(any(statuses))
 
 
-def run(name: str) -> int:
+def run(name: str, selection: str = ALL) -> int:
     """Run the tests of one kernel; give pytest's exit status."""
     results = _results_file(name)
     results.parent.mkdir(parents=True, exist_ok=True)
     results.unlink(missing_ok=True)
     draft = results.with_suffix(".draft")
     print(f"== {name}", flush=True)
-    status = _pytest("--kernel", name, f"--junit-xml={draft}")
+    chosen = ("-m", SELECTION[selection], "-o", f"junit_suite_name={selection}")
+    status = _pytest("--kernel", name, *chosen, f"--junit-xml={draft}")
     # A run that was stopped has results, too, but not of all its tests.
     if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         draft.rename(results)
@@ -122,13 +133,14 @@ def read(results: Path) -> Result | None:
         skipped=count["skipped"],
         seconds=float(suite.get("time")),
         began=datetime.fromisoformat(suite.get("timestamp")),
+        selection=suite.get("name"),
     )
 
 
 def table(results: Mapping[str, Result | None]) -> str:
     """Lay the results of kernels out as a table in Markdown."""
-    head = ["name", "kernel", "compiler", "passed", "failed", "skipped", "time", "run"]
-    rows = [head, ["---"] * 3 + ["--:"] * 4 + ["---"]]
+    head = ["name", "kernel", "compiler", "passed", "failed", "skipped", "time", "tests", "run"]
+    rows = [head, ["---"] * 3 + ["--:"] * 4 + ["---"] * 2]
     rows += [[f"`{name}`", *_cells(result)] for name, result in results.items()]
     cores = f"On {os.cpu_count()} cores, without hardware virtualisation."
     return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", cores])
@@ -136,7 +148,7 @@ def table(results: Mapping[str, Result | None]) -> str:
 
 def _cells(result: Result | None) -> list[str]:
     if result is None:
-        return ["no results", *[""] * 6]
+        return ["no results", *[""] * 7]
     minutes, seconds = divmod(round(result.seconds), 60)
     return [
         result.release or "did not boot",
@@ -145,6 +157,7 @@ def _cells(result: Result | None) -> list[str]:
         str(result.failed),
         str(result.skipped),
         f"{minutes} min {seconds:02} s",
+        result.selection,
         f"{result.began:%Y-%m-%d %H:%M %Z}",
     ]
 

@@ -9,7 +9,7 @@ from matrix import BEGIN, END, PAGE, main, read, table, with_table
 JUNIT = """\
 <?xml version="1.0" encoding="utf-8"?>
 <testsuites name="pytest tests">
-  <testsuite name="pytest" errors="1" failures="2" skipped="3" tests="90" time="415.6"
+  <testsuite name="quick" errors="1" failures="2" skipped="3" tests="90" time="415.6"
       timestamp="2026-11-23T04:10:59.5+00:00" hostname="lab">
     <properties>
       <property name="release" value="5.10.0-46-amd64"/>
@@ -19,7 +19,7 @@ JUNIT = """\
 </testsuites>
 """
 NEVER_BOOTED = """\
-<testsuites><testsuite errors="84" failures="0" skipped="1" tests="85" time="3.0"
+<testsuites><testsuite name="all" errors="84" failures="0" skipped="1" tests="85" time="3.0"
   timestamp="2026-11-23T04:10:59.5+00:00"/></testsuites>
 """
 
@@ -37,15 +37,15 @@ def results(tmp_path):
 def test_a_row_says_what_ran_on_what_and_how_it_went(results):
     assert table({"5.10": results(JUNIT)}).splitlines()[2] == (
         "| `5.10` | 5.10.0-46-amd64 | gcc (Debian 10.2.1-6) 10.2.1 20210110 "
-        "| 84 | 3 | 3 | 6 min 56 s | 2026-11-23 04:10 UTC |"
+        "| 84 | 3 | 3 | 6 min 56 s | quick | 2026-11-23 04:10 UTC |"
     )
 
 
 def test_a_kernel_that_did_not_boot_and_one_without_results_are_told_apart(results, tmp_path):
     shown = table({"a": results(NEVER_BOOTED), "b": read(tmp_path / "missing")})
     assert shown.splitlines()[2:4] == [
-        "| `a` | did not boot |  | 0 | 84 | 1 | 0 min 03 s | 2026-11-23 04:10 UTC |",
-        "| `b` | no results |  |  |  |  |  |  |",
+        "| `a` | did not boot |  | 0 | 84 | 1 | 0 min 03 s | all | 2026-11-23 04:10 UTC |",
+        "| `b` | no results |  |  |  |  |  |  |  |",
     ]
 
 
