@@ -92,7 +92,7 @@ def test_limits_are_numbers_from_1_to_4096(machine, parameter):
     place = f"/sys/module/ftracehooking/parameters/{parameter}"
     assert machine.run(f"echo 0 > {place}", check=False).returncode != 0
     assert machine.run(f"cat {place}").stdout == "4096\n"
-    assert machine.log() == [("err", said)]
+    assert machine.texts() == [said]
 
 
 def test_more_traces_than_the_limit_are_refused_until_one_has_ended(machine):
@@ -189,6 +189,8 @@ def test_each_of_many_short_traces_is_complete_and_unmixed(tracer):
 def test_rounds_of_loading_and_unloading_under_load_leave_the_kernel_as_it_was(
     machine, rounds, names
 ):
+    if names == ["os_ftracehooking"] and not machine.number:
+        pytest.skip("336 is the kernel's uprobe() here")
     files = " ".join(f"{machine.modules}/{name}.ko" for name in names)
     machine.run(
         f"nice -n 19 setsid storm 1000000 2 & sleep 0.3; churn {rounds} {files}; status=$?; "

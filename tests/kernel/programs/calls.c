@@ -340,12 +340,22 @@ static bool needs_device(char **arguments)
 	return false;
 }
 
+/* A program that has the device open keeps the module. */
+static bool needs_way(char **arguments)
+{
+	for (; *arguments; arguments++)
+		if (!strncmp(*arguments, "start", 5) || !strncmp(*arguments, "end", 3))
+			return true;
+	return false;
+}
+
 int main(int argc, char **argv)
 {
 	const struct verb *verb;
 	long results[argc];
 
-	way_find(needs_device(argv));
+	if (needs_way(argv))
+		way_find(needs_device(argv));
 	by_name_init();
 	for (int i = 1; i < argc; i++) {
 		char *colon = strchr(argv[i], ':');
