@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from contract_lines import ops, run_of, stats, without_pids
@@ -137,8 +138,8 @@ def test_modules_are_signed_with_the_key_that_is_given(sources, tree, tmp_path):
 def test_modprobe_loads_the_pair_with_the_parameters_of_the_configuration(
     machine, kernel, sources, tmp_path
 ):
-    if kernel.root:
-        pytest.skip("the headers of this kernel are in a root folder of their own")
+    if kernel.tree.parent != Path("/lib/modules") / machine.release:
+        pytest.skip("this kernel's modules are not installed on this machine")
     folder = machine.folder / "installed"
     make(sources, kernel.tree, "install", folder)
     (folder / "etc").mkdir()
