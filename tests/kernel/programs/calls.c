@@ -354,7 +354,7 @@ int main(int argc, char **argv)
 	const struct verb *verb;
 	long results[argc];
 
-	if (needs_way(argv))
+	if (needs_way(argv) || needs_device(argv))
 		way_find(needs_device(argv));
 	by_name_init();
 	for (int i = 1; i < argc; i++) {
