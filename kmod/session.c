@@ -546,8 +546,12 @@ long session_start(pid_t nr, unsigned int flags)
 	process = find_process(nr);
 	if (IS_ERR(process)) {
 		err = PTR_ERR(process);
-		if (err == -ESRCH)
+		if (err == -ESRCH) {
+			/* Not between the lines of a session. */
+			mutex_lock(&print_lock);
 			lines_print_unknown(nr);
+			mutex_unlock(&print_lock);
+		}
 		return err;
 	}
 

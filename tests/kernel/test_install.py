@@ -138,7 +138,7 @@ def test_modules_are_signed_with_the_key_that_is_given(sources, tree, tmp_path):
 def test_modprobe_loads_the_pair_with_the_parameters_of_the_configuration(
     machine, kernel, sources, tmp_path
 ):
-    if kernel.tree.parent != Path("/lib/modules") / machine.release:
+    if kernel.root or kernel.tree.parent != Path("/lib/modules") / machine.release:
         pytest.skip("this kernel's modules are not installed on this machine")
     folder = machine.folder / "installed"
     make(sources, kernel.tree, "install", folder)
