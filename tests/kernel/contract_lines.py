@@ -65,10 +65,15 @@ def settled(machine):
 
 
 def runs(texts):
-    """The lines of each run but its Start, by its pid; every line must belong to one."""
+    """The lines of each run but its Start, by its pid; every line must belong to one.
+
+    What a start of a process that is gone says belongs to none, and may stand between two.
+    """
     found, lines = {}, []
     for text in texts:
         if text.endswith("] Start") and text.startswith(WORD):
+            continue
+        if not lines and text.startswith("Failed to find task for pid: "):
             continue
         lines.append(text)
         if ended := re.fullmatch(rf"{WORD} \[(\d+)\] End", text):
