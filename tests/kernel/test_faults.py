@@ -10,8 +10,10 @@ pytestmark = pytest.mark.kernel
 
 MODULES = ["ftracehooking", "iotracehooking"]
 WIDE, DETAIL, FOLLOW = 1, 2, 4
+COSTS = {"untimed": WIDE, "lost_files": DETAIL}  # what a call loses without memory
 CLEAN = {"ok", "ENOMEM", "EFAULT"}
 DEBUG = "/sys/kernel/debug"
+ATTEMPTS = 20  # the kernel's own checks allocate too, now and then, and may take the chance
 
 # What a kernel says of its own failures: of memory, and of a probe that it then doesn't place.
 EXPECTED = re.compile(r"Call Trace|WARNING: .* at kernel/kprobes\.c")
@@ -87,33 +89,43 @@ def test_an_end_needs_no_memory(failing, flags):
 @pytest.mark.parametrize("flags", [FOLLOW, FOLLOW | WIDE, FOLLOW | DETAIL])
 def test_children_for_which_there_is_no_memory_are_counted(failing, flags):
     failing.load(*MODULES)
-    forked = Counter(fail_each(failing, "fork", str(flags)))["ok"]
-    everyone = [lines for of_pid in runs(settled(failing)).values() for lines in of_pid]
-    lost = sum(field(lines, r"lost_children\[(\d+)\]") for lines in everyone)
-    assert lost > 0
-    # The parent's run is one of them.
-    assert len(everyone) - 1 + lost == forked
+    for _ in range(ATTEMPTS):
+        forked = Counter(fail_each(failing, "fork", str(flags)))["ok"]
+        everyone = [lines for of_pid in runs(settled(failing)).values() for lines in of_pid]
+        lost = sum(field(lines, r"lost_children\[(\d+)\]") for lines in everyone)
+        # The parent's run is one of them.
+        assert len(everyone) - 1 + lost == forked
+        if lost:
+            return
+    pytest.fail("no child was lost")
 
 
 @pytest.mark.parametrize("call", ["read", "open"])
 @pytest.mark.parametrize("flags", [WIDE, DETAIL, WIDE | DETAIL])
 def test_calls_for_which_there_is_no_memory_count_but_for_time_and_file(failing, call, flags):
     failing.load(*MODULES)
-    answers = fail_each(failing, call, str(flags))
-    found = runs(settled(failing))
-    everyone = [lines for of_pid in found.values() for lines in of_pid]
-    assert len(everyone) == len(answers)
+    wanted = {what for what, flag in COSTS.items() if flags & flag}
+    for _ in range(ATTEMPTS):
+        answers = fail_each(failing, call, str(flags))
+        everyone = [lines for of_pid in runs(settled(failing)).values() for lines in of_pid]
+        assert len(everyone) == len(answers)
+        lost = Counter()
+        for lines in everyone:
+            assert_counted(lines, call, flags)
+            lost += Counter({what: field(lines, rf"{what}\[(\d+)\]") for what in COSTS})
+        assert set(lost) <= wanted
+        if set(lost) == wanted:
+            return
+    pytest.fail(f"{wanted} were never lost")
+
+
+def assert_counted(lines, call, flags):
     column = {"read": r" read\[(\d+)\] write", "open": r"\bopen\[(\d+)\] close"}[call]
-    lost = Counter()
-    for lines in everyone:
-        assert field(lines, column) == 1
-        for what in ("untimed", "lost_files"):
-            lost[what] += field(lines, rf"{what}\[(\d+)\]")
-        if flags & DETAIL:
-            listed = len(re.findall(r"(?m)^ftrace/1 \[\d+\] fd\[", "\n".join(lines)))
-            assert listed + field(lines, r"lost_files\[(\d+)\]") <= 1
-    assert lost["untimed"] == (1 if flags & WIDE else 0)
-    assert lost["lost_files"] == (1 if flags & DETAIL else 0)
+    assert field(lines, column) == 1
+    assert all(field(lines, rf"{what}\[(\d+)\]") <= 1 for what in COSTS)
+    if flags & DETAIL:
+        listed = len(re.findall(r"(?m)^ftrace/1 \[\d+\] fd\[", "\n".join(lines)))
+        assert listed + field(lines, r"lost_files\[(\d+)\]") <= 1
 
 
 def test_random_requests_of_several_users_give_only_documented_errors(machine):

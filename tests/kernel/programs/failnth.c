@@ -35,6 +35,13 @@
 static char **arguments;
 static unsigned int flags;
 
+/* Pages that are only fetched when they are touched would take chances of their own. */
+static void fetch_pages(void)
+{
+	if (mlockall(MCL_CURRENT))
+		err(EXIT_FAILURE, "mlockall");
+}
+
 /* Of a process, "self" for this one's only thread: let its nth chance to fail be taken; 0 for none. */
 static void set_nth(int file, int nth)
 {
@@ -185,6 +192,7 @@ static void make_call(const char *verb, int zero)
 	long done;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	fetch_pages();
 	await(CALLS);
 	if (!strcmp(verb, "read"))
 		done = syscall(SYS_read, zero, &byte, 1);
@@ -267,6 +275,7 @@ int main(int argc, char **argv)
 	flags = atoi(argv[2]);
 	device = open(OS_FTRACE_DEVICE, O_RDWR | O_CLOEXEC);
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16);
+	fetch_pages();
 
 	if (!strcmp(verb, "load")) {
 		close(device);
