@@ -88,8 +88,6 @@ extern const u8 ia32_calls[CALL_NUMBERS];
  * traced_call() - say as what a system call of the current task counts
  * @nr: the number the task called
  *
- * Inline, as every call of a traced process pays for it.
- *
  * Return: the call, or CALL_NONE
  */
 static inline enum traced_call traced_call(unsigned int nr)
@@ -104,6 +102,21 @@ static inline enum traced_call traced_call(unsigned int nr)
 	OPTIMIZER_HIDE_VAR(nr);
 	nr &= CALL_NUMBERS - 1;
 	return ia32 ? ia32_calls[nr] : native_calls[nr];
+}
+
+/**
+ * native_call() - the same, quickly, for tasks that don't use the numbers of the i386
+ * @nr: the number the current task called
+ *
+ * Return: the call, or CALL_NONE; CALLS where it can't say
+ */
+static __always_inline enum traced_call native_call(unsigned int nr)
+{
+	if (unlikely(nr & ~(__X32_SYSCALL_BIT | (CALL_NUMBERS - 1))))
+		return CALLS;
+	if (unlikely(in_ia32_syscall()))
+		return CALLS;
+	return native_calls[nr & (CALL_NUMBERS - 1)];
 }
 
 #endif /* CALLS_H */

@@ -8,7 +8,9 @@
 #define COMPAT_H
 
 #include <linux/compiler.h>
+#include <linux/preempt.h>
 #include <linux/sched/signal.h>
+#include <linux/tracepoint.h>
 #include <asm/unistd.h>
 
 /*
@@ -27,6 +29,15 @@ static void probe(void *data, struct task_struct *task)					\
 {											\
 	function(task, !atomic_read(&task->signal->live));				\
 }
+#endif
+
+/* Since 6.13 the tracepoints of calls are preemptible. */
+#ifdef DECLARE_TRACE_SYSCALL
+#define call_probe_begins() preempt_disable_notrace()
+#define call_probe_ends() preempt_enable_notrace()
+#else
+#define call_probe_begins() do { } while (0)
+#define call_probe_ends() do { } while (0)
 #endif
 
 #ifndef data_race

@@ -32,13 +32,8 @@ static long copy_name(char *name, const char __user *address)
 	return len;
 }
 
-/**
- * count_name() - note the name passed to an openat() of the current thread
- * @session: the session of its process
- * @regs: its registers
- * @ret: the result of the call
- */
-void count_name(struct session *session, struct pt_regs *regs, long ret)
+/* Note the name passed to an openat() that has completed. */
+static void count_name(struct session *session, struct pt_regs *regs, long ret)
 {
 	const char *name = path_buffer();
 	unsigned long irq;
@@ -55,6 +50,22 @@ void count_name(struct session *session, struct pt_regs *regs, long ret)
 	memcpy(session->name, name, len);
 	session->name_len = len;
 	raw_spin_unlock_irqrestore(&session->name_lock, irq);
+}
+
+static void count_lab(struct session *session, enum traced_call traced, long ret)
+{
+	struct lab_counts *counts = &session->lab[smp_processor_id()];
+
+	if (traced == CALL_CLOSE && ret)
+		return;
+	counts->calls[traced]++;
+	if (ret > 0)
+		counts->results[traced] += ret;
+}
+
+static bool executes(enum traced_call traced)
+{
+	return call_shapes[traced].role == ROLE_EXECUTE;
 }
 
 static bool maps_no_file(enum traced_call traced, const unsigned long *arguments)
@@ -114,14 +125,9 @@ static struct thread_call *entered_call(struct session *session, enum traced_cal
 	return call;
 }
 
-/**
- * count_extra() - count what OS_FTRACE_WIDE and OS_FTRACE_DETAIL ask for
- * @session: the session of the current process
- * @traced: the call that has completed
- * @regs: its registers
- * @ret: its result
- */
-void count_extra(struct session *session, enum traced_call traced, struct pt_regs *regs, long ret)
+/* Count what OS_FTRACE_WIDE and OS_FTRACE_DETAIL ask for. */
+static void count_extra(struct session *session, enum traced_call traced, struct pt_regs *regs,
+			long ret)
 {
 	struct thread_call *call = entered_call(session, traced);
 	unsigned long arguments[6];
@@ -137,6 +143,30 @@ void count_extra(struct session *session, enum traced_call traced, struct pt_reg
 	}
 	if (call)
 		call->seen = false;
+}
+
+/**
+ * count_call() - count a call of the current thread that has completed
+ * @session: the session of its process
+ * @regs: its registers
+ * @ret: the result of the call
+ *
+ * With a result of -EINTR also callable with interrupts off and the lock of signals held.
+ */
+void count_call(struct session *session, struct pt_regs *regs, long ret)
+{
+	enum traced_call traced = traced_call(regs->orig_ax);
+
+	if (traced == CALL_NONE)
+		return;
+	if (traced < LAB_CALLS)
+		count_lab(session, traced, ret);
+	if (traced == CALL_OPENAT)
+		count_name(session, regs, ret);
+	if (session->flags & TIMED)
+		count_extra(session, traced, regs, ret);
+	if (executes(traced) && !ret)
+		ftracehooking_executes(session);
 }
 
 /**

@@ -56,18 +56,16 @@ static bool has_handler(const struct k_sigaction *action)
  * The probes of calls are what every process pays for while a session is: they leave at once where
  * the process can't have one. The rest is not inlined, as its stack frame would cost the others,
  * and has the same arguments, so that none has to be moved.
- *
- * Since 6.13 the tracepoints themselves are preemptible.
  */
 static noinline __noclone void call_enters(void *data, struct pt_regs *regs, long nr)
 {
 	struct session *session;
 
-	preempt_disable_notrace();
+	call_probe_begins();
 	session = session_find(current);
-	if (session && session->flags & (OS_FTRACE_WIDE | OS_FTRACE_DETAIL))
+	if (session && session->flags & TIMED)
 		count_entry(session, regs, nr);
-	preempt_enable_notrace();
+	call_probe_ends();
 }
 
 static void on_sys_enter(void *data, struct pt_regs *regs, long nr)
@@ -76,19 +74,23 @@ static void on_sys_enter(void *data, struct pt_regs *regs, long nr)
 		call_enters(data, regs, nr);
 }
 
+static noinline void count_result(struct session *session, struct pt_regs *regs, long ret)
+{
+	if (comes_again(ret))
+		count_again(session, regs);
+	else
+		count_call(session, regs, ret);
+}
+
 static noinline __noclone void call_returns(void *data, struct pt_regs *regs, long ret)
 {
 	struct session *session;
 
-	preempt_disable_notrace();
+	call_probe_begins();
 	session = session_find(current);
-	if (session) {
-		if (likely(!comes_again(ret)))
-			count_call(session, regs, ret);
-		else
-			count_again(session, regs);
-	}
-	preempt_enable_notrace();
+	if (session && !count_plainly(session, regs, ret))
+		count_result(session, regs, ret);
+	call_probe_ends();
 }
 
 static void on_sys_exit(void *data, struct pt_regs *regs, long ret)

@@ -204,10 +204,10 @@ static void sum_lab(const struct session *session, struct lab_counts *sum)
 	for_each_possible_cpu(cpu) {
 		const struct lab_counts *counts = &session->lab[cpu];
 
-		for (call = 0; call < LAB_CALLS; call++)
+		for (call = 0; call < LAB_CALLS; call++) {
 			sum->calls[call] += READ_ONCE(counts->calls[call]);
-		sum->read_bytes += READ_ONCE(counts->read_bytes);
-		sum->written_bytes += READ_ONCE(counts->written_bytes);
+			sum->results[call] += READ_ONCE(counts->results[call]);
+		}
 	}
 }
 
@@ -309,7 +309,8 @@ void lines_print_end(struct session *session)
 	escape(comm, sizeof(comm) - sizeof(CUT_MARK), session->comm, strlen(session->comm), "[]");
 
 	pr_info("[%s] %s file[%s] stats [x] read - %llu / written - %llu\n", owner, comm,
-		escape_last_name(session), sum.read_bytes, sum.written_bytes);
+		escape_last_name(session), sum.results[CALL_READ],
+		sum.results[CALL_WRITE]);
 	pr_info("open[%llu] close[%llu] read[%llu] write[%llu] lseek[%llu]\n",
 		sum.calls[CALL_OPENAT], sum.calls[CALL_CLOSE], sum.calls[CALL_READ],
 		sum.calls[CALL_WRITE], sum.calls[CALL_LSEEK]);

@@ -28,16 +28,17 @@
 /* No need to keep more: one byte above the limit says that the name is cut. */
 #define NAME_KEPT (NAME_PRINTED + 1)
 
+/* A power of two, so that a processor's counts are found by a shift, and share no cache line. */
+#define LAB_SLOTS 8
+
 /**
  * struct lab_counts - what one processor counted of the lab's calls, or the sum over all
  * @calls: calls that completed, by enum traced_call
- * @read_bytes: bytes that read() returned
- * @written_bytes: bytes that write() returned
+ * @results: sum of the results above 0; of read() and write() these are the bytes
  */
 struct lab_counts {
-	u64 calls[LAB_CALLS];
-	u64 read_bytes;
-	u64 written_bytes;
+	u64 calls[LAB_SLOTS];
+	u64 results[LAB_SLOTS];
 };
 
 /**

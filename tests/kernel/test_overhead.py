@@ -17,9 +17,11 @@ NEARLY_EXACT = 12
 
 # A probe that does nothing costs 60.
 BYSTANDER_LIMIT = 64
-TRACED_LIMIT = 150
+TRACED_LIMIT = 100
+# Of what a one-byte read takes without a trace.
+TRACED_READ_LIMIT = 1.15
 # The name of the file is copied.
-TRACED_OPENAT_LIMIT = 450
+TRACED_OPENAT_LIMIT = 420
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +85,7 @@ def test_a_traced_call_stays_within_its_limit(counts):
     openat, others = added(counts, "traced")
     assert all(BYSTANDER_LIMIT < more <= TRACED_LIMIT for more in others.values())
     assert openat <= TRACED_OPENAT_LIMIT
+
+
+def test_a_traced_read_of_one_byte_takes_little_more_than_a_bare_one(counts):
+    assert counts["traced"]["read"] <= TRACED_READ_LIMIT * counts["bare"]["read"], counts
