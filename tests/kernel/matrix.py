@@ -31,7 +31,7 @@ PYTEST = (sys.executable, "-m", "pytest", HERE, "-p", "no:cacheprovider")
 # The name of the results says which tests were run.
 ALL, QUICK = "all", "quick"
 SELECTION = {ALL: "kernel", QUICK: "kernel and not matrix"}
-LONGEST = 90 * 60  # seconds for the tests of one kernel
+LONGEST = 150 * 60  # seconds for the tests of one kernel
 LAST_WORDS = 120  # seconds for a stopped pytest to switch its guest off and write its results
 
 

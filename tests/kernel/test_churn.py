@@ -20,14 +20,10 @@ def files(machine, *names):
     return " ".join(f"{machine.modules}/{name}.ko" for name in names)
 
 
-def under_load(machine, command, timeout):
-    """Run a command while processes do everything at once, traced or not."""
-    done = machine.run(
-        f"nice -n 19 setsid tempest 3 {machine.number} & sleep 1; {command}; status=$?; "
-        "kill -KILL -$!; exit $status",
-        timeout=timeout,
-    )
-    return [int(number) for number in done.stdout.split()]
+def in_storm(machine, command):
+    """The command while processes do everything at once, traced or not."""
+    storm = f"nice -n 19 setsid tempest 3 {machine.number} & sleep 1"
+    return f"{storm}; {command}; status=$?; kill -KILL -$!; exit $status"
 
 
 def memory(machine):
@@ -58,19 +54,29 @@ def assert_gone(machine):
         assert machine.calls("end") == [answer]
 
 
-@pytest.mark.parametrize("rounds", [10, pytest.param(1000, marks=pytest.mark.matrix)])
+@pytest.mark.parametrize(
+    ("rounds", "storm"), [(10, True), pytest.param(1000, False, marks=pytest.mark.matrix)]
+)
 def test_rounds_of_unloading_under_traced_sleepers_leave_processes_and_kernel_alone(
-    machine, rounds
+    machine, rounds, storm
 ):
-    churn = f"rounds {{}} {SLEEPERS} {machine.number} {files(machine, *MODULES)}"
-    under_load(machine, churn.format(2), 300)
+    if machine.sanitizer and not storm:
+        pytest.skip("a thousand rounds take hours on this kernel")
+
+    def churn(rounds):
+        command = f"rounds {rounds} {SLEEPERS} {machine.number} {files(machine, *MODULES)}"
+        command = in_storm(machine, command) if storm else command
+        return map(int, machine.run(command, timeout=300 + rounds * 20).stdout.split())
+
+    churn(2)
     before = memory(machine)
-    started, answered = under_load(machine, churn.format(rounds), 300 + rounds * 20)
+    started, answered = churn(rounds)
     assert started == rounds * SLEEPERS
     assert answered == rounds * SLEEPERS // 4
     assert_gone(machine)
-    # A session and its files lost in each round would be more by far.
-    assert memory(machine) - before < 4096 + rounds * 2
+    # A session and its files lost in each round would be more by far. A kernel that looks for such
+    # losses itself keeps for a while what was freed.
+    assert machine.sanitizer or memory(machine) - before < 4096 + rounds * 2
     machine.load(*MODULES)
     assert machine.calls("start", "end") == ["start 0", "end 0"]
 
