@@ -67,6 +67,8 @@ RUNS = pa.schema(
         ("lost_file_calls", _COUNT),  # calls on files that there was no room to list
         ("lost_children", _COUNT),  # child processes that could not be traced
         ("untimed_calls", _COUNT),  # calls whose beginning was not seen: without time
+        # the counters as printed, of a module that never sets them back; null for all others
+        *((f"raw_{name}", _COUNT) for name in COUNTERS),
     ]
 )
 """One row a run."""
