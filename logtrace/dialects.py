@@ -13,7 +13,6 @@ from re import _constants as opcodes  # type: ignore[attr-defined]  # there is n
 from re import _parser as regex_parser  # type: ignore[attr-defined]
 from typing import Any, Literal
 
-from logtrace import schema
 from logtrace.errors import DialectError
 
 Kind = Literal["start", "stats", "ops", "end", "trace", "call", "fd", "load"]
@@ -27,11 +26,17 @@ EXTRA_KINDS: tuple[Kind, ...] = ("trace", "call", "fd")
 ADDED_KINDS: tuple[Kind, ...] = (*KINDS, "load")
 """What a file may add; a load line says that the module begins to count from zero."""
 
+# of the schema, which is slow to import
+_COUNTERS = (
+    *("read_bytes", "written_bytes"),
+    *("open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls"),
+)
+
 GROUPS: Mapping[Kind, frozenset[str]] = {
     "start": frozenset({"pid"}),
     "end": frozenset({"pid"}),
-    "stats": frozenset({"owner", "comm", "file", *schema.COUNTERS}),
-    "ops": frozenset(schema.COUNTERS),
+    "stats": frozenset({"owner", "comm", "file", *_COUNTERS}),
+    "ops": frozenset(_COUNTERS),
     "load": frozenset(),
 }
 """The groups that the patterns of a file may have; a Start and an End line need theirs."""
@@ -127,7 +132,7 @@ def load(paths: Iterable[Path] = (), required: Iterable[Path] = ()) -> tuple[Dia
 
 # A column of numbers in a pattern: {pid} is any number, put into the column.
 def _numbers() -> dict[str, str]:
-    names = ("pid", *schema.COUNTERS)
+    names = ("pid", *_COUNTERS)
     return {name: rf"(?P<{name}>-?\d++)" for name in names} | {
         "_": r"\s*+",
         "dash": r"(?:[-\u2010-\u2015\u2212]|\\xe2\\x80\\x9[0-5]|\u00e2\u20ac[\u201c\u201d])",

@@ -154,5 +154,6 @@ def test_any_text_is_a_pattern_or_refused(tmp_path_factory, pattern):
 
 
 def test_groups_are_columns():
+    assert dialects.GROUPS["ops"] == set(schema.COUNTERS)
     for names in dialects.GROUPS.values():
         assert names <= set(schema.RUNS.names)
