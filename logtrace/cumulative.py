@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from logtrace.schema import COUNTERS
+from logtrace.dialects import COUNTERS
 
 CALLS = tuple(name for name in COUNTERS if name.endswith("_calls"))
 FEWEST_RUNS = 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,17 +27,17 @@ EXTRA_KINDS: tuple[Kind, ...] = ("trace", "call", "fd")
 ADDED_KINDS: tuple[Kind, ...] = (*KINDS, "load")
 """What a file may add; a load line says that the module begins to count from zero."""
 
-# of the schema, which is slow to import
-_COUNTERS = (
+COUNTERS = (
     *("read_bytes", "written_bytes"),
     *("open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls"),
 )
+"""Those of `logtrace.schema`, which is slow to import."""
 
 GROUPS: Mapping[Kind, frozenset[str]] = {
     "start": frozenset({"pid"}),
     "end": frozenset({"pid"}),
-    "stats": frozenset({"owner", "comm", "file", *_COUNTERS}),
-    "ops": frozenset(_COUNTERS),
+    "stats": frozenset({"owner", "comm", "file", *COUNTERS}),
+    "ops": frozenset(COUNTERS),
     "load": frozenset(),
 }
 """The groups that the patterns of a file may have; a Start and an End line need theirs."""
@@ -132,7 +133,7 @@ def load(paths: Iterable[Path] = (), required: Iterable[Path] = ()) -> tuple[Dia
 
 # A column of numbers in a pattern: {pid} is any number, put into the column.
 def _numbers() -> dict[str, str]:
-    names = ("pid", *_COUNTERS)
+    names = ("pid", *COUNTERS)
     return {name: rf"(?P<{name}>-?\d++)" for name in names} | {
         "_": r"\s*+",
         "dash": r"(?:[-\u2010-\u2015\u2212]|\\xe2\\x80\\x9[0-5]|\u00e2\u20ac[\u201c\u201d])",
@@ -243,8 +244,9 @@ def _checked(where: str, kind: Kind, pattern: object, words: Mapping[str, str]) 
             "define it in [words], or take one of " + ", ".join(sorted(words)),
         )
     try:
-        regex = _compile(pattern, words)
-    except (re.error, OverflowError, RecursionError, KeyError) as error:
+        with warnings.catch_warnings(action="error"):
+            regex = _compile(pattern, words)
+    except (re.error, OverflowError, RecursionError, KeyError, Warning) as error:
         raise DialectError(f"{where}: no regular expression: {error}", "mend the pattern") from None
     if unknown := set(regex.groupindex) - GROUPS[kind]:
         raise DialectError(
