@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from incident_samples import CUT, END, REPORTS
 
 from logtrace import incident_grammar
+from logtrace.engine import Engine
+from logtrace.importer import import_log
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record
+from logtrace.store import Store
 
 ORDINARY = [
     "usb 1-1: new high-speed USB device number 2",
@@ -141,3 +144,15 @@ def test_any_text_raises_nothing(lines):
     for row in found(records(lines)):
         assert row["type"] in incident_grammar.KINDS
         assert all(line.isprintable() for line in row["report"].split("\n"))
+
+
+def test_an_imported_log_gives_each_incident_once(tmp_path):
+    lines = [*REPORTS["BUG"][0], *ORDINARY, *REPORTS["unsigned"][0]]
+    log = tmp_path / "dmesg.txt"
+    log.write_text("".join(f"[    1.{n:06}] {line}\n" for n, line in enumerate(lines)))
+    store = Store(str(tmp_path / "store"))
+    for _ in range(2):
+        import_log(store.host("host"), log, "host")
+    frame = Engine(store).rows("incidents", order="first_seq")
+    assert list(frame["type"]) == ["bug", "signature"]
+    assert list(frame["module"]) == ["faulty", "faulty"]
