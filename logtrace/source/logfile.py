@@ -180,20 +180,39 @@ def read_log(
     ------
     Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
+
+    Raises
+    ------
+    SourceError
+        If the kernels of several machines speak in it.
     """
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
     text = LogText(source, boot_id, form or recognise(head), dating)
-    offset, whole = 0, True
+    offset, whole, host = 0, True, None
     while line := stream.readline(_LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
         record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
         whole = line.endswith(b"\n")
         offset += len(line)
         if record is not None:
+            host = _one_host(record, host)
             yield record
     if (last := text.finish()) is not None:
+        _one_host(last, host)
         yield last
+
+
+# Lines of several machines would make runs of none of them
+def _one_host(record: Record, host: str | None) -> str | None:
+    if record.host is None or not record.from_kernel:
+        return host
+    if host not in (None, record.host):
+        raise SourceError(
+            f"{record.source.rpartition('@')[0]}: has lines of {host} and of {record.host}",
+            "split it by machine, and import each part with --host NAME",
+        )
+    return record.host
 
 
 def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:

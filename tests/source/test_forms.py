@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from logtrace.errors import SourceError
 from logtrace.runs import RunAssembler
 from logtrace.source.forms import Dating, recognise
 from logtrace.source.logfile import read_log
@@ -72,3 +73,40 @@ def test_a_stamp_is_a_time_in_utc(name):
         assert end.at is None or end.at.minute == 0
     else:
         assert end.at.replace(microsecond=0) == datetime(2026, 11, 23, 10, 0, 2, tzinfo=UTC)
+
+
+def test_a_log_of_several_machines_is_refused_and_both_are_named():
+    text = b"Nov 23 10:00:00 a kernel: one\nNov 23 10:00:00 b kernel: two\n"
+    with pytest.raises(SourceError, match=r"log: has lines of a and of b"):
+        list(read_log(io.BytesIO(text), "log@0"))
+
+
+def test_a_program_in_a_syslog_file_is_not_the_kernel():
+    text = b"Nov 23 10:00:00 a kernel: [    1.500000] one\nNov 23 10:00:00 a sshd[1]: two\n"
+    kernel, program = read_log(io.BytesIO(text), "log@0")
+    assert (kernel.usec, kernel.text, kernel.from_kernel) == (1_500_000, "one", True)
+    assert not program.from_kernel
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [
+        b"Nov 23 10:00:02 a kernel:",
+        b"2026-11-23T19:00:02.000000+09:00 a kernel:",
+        b"<6>1 2026-11-23T10:00:02Z a kernel - - -",
+        b"Nov 23 10:00:02 a kern.info kernel:",
+    ],
+)
+def test_a_line_of_syslog_has_host_time_and_kernel_clock(stamp):
+    dating = Dating(UTC, datetime(2026, 11, 24, tzinfo=UTC))
+    (record,) = read_log(io.BytesIO(stamp + b" [   12.345678] text#011x\n"), "log@0", dating=dating)
+    assert (record.host, record.usec, record.text) == ("a", 12_345_678, "text\tx")
+    assert (record.at, record.clock) == (datetime(2026, 11, 23, 10, 0, 2, tzinfo=UTC), "log")
+    assert record.from_kernel
+
+
+def test_a_stamp_without_year_is_not_in_the_future():
+    dating = Dating(UTC, datetime(2027, 1, 5, tzinfo=UTC))
+    log = b"Dec 31 23:59:59 a kernel: one\nJan  1 00:00:01 a kernel: two\n"
+    years = [record.at.year for record in read_log(io.BytesIO(log), "log@0", dating=dating)]
+    assert years == [2026, 2027]
