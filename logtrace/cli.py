@@ -286,6 +286,34 @@ def runs(ctx: click.Context, selection: Selection, output: str, limit: int | Non
 
 @cli.command()
 @filter_options
+@click.option("--by", type=click.Choice(["fingerprint"]), help="Count those of one cause.")
+@click.option("--id", "incident_id", metavar="ID", help="Print the report whose id begins so.")
+@format_options
+@verbosity_options
+@click.pass_context
+def incidents(
+    ctx: click.Context, selection: Selection, by: str | None, incident_id: str | None, output: str
+) -> None:
+    """List what the kernel reported of faults, newest first."""
+    from logtrace import incident_list
+
+    frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
+    if by:
+        frame = incident_list.by_fingerprint(frame)
+    if output != "table":
+        _write(frame, output)
+    elif incident_id is not None:
+        for report in frame["report"]:
+            click.echo(_visible(report))
+    else:
+        click.echo(_visible(incident_list.as_text(frame)))
+    if (selection.by_name or incident_id is not None) and not len(frame):
+        _note(ctx, "no incident matches")
+        ctx.exit(_NOTHING_MATCHED)
+
+
+@cli.command()
+@filter_options
 @click.option(
     "--by",
     metavar="KEY[,KEY]",

@@ -1,13 +1,16 @@
 """Incidents are found as kernels print them, wherever the log is cut or mixed."""
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from incident_samples import CUT, END, REPORTS
 
 from logtrace import incident_grammar
+from logtrace.cli import cli
 from logtrace.engine import Engine
 from logtrace.importer import import_log
+from logtrace.incident_list import by_fingerprint, incidents
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record
 from logtrace.store import Store
@@ -156,3 +159,11 @@ def test_an_imported_log_gives_each_incident_once(tmp_path):
     frame = Engine(store).rows("incidents", order="first_seq")
     assert list(frame["type"]) == ["bug", "signature"]
     assert list(frame["module"]) == ["faulty", "faulty"]
+    assert list(by_fingerprint(incidents(Engine(store)))["incidents"]) == [1, 1]
+    arguments = ["incidents", "--store", str(store.root)]
+    shown = CliRunner().invoke(cli, arguments)
+    assert "faulty_init" in shown.output
+    detail = CliRunner().invoke(cli, [*arguments, "--id", frame["incident_id"][0]])
+    assert detail.output.splitlines() == REPORTS["BUG"][0]
+    missing = CliRunner().invoke(cli, [*arguments, "--id", "nothing"])
+    assert missing.exit_code == 3
