@@ -42,7 +42,7 @@ _PLACE = _SYMBOL + _IN_MODULE
 _TASK = r"(?P<comm>.{1,64}):(?P<pid>\d{1,10})"
 _NAME = r"(?P<module>[\w-]{1,55})"
 
-_HEADS = tuple(
+HEADS = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
         ("panic", r"Kernel panic - not syncing"),
@@ -100,6 +100,12 @@ _HEADS = tuple(
                         r"version magic '|no symbol version for )"),
     )
 )  # fmt: skip
+
+# Every line that begins a report has one of these: looking for them spares others the patterns
+_WORDS = (
+    *("BUG", "WARNING: ", "INFO: ", "[#", "panic", "taint", "cut here", "LOCKUP", "oom-killer"),
+    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version "),
+)
 
 _CPU_LINE = re.compile(
     r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) "
@@ -169,6 +175,11 @@ class Sign:
     ends: bool = False
 
 
+def may_begin(text: str) -> bool:
+    """Whether a line may begin a report; quickly, as nearly all lines do not."""
+    return any(word in text for word in _WORDS)
+
+
 def parse(text: str) -> Sign | None:
     """Understand a line of the kernel.
 
@@ -185,7 +196,7 @@ def parse(text: str) -> Sign | None:
     text = text[:2000]
     if _END.match(text):
         return Sign(ends=True)
-    for kind, pattern in _HEADS:
+    for kind, pattern in HEADS:
         if match := pattern.match(text):
             return _sign(match, kind)
     if match := _VICTIM.match(text):

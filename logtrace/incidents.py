@@ -139,6 +139,8 @@ class IncidentAssembler:
             self._take_line(record, text, rows)
 
     def _take_line(self, record: Record, text: str, rows: list[Row]) -> None:
+        if not self._open and not grammar.may_begin(text):
+            return
         sign = grammar.parse(text)
         caller = record.caller
         report = self._open.get(caller)

@@ -47,6 +47,13 @@ def test_a_report_is_found_with_what_it_says(name):
     assert set(row["report"].split("\n")) >= {line for line in lines if "+0x" in line}
 
 
+@pytest.mark.parametrize("pattern", [pattern for _, pattern in incident_grammar.HEADS])
+@given(data=st.data())
+@settings(max_examples=30)
+def test_a_line_that_begins_a_report_is_never_passed_over(pattern, data):
+    assert incident_grammar.may_begin(data.draw(st.from_regex(pattern)))
+
+
 @pytest.mark.parametrize("name", REPORTS)
 def test_every_line_is_kept_where_the_caller_is_known(name):
     lines = [line for line in REPORTS[name][0] if line and "trying to acquire" not in line]
