@@ -286,6 +286,34 @@ def runs(ctx: click.Context, selection: Selection, output: str, limit: int | Non
 
 @cli.command()
 @filter_options
+@click.option("--by", type=click.Choice(["fingerprint"]), help="Count those of one cause.")
+@click.option("--id", "incident_id", metavar="ID", help="Print the report whose id begins so.")
+@format_options
+@verbosity_options
+@click.pass_context
+def incidents(
+    ctx: click.Context, selection: Selection, by: str | None, incident_id: str | None, output: str
+) -> None:
+    """List what the kernel reported of faults, newest first."""
+    from logtrace import incident_list
+
+    frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
+    if by:
+        frame = incident_list.by_fingerprint(frame)
+    if output != "table":
+        _write(frame, output)
+    elif incident_id is not None:
+        for report in frame["report"]:
+            click.echo(_visible(report))
+    else:
+        click.echo(_visible(incident_list.as_text(frame)))
+    if (selection.by_name or incident_id is not None) and not len(frame):
+        _note(ctx, "no incident matches")
+        ctx.exit(_NOTHING_MATCHED)
+
+
+@cli.command()
+@filter_options
 @click.option(
     "--by",
     metavar="KEY[,KEY]",
@@ -565,19 +593,29 @@ def remove(ctx: click.Context) -> None:
 
 
 @cli.command()
+@click.argument("logs", nargs=-1, metavar="[LOG]...", type=click.Path(path_type=Path))
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @verbosity_options
 @click.pass_context
-def doctor(ctx: click.Context, url: str | None, as_json: bool) -> None:
-    """Say what works on this machine, and the remedy for what does not.
+def doctor(ctx: click.Context, logs: tuple[Path, ...], url: str | None, as_json: bool) -> None:
+    """Say what works on this machine, or which lines of logs are not understood.
 
-    The exit code is 1 if something is missing that tracing or reading needs.
+    The exit code is 1 if something is missing that tracing or reading needs; with logs, if a
+    line looks like one of a run and is not understood.
     """
     from logtrace import terminal
     from logtrace.doctor import examine
     from logtrace.store import Store, default_url
 
+    if logs:
+        from logtrace.understanding import describe, examine_log, summarize
+
+        found = [examine_log(path) for path in logs]
+        for check in found:
+            text = json.dumps(summarize(check)) if as_json else "\n".join(describe(check))
+            click.echo(text)
+        ctx.exit(int(any(check.not_understood for check in found)))
     checks = examine(Store(url or default_url()).root)
     if as_json:
         click.echo(json.dumps([vars(check) for check in checks], indent=2))

@@ -84,6 +84,7 @@ _TIME_OF = {
     "runs": "coalesce(started_at, ended_at)",
     "losses": "noticed_at",
     "tracer": '"at"',
+    "incidents": '"at"',
 }
 
 

@@ -4,6 +4,7 @@
 
     LogtraceError
     ├── SourceError      a log can't be opened or read
+    ├── DialectError     a file of dialects makes no sense
     ├── StoreError       a store can't be opened, read or written
     ├── QueryError       a filter or a grouping makes no sense
     ├── ReportError      a report can't be written
@@ -35,6 +36,10 @@ class LogtraceError(Exception):
 
 class SourceError(LogtraceError):
     """A log can't be opened or read."""
+
+
+class DialectError(LogtraceError):
+    """A file of dialects makes no sense."""
 
 
 class StoreError(LogtraceError):

@@ -1,66 +1,85 @@
 """Text of a record -> `Event`: what a tracing module says in it.
 
 The lines are described in ``docs/format.md``; how versions of the module spell them is
-data, in ``dialects.toml``.
+data, see `logtrace.dialects`.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
-from typing import Literal
+from typing import NamedTuple
 
+from logtrace import dialects
+from logtrace.dialects import ADDED_KINDS, EXTRA_KINDS, KINDS, Dialect, Kind
 from logtrace.record import printable
 
-Kind = Literal["start", "stats", "ops", "end", "trace", "call", "fd"]
-
-KINDS: tuple[Kind, ...] = ("start", "stats", "ops", "end")
-"""The lines of a run, in the order of the contract."""
-
-EXTRA_KINDS: tuple[Kind, ...] = ("trace", "call", "fd")
-"""The lines that a run has between its calls line and its End line when more is asked for."""
+__all__ = [
+    "EXTRA_KINDS",
+    "KINDS",
+    "Event",
+    "Grammar",
+    "Kind",
+    "default",
+    "events",
+    "is_extra",
+    "looks_like_trace",
+    "parse",
+]
 
 _EXTRA = "ftrace/"  # and the version; how every extra line begins, and no other
 
 _TEXT_GROUPS = frozenset({"owner", "comm", "file", "call", "path"})
 _FLAG_GROUPS = frozenset({"wide", "detail", "follow", "open_at_end"})
 _INT64 = range(-(2**63), 2**63)
+_SURE_DIGITS = 19  # fewer always fit
 
 # A record has at most 1 KiB, and four characters for each byte where dmesg escaped it; a
 # longer text is a broken log, on which the patterns could take for ever
 _LONGEST = 4096
 
 _LOOKS_LIKE = re.compile(
-    r"OS\s*Assignment\s*2|ftrace\s*\[-?\d+\]|\bread\s*[-\u2013]\s*-?\d+\s*/\s*written"
-    r"|open\s*\[-?\d+\]|\Aftrace/\d|\A\[[^\[\]]{1,32}\] .*\bfile\s*\[",
-    re.ASCII | re.DOTALL,
+    r"OS\s*Assignment[\s_#-]*2|ftrace\s*\[\s*-?\d*\s*\](?!:)|(?<!\")open\s*\[-?\d+\]"
+    r"|\bread\s*[-\u2010-\u2015\u2212]\s*-?\d+\s*[/,]?\s*writ|\Aftrace/\d"
+    r"|\A\[[^\[\]]{1,34}\] ?\S*(?: \S+)? ?file\s*\[",
+    re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
+# Where a line of a run may begin inside a record. A longer record may have been cut off where
+# somebody chose, so it is not taken apart.
+_BEGINNING = re.compile(
+    r"(?:[\w.-]{1,40}:\s++)?(?:OS\s*+)?Assignment|(?<!\w)ftrace\s*+\[|(?:\[[^\[\]]{1,60}\]\s*+)?open(?:at)?\s*+\["
+    r"|\[[^\[\]]{1,34}\](?=[^\[\]]{0,90}\[|[^\[\]]{0,90}read)",
+    re.ASCII | re.IGNORECASE,
+)
+_LONGEST_JOINT = 900
+_MOST_LINES = 16
 
-@dataclass(frozen=True, slots=True)
-class Event:
+
+class Event(NamedTuple):
     """One line of a run.
 
     Parameters
     ----------
     kind
-        Which of the run's lines it is.
+        Which of the run's lines it is; ``load`` is of none: the module begins to count.
     dialect
         The dialect that understood it.
     rank
-        The dialect's place in ``dialects.toml``; a larger one is more general.
+        The dialect's place among all; a larger one is more general.
     values
         Columns of ``schema.RUNS``, ``CALLS`` or ``FILES`` that the line gives; of a trace line
         also ``call_lines`` and ``fd_lines``, how many of them follow.
+    cumulative
+        Whether the counters are totals of all runs since the module was loaded.
     """
 
     kind: Kind
     dialect: str
     rank: int
     values: dict[str, int | str]
+    cumulative: bool = False
 
     @property
     def extra(self) -> bool:
@@ -71,34 +90,149 @@ class Event:
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     kind: Kind
-    dialect: str
+    dialect: Dialect
     rank: int
     regex: re.Pattern[str]
+    groups: tuple[tuple[str, bool], ...]  # by number: the column, and whether it is a number
+
+    def read(self, line: str) -> Event | None:
+        match = self.regex.fullmatch(line)
+        if match is None:
+            return None
+        values: dict[str, int | str] = {}
+        for (name, is_number), value in zip(self.groups, match.groups(), strict=True):
+            if value is None:
+                continue
+            if not is_number:
+                values[name] = value == "1" if name in _FLAG_GROUPS else printable(value)
+            elif len(value) < _SURE_DIGITS or int(value) in _INT64:
+                values[name] = int(value)
+            else:
+                return None
+        return Event(self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative)
 
 
-def parse(text: str) -> Event | None:
-    """Understand the text of a record.
+def _pattern(kind: Kind, dialect: Dialect, rank: int) -> _Pattern:
+    regex = dialect.patterns[kind]
+    names = sorted(regex.groupindex, key=regex.groupindex.__getitem__)
+    groups = tuple((name, name not in _TEXT_GROUPS | _FLAG_GROUPS) for name in names)
+    return _Pattern(kind, dialect, rank, regex, groups)
+
+
+class Grammar:
+    """The lines that some dialects understand.
 
     Parameters
     ----------
-    text
-        The decoded text of one record.
-
-    Returns
-    -------
-    Event or None
-        None if no dialect has such a line, if it is longer than any record, or if a number
-        in it has more than 64 bits.
+    known
+        The dialects, the most exact first.
     """
-    if len(text) > _LONGEST or not _may_be_trace(text):
-        return None
-    line = text.rstrip()
-    for pattern in _extra_patterns() if text.startswith(_EXTRA) else _patterns():
-        if match := pattern.regex.fullmatch(line):
-            values = _values(match.groupdict())
-            if values is not None:
-                return Event(pattern.kind, pattern.dialect, pattern.rank, values)
-    return None
+
+    def __init__(self, known: tuple[Dialect, ...]) -> None:
+        self.dialects = known
+        patterns = [
+            _pattern(kind, dialect, rank)
+            for rank, dialect in enumerate(known)
+            for kind in (*ADDED_KINDS, *EXTRA_KINDS)
+            if kind in dialect.patterns
+        ]
+        # what users add may have other words than those that `_may_be` looks for
+        self._added = tuple(each for each in patterns if each.dialect.origin != "logtrace")
+        self._extra = tuple(each for each in patterns if each.kind in EXTRA_KINDS)
+        self._of_bits = tuple(
+            tuple(each for each in patterns if _BITS.get(each.kind, 0) & bits)
+            for bits in range(1 << len(_BITS))
+        )
+
+    def parse(self, text: str) -> Event | None:
+        """Understand a text that is one line of a run.
+
+        Parameters
+        ----------
+        text
+            The decoded text of one record, or of a part of one.
+
+        Returns
+        -------
+        Event or None
+            None if no dialect has such a line, if it is longer than any record, or if a number
+            in it has more than 64 bits.
+        """
+        return self._parse(text, _may_be(text))
+
+    def _parse(self, text: str, bits: int) -> Event | None:
+        if len(text) > _LONGEST:
+            return None
+        line = text.rstrip()
+        if self._added and (event := _first(self._added, line)):
+            return event
+        if not bits:
+            return None
+        return _first(self._extra if text.startswith(_EXTRA) else self._of_bits[bits], line)
+
+    def events(self, text: str) -> tuple[Event, ...]:
+        """Understand the text of a record.
+
+        Parameters
+        ----------
+        text
+            The decoded text of one record.
+
+        Returns
+        -------
+        tuple of Event
+            Most often one. More if the record is nothing but several lines, as modules make
+            them that print no newline or one inside a record, and can be taken apart in one
+            way only. None of them if it is not understood.
+        """
+        bits = _may_be(text)
+        if not bits and not self._added:
+            return ()
+        if event := self._parse(text, bits):
+            return (event,)
+        if len(text) > _LONGEST_JOINT or text.startswith(_EXTRA) or not bits:
+            return ()
+        return self._take_apart(text)
+
+    # Counts the ways to take the text apart: a name may hold what looks like lines.
+    def _take_apart(self, text: str) -> tuple[Event, ...]:
+        cuts = [match.start() for match in _BEGINNING.finditer(text)]
+        if not 1 < len(cuts) <= 2 * _MOST_LINES or text[: cuts[0]].strip():
+            return ()
+        cuts.append(len(text))
+        ways: dict[int, list[tuple[Event, ...]]] = {len(text): [()]}
+        for place in range(len(cuts) - 2, -1, -1):
+            found: list[tuple[Event, ...]] = []
+            for stop in cuts[place + 1 :]:
+                if not ways.get(stop):
+                    continue
+                if event := self.parse(text[cuts[place] : stop].strip(" \t\r\n,;|")):
+                    found += [(event, *rest) for rest in ways[stop][:2]]
+            ways[cuts[place]] = found[:2]
+        (*lines,) = ways[cuts[0]]
+        return lines[0] if len(lines) == 1 and len(lines[0]) <= _MOST_LINES else ()
+
+
+@cache
+def default() -> Grammar:
+    """Give the grammar of the dialects that are built in and those that users have added.
+
+    Raises
+    ------
+    DialectError
+        If a file of dialects can't be read, or what is in it makes no sense.
+    """
+    return Grammar(dialects.load(*dialects.places()))
+
+
+def parse(text: str) -> Event | None:
+    """Understand a text that is one line of a run, see `Grammar.parse`."""
+    return default().parse(text)
+
+
+def events(text: str) -> tuple[Event, ...]:
+    """Understand the text of a record, see `Grammar.events`."""
+    return default().events(text)
 
 
 def is_extra(text: str) -> bool:
@@ -107,46 +241,28 @@ def is_extra(text: str) -> bool:
 
 
 def looks_like_trace(text: str) -> bool:
-    """Whether a line that `parse` does not understand seems to be meant as a trace line."""
-    return _may_be_trace(text) and _LOOKS_LIKE.search(text) is not None
+    """Whether a line that no dialect understands seems to be meant as a trace line."""
+    return any(word in text for word in _WORDS) and _LOOKS_LIKE.search(text) is not None
 
 
-# Every trace line has one of these words: looking for them spares other lines the patterns
-def _may_be_trace(text: str) -> bool:
-    return "ftrace" in text or "open" in text or "file" in text or "written" in text
+# Every trace line has some of these words: looking for them spares other lines the patterns
+_WORDS = "trace", "ssign", "open", "file", "writ", "TRACE", "SSIGN"
+_BITS: dict[Kind, int] = {"stats": 1, "ops": 2, "start": 4, "end": 4}
 
 
-@cache
-def _patterns() -> tuple[_Pattern, ...]:
-    return _read_patterns(KINDS)
+def _may_be(text: str) -> int:
+    bits = 0
+    if "rit" in text and "ead" in text:
+        bits = 1
+    if "pen" in text and "los" in text:
+        bits |= 2
+    if "race" in text or "ssign" in text or "RACE" in text or "SSIGN" in text:
+        bits |= 4 if "[" in text or "(" in text or "<" in text or "pid" in text.lower() else 0
+    return bits
 
 
-@cache
-def _extra_patterns() -> tuple[_Pattern, ...]:
-    return _read_patterns(EXTRA_KINDS)
-
-
-def _read_patterns(kinds: tuple[Kind, ...]) -> tuple[_Pattern, ...]:
-    data = tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
-    return tuple(
-        _Pattern(kind, dialect["name"], rank, re.compile(dialect[kind], re.ASCII | re.DOTALL))
-        for rank, dialect in enumerate(data["dialect"])
-        for kind in kinds
-        if kind in dialect
-    )
-
-
-def _values(groups: dict[str, str | None]) -> dict[str, int | str] | None:
-    values: dict[str, int | str] = {}
-    for name, value in groups.items():
-        if value is None:
-            continue
-        if name in _TEXT_GROUPS:
-            values[name] = printable(value)
-        elif name in _FLAG_GROUPS:
-            values[name] = value == "1"
-        elif int(value) in _INT64:
-            values[name] = int(value)
-        else:
-            return None
-    return values
+def _first(patterns: tuple[_Pattern, ...], line: str) -> Event | None:
+    for pattern in patterns:
+        if event := pattern.read(line):
+            return event
+    return None

@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from logtrace.errors import SourceError
+from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record, printable
-from logtrace.runs import Rows, RunAssembler
+from logtrace.runs import Row, Rows, RunAssembler
 from logtrace.source.logfile import digest_log, open_log, read_log
 from logtrace.store import HostTables, Position
 
@@ -115,24 +116,32 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
             return Imported(path, 0, 0, 0, already_stored=True)
         records = runs = losses = 0
         assembler = RunAssembler(host, stored.seen)
+        reports = IncidentAssembler(host, stored.seen)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id)):
             rows = assembler.feed(batch)
-            _append(tables, source, batch[-1].seq, stored, rows)
+            _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
             records, runs, losses = (
                 records + len(batch),
                 runs + len(rows.runs),
                 losses + len(rows.losses),
             )
         rows = assembler.finish()
-        _append(tables, source, size, stored, rows)
+        _append(tables, source, size, stored, rows, reports.finish())
     return Imported(path, records, runs + len(rows.runs), losses + len(rows.losses), False)
 
 
 # Reading begins anew after a broken import; what it had stored stays as it is.
-def _append(tables: HostTables, source: str, seen: int, stored: Position, rows: Rows) -> None:
+def _append(
+    tables: HostTables,
+    source: str,
+    seen: int,
+    stored: Position,
+    rows: Rows,
+    incidents: list[Row],
+) -> None:
     if seen > stored.seen:
-        tables.append(source, Position(seen, seen), **rows._asdict())
+        tables.append(source, Position(seen, seen), **rows._asdict(), incidents=incidents)
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:

@@ -61,6 +61,8 @@ class Record:
         The record's ``SUBSYSTEM=``, ``DEVICE=``, ... lines.
     truncated
         Whether the record was cut off.
+    host
+        The machine that printed it, where the log says so.
     """
 
     source: str
@@ -76,6 +78,7 @@ class Record:
     flags: str = "-"
     dictionary: Mapping[str, str] = field(default_factory=dict)
     truncated: bool = False
+    host: str | None = None
 
     @property
     def from_kernel(self) -> bool:
@@ -189,7 +192,7 @@ def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None
             facility=None,
             level=None,
             caller=caller.decode() if caller else None,
-            text=_decode_printed(match["text"]),
+            text=decode_printed(match["text"]),
         )
     if match := _ISO_LINE.fullmatch(line):
         try:
@@ -204,7 +207,7 @@ def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None
             facility=None,
             level=None,
             caller=None,
-            text=_decode_printed(match["text"]),
+            text=decode_printed(match["text"]),
             at=at.astimezone(UTC),
             clock="log",
         )
@@ -213,7 +216,7 @@ def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None
 
 def parse_bare(line: bytes, *, source: str, seq: int, boot_id: str | None = None) -> Record:
     """Parse a line of a log without stamps; parameters as for `parse_line`."""
-    text = _decode_printed(line)
+    text = decode_printed(line)
     return Record(source, boot_id, seq, None, None, None, None, text)
 
 
@@ -250,8 +253,14 @@ def _unescape(text: bytes) -> str:
     return plain.decode("utf-8", "backslashreplace")
 
 
-# dmesg undoes the kernel's escapes, and in the C locale escapes what is not ASCII anew.
-def _decode_printed(text: bytes) -> str:
+def decode_text(text: bytes) -> str:
+    """Decode a message; bytes that are no UTF-8 stay escaped."""
+    return text.decode("utf-8", "backslashreplace")
+
+
+def decode_printed(text: bytes) -> str:
+    """Decode what ``dmesg`` printed, which in the C locale escapes what is not ASCII."""
+
     def decode(match: re.Match[str]) -> str:
         return bytes.fromhex(match[0].replace("\\x", "")).decode("utf-8", "backslashreplace")
 

@@ -1,9 +1,10 @@
 """Records -> runs: a state machine that attributes a line only where the log leaves no doubt.
 
 The stats and calls lines carry no pid. They belong to the End line behind them if they
-stand between it and the End line before, once each; everything else is marked
-``ambiguous``. Extra lines carry the pid, and stand behind the calls line. What was lost, cut
-off or not understood becomes a `Loss`.
+stand between it and the End line before, once each; or to the End line before them, if no
+other run can have printed them; everything else is marked ``ambiguous``. Extra lines carry
+the pid, and stand behind the calls line. What was lost, cut off or not understood becomes
+a `Loss`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from logtrace import grammar
+from logtrace.cumulative import Span, Totals
 from logtrace.extras import Extras
 from logtrace.record import Loss, Record, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+_AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
 
@@ -59,6 +62,8 @@ class _Line:
     record: Record
     event: grammar.Event | None  # None for a line of a run that was cut off
     order: int  # counts lines; the numbers of records begin anew in another log
+    place: int = 0  # in a record of several lines
+    timed: bool = True  # whether the record's time is its own
     named: int | None = None  # the pid of the first extra line behind a stats or calls line
 
 
@@ -87,16 +92,21 @@ class RunAssembler:
     seen
         Sequence number up to which rows were stored before: records up to there only
         bring back the runs that were open then.
+    known
+        What understands lines. Default: the dialects built in and those that users added.
     """
 
-    def __init__(self, host: str, seen: int = -1) -> None:
+    def __init__(self, host: str, seen: int = -1, known: grammar.Grammar | None = None) -> None:
         self._host = host
         self.seen = seen
-        self._open: dict[int, _Run] = {}
+        self._open: dict[int | None, _Run] = {}
         self._block: list[_Line] = []  # stats and calls lines since the last End
         self._stray: tuple[int, _Run] | None = None  # extra lines of a run without Start
         self._unsure_ends = 0  # End lines that a mixed block still belongs to
         self._bare_end = 0  # the last End line, if it had no stats lines
+        self._held: tuple[int | None, _Run] | None = None  # the stats lines may come behind its End
+        self._totals = Totals()
+        self._grammar = known or grammar.default()
         self._lines = 0
         self._number: int | None = None  # of the item that is taken; None at the end of the log
         self._source: str | None = None
@@ -104,8 +114,8 @@ class RunAssembler:
 
     @property
     def open_runs(self) -> list[tuple[int, Record]]:
-        """Pid and Start record of each run that has not ended."""
-        return [(pid, run.lines[0].record) for pid, run in self._open.items()]
+        """Pid (0 where none is printed) and Start record of each run that has not ended."""
+        return [(pid or 0, run.lines[0].record) for pid, run in self._open.items()]
 
     @property
     def resume_before(self) -> int | None:
@@ -114,11 +124,14 @@ class RunAssembler:
         An assembler that is fed from there comes to the same state, as nothing was open
         before that record. None if nothing is open now.
         """
-        return None if self._idle else self._needed_from
+        needed = [] if self._idle else [self._needed_from]
+        if (totals := self._totals.needed_from) is not None:
+            needed.append(totals)
+        return min(needed, default=None)
 
     @property
     def _idle(self) -> bool:
-        return not (self._open or self._block or self._stray or self._unsure_ends)
+        return not (self._open or self._block or self._stray or self._unsure_ends or self._held)
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.
@@ -139,6 +152,7 @@ class RunAssembler:
             self._number = last
             if item.source != self._source:
                 self._source, self._needed_from = item.source, first
+                self._totals.forget()
             found = rows if last > self.seen else stored
             if isinstance(item, Loss):
                 self._lose(item, found)
@@ -156,6 +170,7 @@ class RunAssembler:
         """
         rows = Rows.none()
         self._number = None
+        self._settle(rows)
         self._flush_stray(rows)
         self._claim_block()
         self._flush_block(rows)
@@ -164,23 +179,49 @@ class RunAssembler:
         return rows
 
     def _take(self, record: Record, rows: Rows) -> None:
-        event = grammar.parse(record.text) if record.from_kernel else None
-        if event is None or (record.truncated and event.extra):
+        if self._held and not _at_once(self._held[1].lines[-1].record, record):
+            self._settle(rows)
+        events = self._events(record) if record.from_kernel else ()
+        if not events or (record.truncated and events[0].extra):
             self._reject(record, rows)
-            return
-        line = self._line(record, event)
+        started = False
+        for place, event in enumerate(events):
+            if record.truncated and event.extra:
+                break
+            # the stamp is that of the record's first line; stats lines and End are one print
+            timed = place == 0 or (event.kind == "end" and not started)
+            started |= event.kind == "start"
+            self._take_line(self._line(record, event, place, timed), event, rows)
+
+    # What was cut off may have been cut where somebody chose: it is one line or none.
+    def _events(self, record: Record) -> tuple[grammar.Event, ...]:
+        if not record.truncated:
+            return self._grammar.events(record.text)
+        event = self._grammar.parse(record.text)
+        return (event,) if event else ()
+
+    def _take_line(self, line: _Line, event: grammar.Event, rows: Rows) -> None:
         if event.kind == "start":
+            self._settle(rows)
             self._start(line, rows)
         elif event.kind == "end":
+            self._settle(rows, claimed=True)
             self._end(line, rows)
+        elif event.kind == "load":
+            self._settle(rows)
+            needed = line.record.seq if self._idle else self._needed_from
+            self._totals.load(event.dialect, _span(line, line, needed))
         elif event.extra:
+            self._settle(rows)
             self._add_extra(line, event, rows)
         else:
             self._add_to_block(line, rows)
 
-    def _line(self, record: Record, event: grammar.Event | None) -> _Line:
+    def _line(
+        self, record: Record, event: grammar.Event | None, place: int = 0, timed: bool = True
+    ) -> _Line:
         self._lines += 1
-        return _Line(record, event, self._lines)
+        return _Line(record, event, self._lines, place, timed)
 
     def _reject(self, record: Record, rows: Rows) -> None:
         if not grammar.looks_like_trace(record.text):
@@ -216,6 +257,8 @@ class RunAssembler:
         self._open[pid] = _Run([line])
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
+        if self._held and not _may_follow(self._held[1], self._block, line):
+            self._settle(rows)
         if self._stray:
             self._flush_stray(rows)
         # a module that prints neither Start nor End: every stats line begins a run
@@ -228,6 +271,7 @@ class RunAssembler:
     # An extra line names the run that the stats lines before it are of.
     def _add_extra(self, line: _Line, event: grammar.Event, rows: Rows) -> None:
         pid = _pid(line)
+        assert pid is not None
         if self._block and self._block[-1].named is None:
             for waiting in self._block:
                 waiting.named = pid if waiting.named is None else waiting.named
@@ -251,7 +295,7 @@ class RunAssembler:
             self._needed_from = line.record.seq
 
     def _end(self, line: _Line, rows: Rows) -> None:
-        pid = _pid(line)
+        pid = self._whose(_pid(line))
         run = self._open.pop(pid, None) or self._take_stray(pid, rows)
         block = self._take_block(run, rows)
         self._bare_end, bare_end = 0, self._bare_end
@@ -264,10 +308,37 @@ class RunAssembler:
             self._bare_end = line.order
             if run.extras and run.extras.callers() != {line.record.caller}:
                 run.doubt("its extra lines and its End line were printed by different tasks")
+        if not (block or run.extras or run.ambiguous or self._open or self._block):
+            if not run.lines:
+                self._note_need(line)
+            run.lines.append(line)
+            self._held = pid, run
+            return
         run.lines.append(line)
         self._close(run, rows, pid)
 
-    def _take_stray(self, pid: int, rows: Rows) -> _Run:
+    # Some modules print no process at the end, or 0 or -1: the only one that is traced is meant.
+    def _whose(self, pid: int | None) -> int | None:
+        if (pid is None or pid <= 0) and pid not in self._open and len(self._open) == 1:
+            return next(iter(self._open))
+        return pid
+
+    # A run whose End line stood alone: stats lines right behind it are its own, unless
+    # another End line claims them.
+    def _settle(self, rows: Rows, *, claimed: bool = False) -> None:
+        if self._held is None:
+            return
+        (pid, run), self._held = self._held, None
+        if self._block and claimed:
+            run.doubt("the stats lines behind its End line may be those of the next run")
+        elif self._block and _is_one_run(self._block):
+            run.lines += self._block
+            self._block = []
+        if not claimed:
+            self._bare_end = 0
+        self._close(run, rows, pid)
+
+    def _take_stray(self, pid: int | None, rows: Rows) -> _Run:
         if self._stray and self._stray[0] == pid:
             run, self._stray = self._stray[1], None
             return run
@@ -303,8 +374,10 @@ class RunAssembler:
             doubt = "several runs' stats lines stand before its End line"
         elif run.lines and block[0].order < run.lines[0].order:
             doubt = "its Start line stands between stats lines"
-        elif run.lines and run.lines[0].order < bare_end:
+        elif bare_end and (not run.lines or run.lines[0].order < bare_end):
             doubt = "its stats lines may be those of the run that ended before them"
+        elif not run.lines and not run.extras and self._is_global(end, block):
+            doubt = "its Start line is missing, and its stats lines may be the open run's"
         elif _has_extras_before(run, block):
             doubt = "its extra lines do not stand behind its calls line"
         elif block[0].named is not None and _named(block) != {_pid(end)}:
@@ -317,6 +390,15 @@ class RunAssembler:
             return
         run.doubt(doubt)
         self._unsure_ends = max(1, _count(block, "stats") - 1, _count(block, "ops") - 1)
+
+    # A module that prints another pid at the end than at the start knows one run at a time only.
+    def _is_global(self, end: _Line, block: list[_Line]) -> bool:
+        pid = _pid(end)
+        if pid is None or pid <= 0:
+            return bool(self._open)
+        return len(self._open) == 1 and all(
+            run.lines[0].order < block[0].order for run in self._open.values()
+        )
 
     # Without an End line, stats lines are a run's if extra lines say so, or if no other run was
     # open beside it.
@@ -334,6 +416,8 @@ class RunAssembler:
 
     def _lose(self, loss: Loss, rows: Rows) -> None:
         rows.losses.append(self._loss_row(loss))
+        self._settle(rows)
+        self._totals.forget()
         self._flush_stray(rows)
         self._flush_block(rows)
         for run in self._open.values():
@@ -358,6 +442,9 @@ class RunAssembler:
         if run.extras and (doubt := run.extras.doubt()):
             run.doubt(doubt)
         row = _run_row(self._host, run, pid, why)
+        if dialect := next((e.dialect for e in _events(run) if e.cumulative), None):
+            span = _span(run.lines[0], max(run.lines, key=_order), self._needed_from)
+            self._totals.take_apart(row, dialect, span)
         rows.runs.append(row)
         if run.extras:
             identity = {name: row.get(name) for name in _OF_A_RUN} | {"ended_seq": self._number}
@@ -411,19 +498,46 @@ def _callers(block: list[_Line], run: _Run, end: _Line) -> set[str | None]:
     return callers | run.extras.callers() if run.extras else callers
 
 
-def _pid(line: _Line) -> int:
+def _pid(line: _Line) -> int | None:
     assert line.event is not None
-    pid = line.event.values["pid"]
-    assert isinstance(pid, int)
+    pid = line.event.values.get("pid")
+    assert pid is None or isinstance(pid, int)
     return pid
+
+
+def _order(line: _Line) -> int:
+    return line.order
+
+
+# Only stats lines have counters.
+def _events(run: _Run) -> Iterable[grammar.Event]:
+    return (line.event for line in run.lines if line.event and _kind(line) in ("stats", "ops"))
+
+
+def _span(first: _Line, last: _Line, needed_from: int) -> Span:
+    record = first.record
+    return Span(first.order, last.order, needed_from, record.boot_id, record.usec)
+
+
+def _at_once(before: Record, record: Record) -> bool:
+    if before.usec is None or record.usec is None:
+        return True
+    return record.usec - before.usec <= _AT_ONCE_US
+
+
+# Whether a stats line may belong to the End line before it: next in the block of one run, and
+# printed by the same task.
+def _may_follow(run: _Run, block: list[_Line], line: _Line) -> bool:
+    same = run.lines[-1].record.caller == line.record.caller
+    return same and _kind(line) != "cut" and _is_one_run([*block, line])
 
 
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
     lines = [line for line in run.lines if line.event is not None]
     values = _values(lines)
     first, last = _first_and_last(run, lines)
-    started = first if lines and _kind(lines[0]) == "start" else None
-    ended = last if lines and _kind(lines[-1]) == "end" else None
+    started = _time_of(lines, "start")
+    ended = _time_of(lines, "end")
     if run.extras:
         values |= run.extras.options()
     status, missing = _status(run, lines)
@@ -442,9 +556,13 @@ def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
         "dialect": _dialect(lines),
         "status": status,
         "source": first.source,
-        "run_id": _run_id(host, first),
+        "run_id": _run_id(host, first, lines[0].place if lines else 0),
         "note": "; ".join(filter(None, (*run.notes, *missing, why))) or None,
     }
+
+
+def _time_of(lines: list[_Line], kind: str) -> Record | None:
+    return next((line.record for line in lines if _kind(line) == kind and line.timed), None)
 
 
 # Extra lines stand behind all others but the End line.
@@ -500,6 +618,8 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
     return (found[0][0] if found else "complete"), [note for _, note in found if note]
 
 
-def _run_id(host: str, first: Record) -> str:
+def _run_id(host: str, first: Record, place: int) -> str:
     identity = f"{host}\n{first.boot_id}\n{first.source.rpartition('@')[2]}\n{first.seq}"
+    if place:
+        identity += f"\n{place}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -67,6 +67,8 @@ RUNS = pa.schema(
         ("lost_file_calls", _COUNT),  # calls on files that there was no room to list
         ("lost_children", _COUNT),  # child processes that could not be traced
         ("untimed_calls", _COUNT),  # calls whose beginning was not seen: without time
+        # the counters as printed, of a module that never sets them back; null for all others
+        *((f"raw_{name}", _COUNT) for name in COUNTERS),
     ]
 )
 """One row a run."""
@@ -138,12 +140,40 @@ TRACER = pa.schema(
 )
 """One row for each time a tracing module came or went."""
 
+INCIDENTS = pa.schema(
+    [
+        ("host", _TEXT),
+        ("boot_id", _TEXT),
+        ("incident_id", _TEXT),  # 16 hex digits of a digest over where it stands
+        ("ended_seq", _COUNT),  # the record that showed its end; null at the end of a log
+        ("first_seq", _COUNT),
+        ("last_seq", _COUNT),
+        ("at", _TIME),
+        ("us", _COUNT),  # the kernel's own clock, microseconds since boot
+        ("clock", _TEXT),
+        ("type", _TEXT),  # one of incident_grammar.KINDS
+        ("cpu", _COUNT),
+        ("pid", _COUNT),
+        ("comm", _TEXT),
+        ("module", _TEXT),
+        ("function", _TEXT),
+        ("offset", _COUNT),  # bytes from the function's beginning
+        ("message", _TEXT),  # the line that tells its type
+        ("fingerprint", _TEXT),  # equal for incidents of one cause: see docs/incidents.md
+        ("report", _TEXT),  # all of its lines
+        ("truncated", _FLAG),  # whether lines of it are cut or left out
+        ("source", _TEXT),
+    ]
+)
+"""One row for each report of the kernel that something went wrong."""
+
 TABLES: Mapping[str, pa.Schema] = {
     "runs": RUNS,
     "files": FILES,
     "calls": CALLS,
     "losses": LOSSES,
     "tracer": TRACER,
+    "incidents": INCIDENTS,
 }
 
 

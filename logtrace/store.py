@@ -36,7 +36,12 @@ _CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval
 
 # The column that tells which record a row came with, of the tables that are committed before
 # the runs
-_REACHED_BY = {"losses": "last_seq", "files": "ended_seq", "calls": "ended_seq"}
+_REACHED_BY = {
+    "losses": "last_seq",
+    "files": "ended_seq",
+    "calls": "ended_seq",
+    "incidents": "ended_seq",
+}
 
 Row = Mapping[str, Any]
 
@@ -200,6 +205,7 @@ class HostTables:
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
         calls: Iterable[Row] = (),
+        incidents: Iterable[Row] = (),
     ) -> None:
         """Store what a source's records gave, and how far they reach, exactly once.
 
@@ -210,7 +216,7 @@ class HostTables:
         position
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
-        runs, losses, files, calls
+        runs, losses, files, calls, incidents
             Rows of the tables.
 
         Raises
@@ -221,7 +227,8 @@ class HostTables:
         """
         with self._locked():
             self._refuse_other_writer(source)
-            for name, rows in (("losses", losses), ("files", files), ("calls", calls)):
+            before = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
+            for name, rows in before.items():
                 if rows := list(rows):
                     self._append(name, source, position, rows)
             self._reached[source] = self._append("runs", source, position, runs)

@@ -13,6 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from logtrace.errors import SourceError, StoreError
+from logtrace.incidents import IncidentAssembler
 from logtrace.modules import ModuleMonitor
 from logtrace.record import Loss, Record
 from logtrace.runs import Row, Rows, RunAssembler
@@ -68,16 +69,19 @@ class _Batch(NamedTuple):
     position: Position
     rows: Rows = Rows.none()
     tracer: Sequence[Row] = ()
+    incidents: Sequence[Row] = ()
 
 
 @dataclass
 class _Watched:
     source: Source
     assembler: RunAssembler
+    incidents: IncidentAssembler
     name: str
     log: str | None = None  # the source of the newest record
     reached: Position = field(default_factory=lambda: Position(-1, -1))
     pending: Rows = field(default_factory=Rows.none)
+    found: list[Row] = field(default_factory=list)  # incidents that are pending
 
     # A log that is printed into the same file once more gives the same records again.
     def only_new(self, items: Iterable[Record | Loss]) -> list[Record | Loss]:
@@ -86,9 +90,11 @@ class _Watched:
     def feed(self, items: Sequence[Record | Loss]) -> Rows:
         rows = self.assembler.feed(items)
         self.pending.add(rows)
+        self.found += self.incidents.feed(items)
         seen = _number(items[-1])
-        needed = self.assembler.resume_before
-        self.reached = Position(seen, seen if needed is None else min(seen, needed - 1))
+        needed = (self.assembler.resume_before, self.incidents.resume_before)
+        before = [number - 1 for number in needed if number is not None]
+        self.reached = Position(seen, min([seen, *before]))
         self.log = items[-1].source
         return rows
 
@@ -97,12 +103,13 @@ class _Watched:
         if self.reached.seen <= self.assembler.seen:
             return []
         rows, self.pending = self.pending, Rows.none()
-        self.assembler.seen = self.reached.seen
-        return [_Batch(self.name, self.reached, rows)]
+        found, self.found = self.found, []
+        self.assembler.seen = self.incidents.seen = self.reached.seen
+        return [_Batch(self.name, self.reached, rows, incidents=found)]
 
     def switch(self, name: str, seen: int) -> None:
         self.name = name
-        self.assembler.seen = seen
+        self.assembler.seen = self.incidents.seen = seen
         self.reached = Position(-1, -1)
 
 
@@ -142,8 +149,9 @@ class Watch:
         self._queue: list[_Batch] = []
         self._queued: dict[str, int] = {}
         self._watched = [
-            _Watched(source, RunAssembler(host, self._seen(source.name)), source.name)
+            _Watched(source, RunAssembler(host, seen), IncidentAssembler(host, seen), source.name)
             for source in sources
+            for seen in (self._seen(source.name),)
         ]
         self._bell, self._ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._commit_at: float | None = None
@@ -276,7 +284,7 @@ class Watch:
         waiting = (
             self._queue
             or self._module_rows
-            or any(any(watched.pending) for watched in self._watched)
+            or any(any((*watched.pending, watched.found)) for watched in self._watched)
         )
         if waiting and self._commit_at is None and self._committing is None:
             self._commit_at = time.monotonic() + _COMMIT_AFTER_S
@@ -329,7 +337,12 @@ class Watch:
             if batch.tracer:
                 self._tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
             else:
-                self._tables.append(batch.source, batch.position, **batch.rows._asdict())
+                self._tables.append(
+                    batch.source,
+                    batch.position,
+                    **batch.rows._asdict(),
+                    incidents=batch.incidents,
+                )
             del self._queue[0]
 
     def _seen(self, name: str) -> int:

@@ -124,3 +124,31 @@ def test_shells_complete_commands(shell, monkeypatch):
     assert {item.value for item in complete.get_completions([], "ru")} == {"run", "runs"}
     assert {item.value for item in complete.get_completions(["watch"], "--fr")} == {"--from"}
     assert f"_LOGTRACE_COMPLETE={shell}_source" in PAGE
+
+
+DIALECTS = (DOCS / "dialects.md").read_text("utf-8")
+FORMS = re.findall(r"^\| `(.*)` \| (\w+) \| ?(.*?) ?\|$", DIALECTS, re.M)
+
+
+@pytest.mark.parametrize(("line", "dialect", "values"), FORMS, ids=[form[0] for form in FORMS])
+def test_every_form_of_the_dialects_is_read_as_the_page_says(line, dialect, values):
+    from logtrace.grammar import parse
+
+    event = parse(line)
+    assert event.dialect == dialect
+    found = " ".join(f"{name}={value}" for name, value in event.values.items())
+    assert found == values
+
+
+def test_the_dialect_that_the_page_adds_is_accepted(tmp_path):
+    from logtrace.dialects import load
+
+    path = tmp_path / "dialects.toml"
+    path.write_text(re.search(r"```toml\n(.*?)```", DIALECTS, re.S)[1])
+    assert [dialect.name for dialect in load([path])] == ["lab7", *(d.name for d in load())]
+
+
+def test_every_dialect_has_forms_on_the_page():
+    from logtrace.dialects import load
+
+    assert {dialect for _, dialect, _ in FORMS} == {dialect.name for dialect in load()}

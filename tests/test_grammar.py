@@ -1,15 +1,18 @@
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from dialect_samples import COUNTS, comms, names, owners, spellings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_samples import call, fd, trace
 
-from logtrace import grammar, schema
+from logtrace import dialects, grammar, schema
 
 DIALECTS = Path(__file__).parent / "data" / "dialects.txt"
+NEAR_MISSES = Path(__file__).parent / "data" / "near-misses.txt"
 FORMAT = Path(__file__).parents[1] / "docs" / "format.md"
 START = "OS Assignment2 ftrace [47283] Start"
 STATS = "[2021202045] test file[abc.txt] stats [x] read - 20 / written - 26"
@@ -125,6 +128,11 @@ def test_every_such_line_of_the_samples_is_understood(fragment):
 )
 def test_other_lines_of_the_log_are_not_of_a_run(line):
     assert grammar.parse(line) is None
+
+
+@pytest.mark.parametrize("line", NEAR_MISSES.read_text("utf-8").splitlines()[1:])
+def test_lines_that_only_resemble_those_of_a_run_are_not_taken(line):
+    assert grammar.events(line) == ()
 
 
 @pytest.mark.parametrize(
@@ -359,7 +367,7 @@ def test_the_columns_of_extra_lines_are_documented_beside_their_fields():
     section = FORMAT.read_text("utf-8").split("## Extra lines\n")[1].split("\n## ")[0]
     named = re.findall(r"^\| [^|]*\| ([^|]*) \|", section, re.MULTILINE)
     columns = [name for cell in named for name in re.findall(r"`(\w+)`", cell)]
-    given = [*schema.RUNS.names[-7:], *schema.CALLS.names[6:], *schema.FILES.names[6:]]
+    given = [*schema.RUNS.names[-14:-7], *schema.CALLS.names[6:], *schema.FILES.names[6:]]
     assert sorted(columns) == sorted(given)
 
 
@@ -370,9 +378,119 @@ def documented(heading):
 
 
 def test_every_dialect_is_documented():
-    names = [pattern.dialect for pattern in grammar._patterns()]
-    assert documented("Dialects") == list(dict.fromkeys(names))
+    assert documented("Dialects") == [dialect.name for dialect in dialects.load()]
 
 
 def test_every_status_is_documented():
     assert sorted(documented("Which lines make a run")) == sorted(schema.STATUSES)
+
+
+@settings(max_examples=400)
+@given(spellings, st.integers(-(2**63), 2**63 - 1))
+def test_start_and_end_lines_are_understood_in_every_spelling(spelling, pid):
+    for line, kind in ((spelling.of_start(pid), "start"), (spelling.of_end(pid), "end")):
+        event = grammar.parse(line)
+        assert event is not None, line
+        assert (event.kind, event.values) == (kind, {"pid": pid}), line
+
+
+@settings(max_examples=600)
+@given(spellings, owners, comms, names, COUNTS, COUNTS)
+def test_stats_lines_are_understood_in_every_spelling(spelling, owner, comm, file, read, written):
+    line = spelling.of_stats(owner, comm, file, read, written)
+    event = grammar.parse(line)
+    assert event is not None, line
+    expected = stats(owner, comm, file, read, written)
+    if not spelling.file:
+        del expected["file"]
+    assert event.kind == "stats"
+    assert event.values == expected, line
+
+
+@settings(max_examples=400)
+@given(spellings, st.tuples(*[COUNTS] * 5))
+def test_calls_lines_are_understood_in_every_spelling(spelling, counts):
+    line = spelling.of_ops(*counts)
+    event = grammar.parse(line)
+    assert event is not None, line
+    assert event.values == dict(zip(CALLS, counts, strict=True)), line
+    assert event.kind == "ops"
+
+
+@settings(max_examples=200)
+@given(spellings, st.sampled_from(["", "\n", " ", "\n    "]), st.integers(0, 2**40))
+def test_lines_that_are_joined_into_one_record_are_taken_apart(spelling, between, number):
+    # what stands around the calls without a bracket can't be told from the lines beside them
+    before = spelling.before_calls if spelling.before_calls.startswith("[") else ""
+    spelling = replace(spelling, before_calls=before, behind_calls="", trailing="")
+    lines = [
+        spelling.of_start(7),
+        spelling.of_stats("2021202045", "test", "abc.txt", number, 26),
+        spelling.of_ops(1, 1, 4, 5, 9),
+        spelling.of_end(7),
+    ]
+    for first in range(4):
+        for last in range(first + 1, 5):
+            text = between.join(lines[first:last])
+            found = grammar.events(text)
+            assert [event.kind for event in found] == list(grammar.KINDS[first:last]), text
+            assert [event.values for event in found] == [
+                grammar.parse(line).values for line in lines[first:last]
+            ], text
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        (STATS.replace("- 20", "-").replace("- 26", "-"), ["owner", "comm", "file"]),
+        (STATS.replace("20", "(null)").replace("26", "N/A"), ["owner", "comm", "file"]),
+        (re.sub(r"\d", "", OPS), []),
+        (OPS.replace(" lseek[9]", ""), ["open_calls", "close_calls", "read_calls", "write_calls"]),
+        (OPS.replace("read[4] ", ""), ["open_calls", "close_calls", "write_calls", "lseek_calls"]),
+        ("OS Assignment2 ftrace [] End", []),
+    ],
+)
+def test_what_a_line_does_not_print_is_no_value(line, values):
+    assert list(grammar.parse(line).values) == values
+
+
+def test_counters_in_another_order_are_read_by_their_names():
+    line = "read[4] write[5] lseek[9] open[1] close[2]"
+    assert grammar.parse(line).values == CALLS | {"close_calls": 2}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x " + OPS + STATS,
+        OPS + END + "x",
+        START + "something" + END,
+        # two stats lines, or one with a name that looks like a line
+        "\n".join([START, STATS, OPS, END, STATS, OPS, END]),
+        "\n".join([START] + [STATS, OPS] * 40 + [END]),
+        START + STATS.replace("abc.txt", "x" * 900) + OPS,
+    ],
+)
+def test_a_record_that_is_not_clearly_some_lines_is_not_taken_apart(text):
+    assert grammar.events(text) == ()
+    assert grammar.looks_like_trace(text)
+
+
+def test_a_name_in_a_joined_record_forges_no_line():
+    name = f"a] stats [x] read - 1 / written - 1\n{OPS}\n{END}\n[1] x file[b"
+    text = STATS.replace("abc.txt", name) + "\n" + OPS
+    assert grammar.events(text) == ()
+    (event,) = grammar.events(STATS.replace("abc.txt", name))
+    assert event.values["read_bytes"] == 20
+
+
+@given(st.text("[]/-0129 \nOSAssignment2ftracefileopenreadwritten", max_size=300))
+def test_any_mixture_of_the_characters_of_trace_lines_is_lines_or_nothing(text):
+    for event in grammar.events(text):
+        assert event.kind in grammar.KINDS
+
+
+def test_no_built_in_pattern_can_take_exponential_time():
+    for dialect in dialects.load():
+        for kind, pattern in dialect.patterns.items():
+            assert dialects.slow(pattern.pattern) is None, (dialect.name, kind)

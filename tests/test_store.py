@@ -273,6 +273,7 @@ def test_the_tables_have_the_columns_of_the_schema(lab, tables):
         losses=[loss(6, 7)],
         files=[detail(5, descriptor=3)],
         calls=[detail(5, call="read")],
+        incidents=[{"host": "lab1", "ended_seq": 5, "type": "bug"}],
     )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
     for name, expected in schema.TABLES.items():

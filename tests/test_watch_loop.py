@@ -362,16 +362,18 @@ class MemoryTables:
         self.crashes = iter(crashes)
         self.positions = {}
         self.rows = Rows.none()
+        self.incidents = []
 
     def position(self, source):
         return self.positions.get(source)
 
-    def append(self, source, position, **rows):
+    def append(self, source, position, *, incidents, **rows):
         if next(self.crashes, False):
             raise CrashError
         if self.positions.get(source, Position(-1, -1)).seen < position.seen:
             self.positions[source] = position
             self.rows.add(Rows(**rows))
+            self.incidents += incidents
 
 
 START = "OS Assignment2 ftrace [{}] Start"

@@ -1,4 +1,4 @@
-"""Text logs: what ``dmesg`` has printed into a file."""
+"""Text logs: opened, decompressed, and cut into records."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from logtrace.errors import SourceError
-from logtrace.record import Record, parse_bare, parse_line
+from logtrace.record import Record, decode_printed, parse_bare
+from logtrace.source.forms import FORMS, Dating, Line, Objects, boot_id_of, dmesg, recognise
 
 _LINE_BYTES = 1 << 20
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
+_HEAD_LINES = 100
+_BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
 _ZSTD = b"\x28\xb5\x2f\xfd"
 
 _OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
@@ -41,27 +46,51 @@ class LogText:
     ----------
     source, boot_id
         As in `Record`.
+    form
+        One of `FORMS`; without it, the form of the first line that has one.
+    dating
+        How stamps without year or zone are read.
     """
 
-    def __init__(self, source: str, boot_id: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        boot_id: str | None = None,
+        form: str | None = None,
+        dating: Dating | None = None,
+    ) -> None:
         self._source = source
         self._boot_id = boot_id
+        self._form = form
+        self._dating = dating or Dating()
+        self._objects = Objects()
         self._record: Record | None = None
-        self._lines: list[bytes] = []
-        self._room = 0
-        self._stamped = False
+        self._lines: list[str] = []
+        self._indent = self._room = 0
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
-        record = parse_line(line, source=self._source, seq=seq, boot_id=self._boot_id)
-        if record is None and self._stamped and not line[:1].strip():
+        if self._form is None:
+            self._form = recognise([line]) if not line.startswith(b"[") else "dmesg"
+            if self._form == "dmesg" and dmesg(line, self._dating) is None:
+                self._form = None
+        if self._form == "json":
+            whole = self._objects.join(line)
+            if whole is None:
+                return None
+            line = whole
+        elif self._form == "syslog" and (boot := _BOOT.match(line)):
+            self._boot_id = boot_id_of(boot[1].decode()) if boot[1] else None
+            return None
+        parsed = FORMS[self._form](line, self._dating) if self._form else None
+        if parsed is None and self._form and not line[:1].strip():
             self._continue(line)
             return None
         complete = self.finish()
-        self._room = _RECORD_BYTES - len(line) if record else 0
-        self._lines = [line]
-        self._record = record or self._unstamped(seq, line)
-        self._stamped = self._stamped or record is not None
+        self._record = self._unstamped(seq, line) if parsed is None else self._made(seq, parsed)
+        self._lines = [self._record.text]
+        self._indent = parsed.indent if parsed else 0
+        self._room = _RECORD_BYTES - len(line) if parsed else 0
         return complete
 
     def finish(self) -> Record | None:
@@ -70,18 +99,22 @@ class LogText:
         lines, self._lines = self._lines, []
         if record is None or len(lines) == 1:
             return record
-        text = b"\n".join(lines)
-        return parse_line(text, source=self._source, seq=record.seq, boot_id=self._boot_id)
+        return replace(record, text="\n".join(lines))
+
+    def _made(self, seq: int, line: Line) -> Record:
+        bare = Record(self._source, self._boot_id, seq, None, None, None, None, line.text)
+        return replace(bare, **line.fields)
 
     def _unstamped(self, seq: int, line: bytes) -> Record:
         record = parse_bare(line, source=self._source, seq=seq, boot_id=self._boot_id)
-        return replace(record, facility=_USER_FACILITY) if self._stamped else record
+        return replace(record, facility=_USER_FACILITY) if self._form else record
 
-    # More than fits in a record is no part of it.
+    # More than fits in a record is no part of it; behind one of kmsg stands its dictionary.
     def _continue(self, line: bytes) -> None:
         self._room -= len(line) + 1
-        if self._lines and self._room >= 0:
-            self._lines.append(line)
+        if self._lines and self._room >= 0 and self._form != "kmsg":
+            blanks = b" " * self._indent
+            self._lines.append(decode_printed(line.removeprefix(blanks)))
 
 
 @contextmanager
@@ -123,30 +156,71 @@ def digest_log(stream: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def read_log(stream: BinaryIO, source: str, boot_id: str | None = None) -> Iterator[Record]:
+def read_log(
+    stream: BinaryIO,
+    source: str,
+    boot_id: str | None = None,
+    form: str | None = None,
+    dating: Dating | None = None,
+) -> Iterator[Record]:
     """Read the records of a finished log.
 
     Parameters
     ----------
     stream
-        The text of ``dmesg``, with seconds since boot or with ISO stamps, or without any.
+        The log, seekable; read from its beginning.
     source, boot_id
         As in `Record`.
+    form
+        One of ``forms.FORMS``; without it, the form of most of its first 100 lines.
+    dating
+        How stamps without year or zone are read.
 
     Yields
     ------
     Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
+
+    Raises
+    ------
+    SourceError
+        If the kernels of several machines speak in it.
     """
-    text = LogText(source, boot_id)
-    offset = 0
+    head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
+    stream.seek(0)
+    text = LogText(source, boot_id, form or recognise(head), dating)
+    offset, whole, host = 0, True, None
     while line := stream.readline(_LINE_BYTES):
-        record = text.feed(offset, line.rstrip(b"\r\n"))
+        # what is behind the first part of a line that is longer than any is no line
+        record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
+        whole = line.endswith(b"\n")
         offset += len(line)
         if record is not None:
+            host = _one_host(record, host)
             yield record
     if (last := text.finish()) is not None:
+        _one_host(last, host)
         yield last
+
+
+# Lines of several machines would make runs of none of them
+def _one_host(record: Record, host: str | None) -> str | None:
+    if record.host is None or not record.from_kernel:
+        return host
+    if host not in (None, record.host):
+        raise SourceError(
+            f"{record.source.rpartition('@')[0]}: has lines of {host} and of {record.host}",
+            "split it by machine, and import each part with --host NAME",
+        )
+    return record.host
+
+
+def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+    whole = True
+    while line := stream.readline(_LINE_BYTES):
+        if whole:
+            yield line
+        whole = line.endswith(b"\n")
 
 
 @contextmanager

@@ -113,7 +113,7 @@ def test_a_line_waits_for_its_end(path, following):
 def test_a_record_of_several_lines_is_one(path, following):
     append(path, b"[    1.000000] one\n               two\n", line(3))
     source = following(path)
-    assert [record.text for record in source.drain()] == ["one\n               two"]
+    assert [record.text for record in source.drain()] == ["one\ntwo"]
     assert numbers(source) == [3]
 
 

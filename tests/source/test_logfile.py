@@ -97,8 +97,8 @@ def test_the_number_of_a_record_is_the_offset_of_its_line():
         (TEXT.replace(b"\n", b"\r\n"), ["Linux version 6.1.0", "second", "third"]),
         (TEXT.removesuffix(b"\n"), ["Linux version 6.1.0", "second", "third"]),
         (b"no stamps\nat all\n", ["no stamps", "at all"]),
-        (b"$ dmesg\n\n" + TEXT, ["$ dmesg", "", "Linux version 6.1.0", "second", "third"]),
-        (b"[    1.000000] one\n               two\n\n", ["one\n               two\n"]),
+        (b"$ dmesg\n\n" + TEXT, ["$ dmesg", "Linux version 6.1.0", "second", "third"]),
+        (b"[    1.000000] one\n               two\n\n", ["one\ntwo\n"]),
         (b"[    1.000000] one\r\n two\r\n[    2.000000] x\r\n", ["one\n two", "x"]),
         (b"[    1.000000] one\n# prompt\n two\n[    2.000000] x\n", ["one", "# prompt", "x"]),
         (b"[    1.000000] nul \0 inside\n", ["nul \0 inside"]),
@@ -118,7 +118,7 @@ def test_no_line_of_a_record_is_taken_for_another_record():
 
 def test_a_line_without_a_stamp_among_others_is_not_the_kernels():
     records = read(b"before\n[    1.000000] one\nnot indented\n")
-    assert [record.from_kernel for record in records] == [True, True, False]
+    assert [record.from_kernel for record in records] == [False, True, False]
 
 
 def test_a_record_has_no_more_lines_than_fit_in_it():

@@ -1,0 +1,234 @@
+r"""Lines with which a kernel reports that something went wrong -> `Sign`.
+
+The forms are those of Linux 4.x to 7.x on x86-64 and arm64: ``lib/bug.c``,
+``kernel/panic.c``, ``kernel/watchdog.c``, ``kernel/hung_task.c``, ``kernel/rcu``,
+``mm/oom_kill.c``, ``mm/kasan/report.c``, ``kernel/locking/lockdep.c``, ``kernel/module``
+and the architectures' ``traps.c`` and ``fault.c``.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+KINDS = (
+    "bug",
+    "oops",
+    "general_protection",
+    "page_fault",
+    "warning",
+    "soft_lockup",
+    "hard_lockup",
+    "hung_task",
+    "rcu_stall",
+    "panic",
+    "kasan",
+    "lockdep",
+    "oom_kill",
+    "module_load",
+    "taint",
+    "signature",
+)
+"""Types of incidents."""
+
+ONE_LINE = frozenset({"module_load", "taint", "signature"})
+"""Types whose report is a single line."""
+
+CUT_HERE = "------------[ cut here ]------------"
+
+_SYMBOL = r"(?P<function>[A-Za-z_.$][\w.$]*)\+0x(?P<offset>[0-9a-f]+)/0x[0-9a-f]+"
+_IN_MODULE = r"(?: \[(?P<module>[\w-]+)[^\]]*\])?"
+_PLACE = _SYMBOL + _IN_MODULE
+_TASK = r"(?P<comm>.{1,64}):(?P<pid>\d{1,10})"
+_NAME = r"(?P<module>[\w-]{1,55})"
+
+HEADS = tuple(
+    (kind, re.compile(pattern))
+    for kind, pattern in (
+        ("panic", r"Kernel panic - not syncing"),
+        ("kasan", rf"BUG: KASAN: [\w -]+ in (?:{_PLACE})?"),
+        ("page_fault", r"BUG: kernel NULL pointer dereference, address:"),
+        ("page_fault", r"BUG: unable to handle (?:page fault|kernel )"),
+        ("page_fault", r"Unable to handle kernel .* at virtual address "),
+        ("general_protection", r"(?:Oops: )?general protection fault(?:, |: ).*\[#\d+\]"),
+        (
+            "soft_lockup",
+            r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d{1,5}) stuck for "
+            rf"\d+s! \[{_TASK}\]",
+        ),
+        (
+            "hard_lockup",
+            r"(?:NMI )?(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP on cpu "
+            r"(?P<cpu>\d{1,5})",
+        ),
+        ("hung_task", rf"INFO: task {_TASK} (?:is )?blocked (?:for more than|in I/O wait)"),
+        (
+            "rcu_stall",
+            r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on "
+            r"(?:CPU|tasks)",
+        ),
+        ("oom_kill", r"(?P<asked>.{1,64}) invoked oom-killer: "),
+        (
+            "lockdep",
+            r"(?:WARNING: |\[ (?:INFO|BUG): |BUG: )"
+            r"(?:possible (?:circular|recursive|irq|\S+ deadlock)"
+            r"|inconsistent (?:lock|\{)|bad unlock balance|suspicious RCU usage|held lock freed"
+            r"|\S+-safe -> \S+-unsafe|lock held when|nested lock was not|Invalid wait context"
+            r"|MAX_LOCK|bad contention)",
+        ),
+        (
+            "warning",
+            rf"WARNING: CPU: (?P<cpu>\d{{1,5}}) PID: (?P<pid>\d{{1,10}}) at (?:\S+:\d+ )?{_PLACE}",
+        ),
+        (
+            "warning",
+            rf"WARNING: (?:\S+:\d+ )?at {_PLACE}, CPU#(?P<cpu>\d{{1,5}}): "
+            r"(?P<comm>.{1,64})/(?P<pid>\d{1,10})",
+        ),
+        ("bug", r"kernel BUG at \S+:\d+!"),
+        ("bug", r"BUG: scheduling while atomic: (?P<comm>.{1,64})/(?P<pid>\d{1,10})/0x"),
+        ("bug", r"BUG: (?:sleeping function called|Bad |workqueue lockup|stack guard|TASK stack)"),
+        ("oops", r"(?:Oops: )?(?:Oops|invalid opcode|divide error|stack segment|\w+ fault)"
+                 r".*\[#\d+\]"),
+        ("oops", r"Internal error: .*\[#\d+\]"),
+        ("signature", rf"{_NAME}: module verification failed: "),
+        ("signature", r"Loading of (?:unsigned |\w+ with )?\S.* is rejected$"),
+        ("taint", rf"{_NAME}: (?:loading out-of-tree module|module license '.*'|module is from the "
+                  r"staging directory.*) taints kernel"),
+        ("taint", r"Disabling lock debugging due to kernel taint$"),
+        ("module_load", rf"{_NAME}: (?:Unknown symbol |disagrees about version of symbol |"
+                        r"version magic '|no symbol version for )"),
+    )
+)  # fmt: skip
+
+# Every line that begins a report has one of these: looking for them spares others the patterns
+_WORDS = (
+    *("BUG", "WARNING: ", "INFO: ", "[#", "panic", "taint", "cut here", "LOCKUP", "oom-killer"),
+    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version "),
+)
+
+_CPU_LINE = re.compile(
+    r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) "
+    r"Comm: (?P<comm>.{1,64}?) (?:Kdump: loaded )?(?:Tainted|Not tainted)"
+)
+_INSTRUCTION = re.compile(rf"(?:RIP: [0-9a-f]{{4}}:|pc : )(?:\[<\w+>\]\s+)*(?:\[<\w+>\] )?{_PLACE}")
+_FRAME = re.compile(rf"\s*(?:\[<\w+>\]\s+)?(?P<guess>\? )?{_PLACE}(?: \(\w\))?\s*")
+_VICTIM = re.compile(
+    r".*[Oo]ut of memory.*: Kill(?:ed)? process (?P<pid>\d{1,10}) \((?P<comm>.{1,64}?)\)"
+)
+_KASAN_TASK = re.compile(
+    r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task "
+    r"(?P<comm>.{1,64})/(?P<pid>\d{1,10})"
+)
+_END = re.compile(r"---\[ end (?:trace|Kernel panic)")
+_BODY = re.compile(
+    r"\s*(?:Call [Tt]race:|</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#DF)>|Modules linked in:|"
+    r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |Code:|RSP: |R[A-DS][XIP]: |RBP: |"
+    r"R\d\d: |FS: |CS: |CR2: |CR0: |DR\d: |PKRU: |EFLAGS|EAX: |ESI: |PGD |P[4UM]D |PTE |#PF: |"
+    r"Oops|invalid opcode:|task:|pc :|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
+    r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
+    r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|list_\w+ corruption|"
+    r"refcount_t: |Kernel Offset|Kernel panic|Tainted|Not tainted|\"echo 0|Mem-Info|"
+    r"oom-kill:|oom_reaper|Out of memory|Memory cgroup out|Node \d|Tasks state|active_anon|"
+    r"\[ *pid *\]|\[ *\d+\] +\d+|Allocated by task|Freed by task|The buggy address|"
+    r"Memory state around|[ >][0-9a-f]{8,16}: |which lock already|but task is|the existing "
+    r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|stack backtrace|-> #\d|"
+    r"\d+ locks? held by|#\d+: |=====|-----|show_signal_msg|note: )"
+)
+
+_REPORTERS = re.compile(
+    r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
+    r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
+    r"print_report|print_address_description|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
+    r"page_fault|general_protection|invalid_op|error_entry)(?:\.\w+)*"
+)
+_NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,16}\b|\d+")
+_SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm)\b.*")
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What a line says of an incident.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS` for a line that begins a report, else None.
+    cpu, pid, comm
+        CPU number, process id and name, where the line has them.
+    module, function, offset
+        Where it happened; the offset in bytes from the function's beginning.
+    frame
+        Whether it is a line of a call trace; one with ``?`` is a guess and tells nothing.
+    ends
+        Whether it is the report's last line; a process that it names is the one it hit.
+    """
+
+    kind: str | None = None
+    cpu: int | None = None
+    pid: int | None = None
+    comm: str | None = None
+    module: str | None = None
+    function: str | None = None
+    offset: int | None = None
+    frame: bool = False
+    ends: bool = False
+
+
+def may_begin(text: str) -> bool:
+    """Whether a line may begin a report; quickly, as nearly all lines do not."""
+    return any(word in text for word in _WORDS)
+
+
+def parse(text: str) -> Sign | None:
+    """Understand a line of the kernel.
+
+    Parameters
+    ----------
+    text
+        The message, of one line.
+
+    Returns
+    -------
+    Sign or None
+        None for a line that is of no report.
+    """
+    text = text[:2000]
+    if _END.match(text):
+        return Sign(ends=True)
+    for kind, pattern in HEADS:
+        if match := pattern.match(text):
+            return _sign(match, kind)
+    if match := _VICTIM.match(text):
+        return replace(_sign(match), ends=True)
+    for pattern in (_CPU_LINE, _INSTRUCTION, _KASAN_TASK):
+        if match := pattern.match(text):
+            return _sign(match)
+    if match := _FRAME.fullmatch(text):
+        return Sign() if match["guess"] else _sign(match, frame=True)
+    return Sign() if text == CUT_HERE or _BODY.match(text) else None
+
+
+def function_name(name: str) -> str | None:
+    """Give a function's name as its source has it; None for one that only reports."""
+    return None if _REPORTERS.fullmatch(name) else _SUFFIX.sub("", name)
+
+
+def without_numbers(text: str) -> str:
+    """Write a message so that it is equal for other addresses, processes and counts."""
+    return _NUMBER.sub("N", text)
+
+
+def _sign(match: re.Match[str], kind: str | None = None, *, frame: bool = False) -> Sign:
+    found = match.groupdict()
+    cpu, pid, offset = found.get("cpu"), found.get("pid"), found.get("offset")
+    return Sign(
+        kind,
+        int(cpu) if cpu else None,
+        int(pid) if pid else None,
+        found.get("comm"),
+        found.get("module"),
+        found.get("function"),
+        int(offset, 16) if offset and len(offset) < 16 else None,
+        frame,
+    )

@@ -1,0 +1,125 @@
+"""Reports in the forms in which kernels print them, with what is to be found in each."""
+
+TRACE = ["Call Trace:", " <TASK>", " ? __die+0x1a/0x60", " faulty_init+0x10/0x1000 [faulty]",
+         " do_one_initcall+0x5c/0x300", " do_init_module+0x4c/0x200", " </TASK>"]  # fmt: skip
+CPU = "CPU: 1 PID: 214 Comm: insmod Tainted: G           OE      6.1.0 #1"
+NEW_CPU = "CPU: 1 UID: 0 PID: 214 Comm: insmod Tainted: G           OE      6.12.0 #1"
+RIP = "RIP: 0010:faulty_init+0x10/0x1000 [faulty]"
+END = "---[ end trace 0000000000000000 ]---"
+CUT = "------------[ cut here ]------------"
+IN_FAULTY = {"cpu": 1, "pid": 214, "comm": "insmod", "module": "faulty", "function": "faulty_init",
+             "offset": 16}  # fmt: skip
+
+REPORTS = {
+    "BUG": (
+        [CUT, "kernel BUG at /tmp/faulty.c:12!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI",
+         CPU, RIP, *TRACE, END],
+        {"type": "bug", **IN_FAULTY},
+    ),
+    "null dereference": (
+        ["BUG: kernel NULL pointer dereference, address: 0000000000000008",
+         "#PF: supervisor write access in kernel mode", "PGD 0 P4D 0 ",
+         "Oops: 0002 [#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],
+        {"type": "page_fault", **IN_FAULTY},
+    ),
+    "page fault of 4.x": (
+        ["BUG: unable to handle kernel paging request at ffffffffc0001000",
+         "Oops: 0000 [#1] SMP", CPU, "RIP: 0010:[<ffffffffc0000010>]  [<ffffffffc0000010>] "
+         "faulty_init+0x10/0x1000 [faulty]", "Call Trace:",
+         " [<ffffffff81002144>] do_one_initcall+0xb4/0x1e0", END],
+        {"type": "page_fault", **IN_FAULTY},
+    ),
+    "page fault of arm64": (
+        ["Unable to handle kernel NULL pointer dereference at virtual address 0000000000000008",
+         "Internal error: Oops: 0000000096000004 [#1] SMP", CPU,
+         "pc : faulty_init+0x10/0x1000 [faulty]", "Call trace:",
+         " faulty_init+0x10/0x1000 [faulty]", END],
+        {"type": "page_fault", **IN_FAULTY},
+    ),
+    "general protection": (
+        ["general protection fault, probably for non-canonical address 0xdead000000000000: 0000 "
+         "[#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],
+        {"type": "general_protection", **IN_FAULTY},
+    ),
+    "general protection of 6.12": (
+        ["Oops: general protection fault, probably for non-canonical address 0xdead000000000000: "
+         "0000 [#1] PREEMPT SMP NOPTI", NEW_CPU, RIP, *TRACE, END],
+        {"type": "general_protection", **IN_FAULTY},
+    ),
+    "divide error": (
+        ["divide error: 0000 [#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],
+        {"type": "oops", **IN_FAULTY},
+    ),
+    "WARNING": (
+        [CUT, "WARNING: CPU: 1 PID: 214 at /tmp/faulty.c:12 faulty_init+0x10/0x1000 [faulty]",
+         "Modules linked in: faulty(OE+)", CPU, RIP, *TRACE, END],
+        {"type": "warning", **IN_FAULTY},
+    ),
+    "WARNING of 7.0": (
+        [CUT, "WARNING: /tmp/faulty.c:12 at faulty_init+0x10/0x1000 [faulty], CPU#1: insmod/214",
+         NEW_CPU, RIP, *TRACE, END],
+        {"type": "warning", **IN_FAULTY},
+    ),
+    "list corruption": (
+        [CUT, "list_add corruption. prev->next should be next (1), but was 2. (prev=3).",
+         "kernel BUG at lib/list_debug.c:30!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", CPU,
+         "RIP: 0010:__list_add_valid+0x7d/0x90", *TRACE, END],
+        {"type": "bug", "function": "__list_add_valid", "module": None, "pid": 214},
+    ),
+    "soft lockup": (
+        ["watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [insmod:214]", CPU, RIP, *TRACE],
+        {"type": "soft_lockup", **IN_FAULTY},
+    ),
+    "hard lockup": (
+        ["NMI watchdog: Watchdog detected hard LOCKUP on cpu 1", CPU, RIP, *TRACE],
+        {"type": "hard_lockup", **IN_FAULTY},
+    ),
+    "hung task": (
+        ["INFO: task insmod:214 blocked for more than 120 seconds.",
+         "      Tainted: G           OE      6.1.0 #1",
+         "task:insmod          state:D stack:0     pid:214   ppid:1      flags:0x00004000",
+         "Call Trace:", " <TASK>", " faulty_init+0x10/0x1000 [faulty]", " </TASK>"],
+        {"type": "hung_task", "pid": 214, "comm": "insmod", "module": "faulty"},
+    ),
+    "RCU stall": (
+        ["rcu: INFO: rcu_preempt self-detected stall on CPU",
+         "rcu: \t1-....: (5249 ticks this GP) idle=b3a4/1/0x4000000000000000", CPU, RIP, *TRACE],
+        {"type": "rcu_stall", **IN_FAULTY},
+    ),
+    "panic": (
+        ["Kernel panic - not syncing: faulty", CPU, *TRACE,
+         "---[ end Kernel panic - not syncing: faulty ]---"],
+        {"type": "panic", **IN_FAULTY, "offset": None},
+    ),
+    "KASAN": (
+        ["BUG: KASAN: slab-out-of-bounds in faulty_init+0x10/0x1000 [faulty]",
+         "Write of size 1 at addr ffff888003a5f2c0 by task insmod/214", "", CPU, *TRACE],
+        {"type": "kasan", **IN_FAULTY},
+    ),
+    "lockdep": (
+        ["WARNING: possible recursive locking detected", "insmod/214 is trying to acquire lock:",
+         "stack backtrace:", CPU, *TRACE],
+        {"type": "lockdep", "pid": 214, "module": "faulty"},
+    ),
+    "OOM kill": (
+        ["bash invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER_MOVABLE), order=0",
+         "CPU: 0 PID: 99 Comm: bash Not tainted 6.1.0 #1", "Call Trace:",
+         " oom_kill_process+0xf9/0x190",
+         "Out of memory: Killed process 214 (eater) total-vm:4096kB, anon-rss:1kB"],
+        {"type": "oom_kill", "pid": 214, "comm": "eater", "cpu": 0},
+    ),
+    "out-of-tree": (
+        ["faulty: loading out-of-tree module taints kernel."],
+        {"type": "taint", "module": "faulty"},
+    ),
+    "unsigned": (
+        ["faulty: module verification failed: signature and/or required key missing - tainting "
+         "kernel"],
+        {"type": "signature", "module": "faulty"},
+    ),
+    "unknown symbol": (
+        ["faulty: Unknown symbol nothing (err -2)"],
+        {"type": "module_load", "module": "faulty"},
+    ),
+}  # fmt: skip
+"""Name -> lines, and columns of the incident."""

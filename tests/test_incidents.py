@@ -1,0 +1,176 @@
+"""Incidents are found as kernels print them, wherever the log is cut or mixed."""
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from incident_samples import CUT, END, REPORTS
+
+from logtrace import incident_grammar
+from logtrace.cli import cli
+from logtrace.engine import Engine
+from logtrace.importer import import_log
+from logtrace.incident_list import by_fingerprint, incidents
+from logtrace.incidents import IncidentAssembler
+from logtrace.record import Record
+from logtrace.store import Store
+
+ORDINARY = [
+    "usb 1-1: new high-speed USB device number 2",
+    "eth0: link up",
+    "EXT4-fs (vda): mounted",
+]
+
+
+def record(seq, text, caller=None, facility=0, usec=None):
+    return Record("kmsg", "boot", seq, seq if usec is None else usec, facility, 4, caller, text)
+
+
+def records(lines, caller=None):
+    return [record(number, line, caller) for number, line in enumerate(lines)]
+
+
+def found(items):
+    assembler = IncidentAssembler("host")
+    return assembler.feed(items) + assembler.finish()
+
+
+def essence(rows):
+    return [(row["type"], row["report"], row["fingerprint"], row["pid"]) for row in rows]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_a_report_is_found_with_what_it_says(name):
+    lines, expected = REPORTS[name]
+    (row,) = found(records(lines))
+    assert {column: row[column] for column in expected} == expected
+    assert set(row["report"].split("\n")) >= {line for line in lines if "+0x" in line}
+
+
+@pytest.mark.parametrize("pattern", [pattern for _, pattern in incident_grammar.HEADS])
+@given(data=st.data())
+@settings(max_examples=30)
+def test_a_line_that_begins_a_report_is_never_passed_over(pattern, data):
+    assert incident_grammar.may_begin(data.draw(st.from_regex(pattern)))
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_every_line_is_kept_where_the_caller_is_known(name):
+    lines = [line for line in REPORTS[name][0] if line and "trying to acquire" not in line]
+    (row,) = found(records(lines, "T214"))
+    assert row["report"].split("\n") == [line.replace("\t", "\\x09") for line in lines]
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_what_a_program_wrote_is_no_incident(name):
+    lines = REPORTS[name][0]
+    assert found([record(seq, line, facility=1) for seq, line in enumerate(lines)]) == []
+
+
+def test_a_fingerprint_is_of_names_and_not_of_numbers():
+    lines = REPORTS["BUG"][0]
+    other = [
+        line.replace("214", "7").replace("CPU: 1", "CPU: 0").replace("+0x10/", "+0x24/")
+        for line in lines
+    ]
+    (one,), (two,) = found(records(lines)), found(records(other))
+    assert one["fingerprint"] == two["fingerprint"]
+    (elsewhere,) = found(records([line.replace("faulty_init", "other") for line in lines]))
+    assert elsewhere["fingerprint"] != one["fingerprint"]
+
+
+def test_two_processors_that_report_at_once_are_told_apart_by_caller():
+    one, two = REPORTS["BUG"][0], REPORTS["WARNING"][0]
+    mixed = [
+        (line, caller)
+        for pair in zip(one, two, strict=False)
+        for line, caller in zip(pair, ("T1", "T2"), strict=True)
+    ]
+    mixed += [(line, "T1") for line in one[len(two) :]] + [(line, "T2") for line in two[len(one) :]]
+    rows = found([record(seq, line, caller) for seq, (line, caller) in enumerate(mixed)])
+    assert sorted(row["report"] for row in rows) == sorted("\n".join(each) for each in (one, two))
+
+
+def test_a_report_without_an_end_ends_where_nothing_more_comes():
+    lines = REPORTS["soft lockup"][0]
+    assembler = IncidentAssembler("host")
+    assert assembler.feed(records(lines)) == []
+    later = record(100, "eth0: link up", usec=2_000_000)
+    (row,) = assembler.feed([later])
+    assert row["last_seq"] == len(lines) - 1
+    assert assembler.resume_before is None
+
+
+def test_a_report_without_end_is_bounded():
+    head = REPORTS["soft lockup"][0][0]
+    lines = [head, *[" faulty+0x1/0x2"] * 5000]
+    (row,) = found([record(seq, line, usec=1) for seq, line in enumerate(lines)])
+    assert row["truncated"]
+    assert row["report"].count("\n") == 999
+
+
+def test_ten_thousand_open_reports_are_bounded():
+    assembler = IncidentAssembler("host")
+    assembler.feed(record(seq, CUT, f"T{seq}", usec=1) for seq in range(10_000))
+    assert len(assembler._open) <= 64
+
+
+logs = st.lists(
+    st.one_of(st.sampled_from(list(REPORTS)).map(lambda name: REPORTS[name][0])), max_size=4
+).map(lambda reports: [line for lines in reports for line in lines])
+
+
+@given(logs, st.data())
+@settings(max_examples=60, deadline=None)
+def test_ordinary_lines_between_change_nothing(lines, data):
+    mixed = []
+    for line in lines:
+        mixed += data.draw(st.lists(st.sampled_from(ORDINARY), max_size=3))
+        mixed.append(line)
+    plain = found([record(0, line, usec=0) for line in lines])
+    assert essence(found([record(0, line, usec=0) for line in mixed])) == essence(plain)
+
+
+@given(logs, st.data())
+@settings(max_examples=60, deadline=None)
+def test_cut_and_resumed_anywhere_it_gives_the_same(lines, data):
+    items = records(lines)
+    whole = found(items)
+    cut = data.draw(st.integers(0, len(items)))
+    first = IncidentAssembler("host")
+    rows = first.feed(items[:cut])
+    start = cut if first.resume_before is None else first.resume_before
+    again = IncidentAssembler("host", seen=cut - 1)
+    rows += again.feed(items[start:])
+    assert rows + again.finish() == whole
+
+
+pieces = st.sampled_from([CUT, END, "BUG: ", "WARNING: CPU: ", " f+0x1/0x2 [m]", "[#1]", "Oops: "])
+
+
+@given(st.lists(st.one_of(st.text(), pieces, st.tuples(pieces, st.text()).map("".join))))
+@settings(max_examples=100, deadline=None)
+def test_any_text_raises_nothing(lines):
+    for row in found(records(lines)):
+        assert row["type"] in incident_grammar.KINDS
+        assert all(line.isprintable() for line in row["report"].split("\n"))
+
+
+def test_an_imported_log_gives_each_incident_once(tmp_path):
+    lines = [*REPORTS["BUG"][0], *ORDINARY, *REPORTS["unsigned"][0]]
+    log = tmp_path / "dmesg.txt"
+    log.write_text("".join(f"[    1.{n:06}] {line}\n" for n, line in enumerate(lines)))
+    store = Store(str(tmp_path / "store"))
+    for _ in range(2):
+        import_log(store.host("host"), log, "host")
+    frame = Engine(store).rows("incidents", order="first_seq")
+    assert list(frame["type"]) == ["bug", "signature"]
+    assert list(frame["module"]) == ["faulty", "faulty"]
+    assert list(by_fingerprint(incidents(Engine(store)))["incidents"]) == [1, 1]
+    arguments = ["incidents", "--store", str(store.root)]
+    shown = CliRunner().invoke(cli, arguments)
+    assert "faulty_init" in shown.output
+    detail = CliRunner().invoke(cli, [*arguments, "--id", frame["incident_id"][0]])
+    assert detail.output.splitlines() == REPORTS["BUG"][0]
+    missing = CliRunner().invoke(cli, [*arguments, "--id", "nothing"])
+    assert missing.exit_code == 3

@@ -1,0 +1,57 @@
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from logtrace import grammar
+from logtrace.cli import cli
+from logtrace.understanding import examine_log, nearest
+
+LOG = """\
+[  1.000000] OS Assignment2 ftrace [7] Start
+[  1.000001] usb 1-1: new device
+  its second line
+[  1.000002] [1] test file[a\x1bb] stats [x] read - 2 / wri
+[  1.000003] open[1] close[1] read[4] write[5] lseek[9]
+[  1.000004] OS Assignment2 ftrace [x] End
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_text(LOG)
+    return path
+
+
+def test_lines_that_are_not_understood_are_named_with_what_they_resemble(log):
+    check = examine_log(log)
+    assert (check.records, check.runs, check.not_understood) == (5, 1, 2)
+    assert check.understood == {("contract", "start"): 1, ("contract", "ops"): 1}
+    assert [(each.line, each.kind, each.reason) for each in check.missed] == [
+        (4, "stats", "rejected"),
+        (6, "end", "rejected"),
+    ]
+    assert check.missed[0].text == r"[1] test file[a\x1bb] stats [x] read - 2 / wri"
+    assert check.missed[1].fits == len("OS Assignment2 ftrace [")
+
+
+def test_what_begins_like_no_line_resembles_none():
+    assert nearest("~", grammar.default()) == (None, None, 0)
+
+
+def test_the_command_says_it_and_fails(log):
+    done = CliRunner().invoke(cli, ["doctor", str(log)])
+    assert done.exit_code == 1
+    assert f"{log}:4: " in done.stdout
+    assert "\x1b" not in done.stdout
+    found = json.loads(CliRunner().invoke(cli, ["doctor", "--json", str(log)]).stdout)
+    assert [each["line"] for each in found["missed"]] == [4, 6]
+
+
+def test_a_log_that_is_understood_is_in_order(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_text(LOG.splitlines()[0] + "\n[  2.000000] usb\n")
+    done = CliRunner().invoke(cli, ["doctor", str(path)])
+    assert done.exit_code == 0
+    assert "1 start lines of the dialect contract" in done.stdout
