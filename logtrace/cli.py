@@ -225,6 +225,19 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
 @store_option
 @host_option
 @click.option("--boot-id", metavar="ID", help="The boot that the log is of.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["kmsg", "json", "syslog", "dmesg"]),
+    help="The log's form. Default: that of its first lines.",
+)
+@zone_option
+@click.option(
+    "--year",
+    type=click.IntRange(1991, 9999),
+    metavar="YYYY",
+    help="The year of stamps without one. Default: the latest that the file's time allows.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
 @verbosity_options
 @click.pass_context
@@ -234,11 +247,14 @@ def import_(
     url: str | None,
     host: str,
     boot_id: str | None,
+    form: str | None,
+    zone: ZoneInfo,
+    year: int | None,
     as_json: bool,
 ) -> None:
-    """Store the runs of finished logs, as dmesg prints them.
+    """Store the runs of finished logs of dmesg, journalctl, syslog or /dev/kmsg.
 
-    PATH is a file (plain, .gz, .bz2 or .xz), a folder, or - for standard input. A log that
+    PATH is a file (plain, .gz, .bz2, .xz or .zst), a folder, or - for standard input. A log that
     was imported before is left out. What can't be read is named, and the rest imported.
     """
     from logtrace.importer import find_logs, import_log
@@ -248,12 +264,14 @@ def import_(
     failed = False
     for path in find_logs(paths):
         try:
-            done = import_log(tables, path, host, boot_id)
+            done = import_log(tables, path, host, boot_id, form=form, zone=zone, year=year)
         except SourceError as error:
             click.echo(f"Error: {_visible(str(error))}", err=True)
             failed = True
             continue
         click.echo(_json_line(vars(done)) if as_json else _visible(_told(done)))
+        if assumed := _assumed(done, zone):
+            _note(ctx, _visible(f"{done.path}: {assumed}"))
     ctx.exit(int(failed))
 
 
@@ -262,6 +280,14 @@ def _told(done: Imported) -> str:
         return f"{done.path}: imported before, nothing to do"
     lost = f", {_many(done.losses, 'line')} not understood" if done.losses else ""
     return f"{done.path}: {_many(done.runs, 'run')} in {_many(done.records, 'record')}{lost}"
+
+
+def _assumed(done: Imported, zone: ZoneInfo) -> str | None:
+    if not done.assumed:
+        return None
+    years = [year for year in done.assumed if year != "zone"]
+    taken = [f"year is taken as {' or '.join(years)} (--year)"] if years else []
+    return f"its stamps' {' and '.join([*taken, f'zone as {zone} (--tz)'])}"
 
 
 @cli.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from logtrace.errors import SourceError
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record, printable
 from logtrace.runs import Row, Rows, RunAssembler
+from logtrace.source.forms import Dating
 from logtrace.source.logfile import digest_log, open_log, read_log
 from logtrace.store import HostTables, Position
 
@@ -34,6 +36,8 @@ class Imported:
         How many lines were truncated or not understood.
     already_stored
         Whether a log with this content had been imported before; then nothing was done.
+    assumed
+        What its stamps lack and was assumed: ``"zone"``, and the years.
     """
 
     path: Path
@@ -41,6 +45,7 @@ class Imported:
     runs: int
     losses: int
     already_stored: bool
+    assumed: tuple[str, ...] = ()
 
 
 def find_logs(paths: Iterable[Path]) -> list[Path]:
@@ -80,7 +85,16 @@ def _is_log(path: Path, folder: Path) -> bool:
     return not hidden and path.is_file()
 
 
-def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = None) -> Imported:
+def import_log(
+    tables: HostTables,
+    path: Path,
+    host: str,
+    boot_id: str | None = None,
+    *,
+    form: str | None = None,
+    zone: tzinfo = UTC,
+    year: int | None = None,
+) -> Imported:
     """Store the runs of a finished log, once however often it is imported.
 
     Parameters
@@ -88,11 +102,18 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
     tables
         The tables of `host`.
     path
-        What ``dmesg`` has printed; ``-`` is standard input.
+        A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
     host
         Name of the machine whose log it is.
     boot_id
         The boot it is from, where known.
+    form
+        Its form; without it, it is recognised.
+    zone
+        The zone of stamps without one.
+    year
+        The year of stamps without one; without it, the latest in which a stamp is not behind the
+        time when the file was written.
 
     Returns
     -------
@@ -115,10 +136,11 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
         if stored.seen >= size:
             return Imported(path, 0, 0, 0, already_stored=True)
         records = runs = losses = 0
+        dating = Dating(zone, _written(path), year)
         assembler = RunAssembler(host, stored.seen)
         reports = IncidentAssembler(host, stored.seen)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
-        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id)):
+        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)):
             rows = assembler.feed(batch)
             _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
             records, runs, losses = (
@@ -128,7 +150,21 @@ def import_log(tables: HostTables, path: Path, host: str, boot_id: str | None = 
             )
         rows = assembler.finish()
         _append(tables, source, size, stored, rows, reports.finish())
-    return Imported(path, records, runs + len(rows.runs), losses + len(rows.losses), False)
+    return Imported(
+        path,
+        records,
+        runs + len(rows.runs),
+        losses + len(rows.losses),
+        already_stored=False,
+        assumed=tuple(sorted(dating.assumed)),
+    )
+
+
+# When the last line of a log was written, as far as that can be known.
+def _written(path: Path) -> datetime:
+    if str(path) == "-":
+        return datetime.now(UTC)
+    return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
 # Reading begins anew after a broken import; what it had stored stays as it is.

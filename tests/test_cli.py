@@ -283,6 +283,16 @@ def test_import_stores_a_log_and_says_so(logtrace, tmp_path):
     assert (run["host"], run["pid"], run["boot_id"]) == ("lab07", 47283, None)
 
 
+def test_import_says_what_it_assumed_of_stamps(logtrace, tmp_path):
+    log = tmp_path / "kern.log"
+    log.write_text("Nov 23 10:00:00 lab7 kernel: OS Assignment2 ftrace [5] Start\n")
+    done = logtrace("import", str(log), "--tz", "Asia/Seoul", "--year", "2025")
+    assert done.stderr == (
+        f"{log}: its stamps' year is taken as 2025 (--year) and zone as Asia/Seoul (--tz)\n"
+    )
+    assert done.exit_code == 0
+
+
 def test_import_of_standard_input_can_be_told_as_json(logtrace):
     done = logtrace("import", "-", "--json", "--boot-id", "b7", input=CONTRACT)
     assert json.loads(done.stdout) == {
@@ -291,6 +301,7 @@ def test_import_of_standard_input_can_be_told_as_json(logtrace):
         "runs": 1,
         "losses": 0,
         "already_stored": False,
+        "assumed": [],
     }
     assert json.loads(logtrace("runs", "--json").stdout)[0]["boot_id"] == "b7"
 

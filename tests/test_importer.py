@@ -5,6 +5,7 @@ import lzma
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -207,3 +208,45 @@ def test_what_is_open_at_the_end_of_a_log_is_a_run_without_end(store, tmp_path):
     log.write_text("".join(CONTRACT.splitlines(keepends=True)[:3]))
     assert imported(store, log).runs == 1
     assert list(rows(store)["status"]) == ["no_end"]
+
+
+SYSLOG = "".join(
+    f"Nov 23 23:30:00 lab7 kernel: {line}\n" for line in CONTRACT.splitlines(keepends=False)
+)
+
+
+def written(path, text, at):
+    path.write_text(text)
+    os.utime(path, (at.timestamp(), at.timestamp()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, datetime(2025, 11, 23, 23, 30, tzinfo=UTC)),
+        ({"zone": ZoneInfo("Asia/Seoul")}, datetime(2025, 11, 23, 14, 30, tzinfo=UTC)),
+        ({"year": 2019}, datetime(2019, 11, 23, 23, 30, tzinfo=UTC)),
+    ],
+)
+def test_what_stamps_lack_is_given_or_follows_from_when_the_log_was_written(
+    store, tmp_path, options, expected
+):
+    log = written(tmp_path / "kern.log", SYSLOG, datetime(2026, 1, 2, tzinfo=UTC))
+    done = imported(store, log, **options)
+    assert done.assumed == (str(expected.year), "zone")
+    (run,) = rows(store).to_dict("records")
+    assert (run["started_at"], run["clock"]) == (expected, "log")
+
+
+def test_stamps_that_lack_nothing_need_no_assumption(store, log):
+    assert imported(store, log).assumed == ()
+
+
+def test_a_form_can_be_given_and_one_that_is_not_the_logs_is_refused(store, tmp_path):
+    log = tmp_path / "kern.log"
+    log.write_text(SYSLOG)
+    with pytest.raises(SourceError, match=r"kern\.log: none .* form kmsg.*\n?.*take another of"):
+        imported(store, log, form="kmsg")
+    assert imported(store, log, form="syslog").runs == 1
+    assert len(rows(store)) == 1

@@ -184,11 +184,17 @@ def read_log(
     Raises
     ------
     SourceError
-        If the kernels of several machines speak in it.
+        If the kernels of several machines speak in it, or the given form is not its.
     """
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
-    text = LogText(source, boot_id, form or recognise(head), dating)
+    found = recognise(head)
+    if form not in (None, found) and not any(FORMS[form](line, Dating()) for line in head):
+        raise SourceError(
+            f"{source.rpartition('@')[0]}: none of its first lines has the form {form}",
+            f"leave --format out, or take another of {', '.join(FORMS)}",
+        )
+    text = LogText(source, boot_id, form or found, dating)
     offset, whole, host = 0, True, None
     while line := stream.readline(_LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
