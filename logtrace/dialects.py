@@ -126,7 +126,8 @@ def load(paths: Iterable[Path] = (), required: Iterable[Path] = ()) -> tuple[Dia
     ]
     added: list[Dialect] = []
     for path in dict.fromkeys(paths):
-        if path in required or path.is_file():
+        # a place that may not be looked into, as another user's home, is as one without a file
+        if path in required or os.path.isfile(path):
             added += _read_file(path, words, [*built_in, *added])
     return (*added, *built_in)
 

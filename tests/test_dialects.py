@@ -157,3 +157,9 @@ def test_groups_are_columns():
     assert dialects.GROUPS["ops"] == set(schema.COUNTERS)
     for names in dialects.GROUPS.values():
         assert names <= set(schema.RUNS.names)
+
+
+def test_a_place_that_can_not_be_looked_into_has_no_dialects():
+    # as another user's home, which root that runs the tests may look into
+    places = dialects.places({"XDG_CONFIG_HOME": "/" + "too-long" * 40})
+    assert dialects.load(*places) == dialects.load()
