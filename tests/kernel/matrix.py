@@ -5,7 +5,7 @@
 With --quick the tests that take long, those marked matrix, are left out; the table says so.
 
 Each kernel has a pytest of its own, so that one that hangs takes no other's results along. The
-results are kept in the cache; the table shows the latest of each kernel.
+table shows the latest results of each kernel: those in the cache, else the row that is there.
 """
 
 import os
@@ -70,9 +70,12 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         print(f"no such kernel: {', '.join(sorted(unknown))}", file=sys.stderr)
         return 2
-    statuses = [run(name, selection) for name in names or (HOST, *KERNELS)]
-    shown = table({name: read(_results_file(name)) for name in KERNELS})
-    PAGE.write_text(with_table(PAGE.read_text(), shown))
+    chosen = names or (HOST, *KERNELS)
+    statuses = [run(name, selection) for name in chosen]
+    page = PAGE.read_text()
+    earlier = {name: row for name, row in rows(page).items() if name not in chosen}
+    shown = table({name: read(_results_file(name)) for name in KERNELS}, earlier)
+    PAGE.write_text(with_table(page, shown))
     print(shown)
     return int(any(statuses))
 
@@ -137,13 +140,33 @@ def read(results: Path) -> Result | None:
     )
 
 
-def table(results: Mapping[str, Result | None]) -> str:
-    """Lay the results of kernels out as a table in Markdown."""
+def table(results: Mapping[str, Result | None], earlier: Mapping[str, str] | None = None) -> str:
+    """Lay the results of kernels out as a table in Markdown.
+
+    Parameters
+    ----------
+    results
+        By the kernel's name.
+    earlier
+        Rows of another table, by the kernel's name, that stay where there are no results.
+    """
     head = ["name", "kernel", "compiler", "passed", "failed", "skipped", "time", "tests", "run"]
-    rows = [head, ["---"] * 3 + ["--:"] * 4 + ["---"] * 2]
-    rows += [[f"`{name}`", *_cells(result)] for name, result in results.items()]
+    lines = [_row(head), _row(["---"] * 3 + ["--:"] * 4 + ["---"] * 2)]
+    for name, result in results.items():
+        stays = (earlier or {}).get(name) if result is None else None
+        lines.append(stays or _row([f"`{name}`", *_cells(result)]))
     cores = f"On {os.cpu_count()} cores, without hardware virtualisation."
-    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", cores])
+    return "\n".join([*lines, "", cores])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rows(page: str) -> dict[str, str]:
+    """Find the rows of the table on a page, by the kernel's name."""
+    shown = page.partition(BEGIN)[2].partition(END)[0]
+    return {line.split("`")[1]: line for line in shown.splitlines() if line.startswith("| `")}
 
 
 def _cells(result: Result | None) -> list[str]:

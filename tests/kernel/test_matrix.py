@@ -4,7 +4,7 @@ import sys
 
 import matrix
 import pytest
-from matrix import BEGIN, END, PAGE, main, read, table, with_table
+from matrix import BEGIN, END, PAGE, main, read, rows, table, with_table
 
 JUNIT = """\
 <?xml version="1.0" encoding="utf-8"?>
@@ -47,6 +47,28 @@ def test_a_kernel_that_did_not_boot_and_one_without_results_are_told_apart(resul
         "| `a` | did not boot |  | 0 | 84 | 1 | 0 min 03 s | all | 2026-11-23 04:10 UTC |",
         "| `b` | no results |  |  |  |  |  |  |  |",
     ]
+
+
+def test_a_row_stays_until_there_are_results_of_its_kernel(results):
+    row = table({"5.10": results(JUNIT)}).splitlines()[2]
+    page = with_table(
+        f"| `x` | other |\n{BEGIN}{END}", table({"5.10": results(JUNIT), "6.1": None})
+    )
+    earlier = rows(page)
+    assert set(earlier) == {"5.10", "6.1"}
+    assert table({"5.10": None}, earlier).splitlines()[2] == row
+    other = results(JUNIT.replace('failures="2"', 'failures="0"'))
+    assert table({"5.10": other}, earlier).splitlines()[2] != row
+
+
+def test_a_run_without_results_leaves_no_row_of_an_earlier_one(cache, tmp_path, monkeypatch):
+    cache("sys.exit(2)")
+    page = tmp_path / "page.md"
+    page.write_text(f"{BEGIN}\n| `5.10` | old |\n| `6.1` | old |\n{END}\n")
+    monkeypatch.setattr(matrix, "PAGE", page)
+    main(["5.10"])
+    assert "| `6.1` | old |" in page.read_text()
+    assert "| `5.10` | no results |" in page.read_text()
 
 
 def test_only_what_is_between_the_markers_is_written():
