@@ -10,14 +10,14 @@ from itertools import islice
 from pathlib import Path
 
 from logtrace.errors import SourceError
-from logtrace.incidents import IncidentAssembler
+from logtrace.machines import Found, Machines
 from logtrace.record import Record, printable
-from logtrace.runs import Row, Rows, RunAssembler
-from logtrace.source.forms import Dating
-from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.source.dating import Dating
+from logtrace.source.logfile import digest_log, first_host, open_log, read_log
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
+_WAITING_ROWS = 20_000  # are stored before more are read
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Imported:
         How many lines were truncated or not understood.
     already_stored
         Whether a log with this content had been imported before; then nothing was done.
+    hosts
+        The machines whose tables got rows, and the one that the log begins with; sorted.
     assumed
         What its stamps lack and was assumed: ``"zone"``, and the years.
     """
@@ -45,6 +47,7 @@ class Imported:
     runs: int
     losses: int
     already_stored: bool
+    hosts: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
 
@@ -100,20 +103,21 @@ def import_log(
     Parameters
     ----------
     tables
-        The tables of `host`.
+        The tables of `host`; those of other machines that speak in the log are beside them.
     path
         A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
     host
-        Name of the machine whose log it is.
+        Name of the machine whose log it is, where the log does not say. What names no machine
+        in a log that names one is of the machine that is named first.
     boot_id
-        The boot it is from, where known.
+        The boot it is from, where known; see `read_log`.
     form
         Its form; without it, it is recognised.
     zone
         The zone of stamps without one.
     year
-        The year of stamps without one; without it, the latest in which a stamp is not behind the
-        time when the file was written.
+        The year of the first stamp without one; without it, the last of them is of the latest
+        year in which it is not behind the time when the file was written.
 
     Returns
     -------
@@ -130,34 +134,80 @@ def import_log(
     with open_log(path) as stream:
         digest = digest_log(stream)
         size = stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        source = f"log:{digest}"
-        stored = tables.position(source) or Position(-1, -1)
-        if stored.seen >= size:
-            return Imported(path, 0, 0, 0, already_stored=True)
-        records = runs = losses = 0
-        dating = Dating(zone, _written(path), year)
-        assembler = RunAssembler(host, stored.seen)
-        reports = IncidentAssembler(host, stored.seen)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
-        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)):
-            rows = assembler.feed(batch)
-            _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
-            records, runs, losses = (
-                records + len(batch),
-                runs + len(rows.runs),
-                losses + len(rows.losses),
-            )
-        rows = assembler.finish()
-        _append(tables, source, size, stored, rows, reports.finish())
+        source = f"{name}@{digest[:12]}"
+        log_host = first_host(stream, source, form) or host
+        store = _LogStore(tables, host, f"log:{digest}")
+        if store.seen(log_host) >= size:
+            return Imported(path, 0, 0, 0, already_stored=True)
+        dating = Dating(zone, _written(path), year)
+        machines = Machines(log_host, store.seen)
+        records = 0
+        for batch in _batches(read_log(stream, source, boot_id, form, dating)):
+            for each, found in machines.feed(batch).items():
+                store.add(each, found)
+            records += len(batch)
+            if store.waiting >= _WAITING_ROWS:
+                store.store(batch[-1].seq)
+        for each, found in machines.finish(size):
+            store.add(each, found)
+        store.store(size, last=log_host)
     return Imported(
         path,
         records,
-        runs + len(rows.runs),
-        losses + len(rows.losses),
+        store.runs,
+        store.losses,
         already_stored=False,
+        hosts=tuple(sorted(store.hosts)),
         assumed=tuple(sorted(dating.assumed)),
     )
+
+
+class _LogStore:
+    """Stores what the machines of a log did, each in its own tables.
+
+    Each table knows how far it has come. The log is done when the machine that it begins
+    with has come to its end, which is stored last.
+    """
+
+    def __init__(self, tables: HostTables, host: str, source: str) -> None:
+        self._tables = tables
+        self._source = source
+        self._of_host = {host: tables}
+        self._waiting: dict[str, Found] = {}
+        self.waiting = self.runs = self.losses = 0
+        self.hosts: set[str] = set()
+
+    def seen(self, host: str) -> int:
+        """Say how far a machine's part of the log was stored; -1 if not at all."""
+        position = self._host_tables(host).position(self._source)
+        return -1 if position is None else position.seen
+
+    def add(self, host: str, found: Found) -> None:
+        """Keep what was found until it is stored."""
+        if found:
+            self._waiting.setdefault(host, Found()).add(found)
+            self.waiting += len(found)
+
+    def store(self, seen: int, last: str | None = None) -> None:
+        """Store what waits; of the machine `last` behind all others, even if it is nothing."""
+        waiting, self._waiting, self.waiting = self._waiting, {}, 0
+        rest = waiting.pop(last, Found()) if last is not None else None
+        for host, found in waiting.items():
+            self._append(host, seen, found)
+        if last is not None and rest is not None:
+            self._append(last, seen, rest)
+
+    def _append(self, host: str, seen: int, found: Found) -> None:
+        tables = self._of_host.setdefault(host, self._host_tables(host))
+        position = Position(seen, seen)
+        tables.append(self._source, position, **found.rows._asdict(), incidents=found.incidents)
+        self.hosts.add(host)
+        self.runs += len(found.rows.runs)
+        self.losses += len(found.rows.losses)
+
+    def _host_tables(self, host: str) -> HostTables:
+        return self._of_host.get(host) or self._tables.beside(host)
 
 
 # When the last line of a log was written, as far as that can be known.
@@ -165,19 +215,6 @@ def _written(path: Path) -> datetime:
     if str(path) == "-":
         return datetime.now(UTC)
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-# Reading begins anew after a broken import; what it had stored stays as it is.
-def _append(
-    tables: HostTables,
-    source: str,
-    seen: int,
-    stored: Position,
-    rows: Rows,
-    incidents: list[Row],
-) -> None:
-    if seen > stored.seen:
-        tables.append(source, Position(seen, seen), **rows._asdict(), incidents=incidents)
 
 
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from logtrace import incident_grammar as grammar
-from logtrace.record import Loss, Record, printable
+from logtrace.record import Loss, Record, is_of_another_boot, printable
 
 _QUIET_US = 1_000_000  # a report is printed in one go
 _QUIET_RECORDS = 200  # the same where there is no clock
@@ -89,7 +89,7 @@ class IncidentAssembler:
         self._open: dict[str | None, _Report] = {}
         self._needed_from = 0
         self._place = 0
-        self._source: tuple[str, str | None] | None = None
+        self._before: Record | None = None  # the last of the kernel
 
     @property
     def resume_before(self) -> int | None:
@@ -128,13 +128,13 @@ class IncidentAssembler:
 
     def _take(self, record: Record, rows: list[Row]) -> None:
         self._place += 1
-        if (record.source, record.boot_id) != self._source:
-            self._source = record.source, record.boot_id
-            for caller in list(self._open):
-                self._close(caller, record.seq, rows)
         self._close_quiet(record, rows)
         if not record.from_kernel:
             return
+        before, self._before = self._before, record
+        if before and (before.source != record.source or is_of_another_boot(before, record)):
+            for caller in list(self._open):
+                self._close(caller, record.seq, rows)
         for text in record.text.split("\n"):
             self._take_line(record, text, rows)
 

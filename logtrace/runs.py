@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from logtrace import grammar
 from logtrace.cumulative import Span, Totals
 from logtrace.extras import Extras
-from logtrace.record import Loss, Record, printable
+from logtrace.record import Loss, Record, is_of_another_boot, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
 _AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
@@ -110,6 +110,7 @@ class RunAssembler:
         self._lines = 0
         self._number: int | None = None  # of the item that is taken; None at the end of the log
         self._source: str | None = None
+        self._before: Record | None = None  # the last of the kernel
         self._needed_from = 0
 
     @property
@@ -170,15 +171,22 @@ class RunAssembler:
         """
         rows = Rows.none()
         self._number = None
+        self._close_all(rows, "the log ends before its End line")
+        return rows
+
+    def _close_all(self, rows: Rows, why: str) -> None:
         self._settle(rows)
         self._flush_stray(rows)
         self._claim_block()
         self._flush_block(rows)
         for pid in list(self._open):
-            self._close(self._open.pop(pid), rows, pid, "the log ends before its End line")
-        return rows
+            self._close(self._open.pop(pid), rows, pid, why)
 
     def _take(self, record: Record, rows: Rows) -> None:
+        if record.from_kernel:
+            if self._before and is_of_another_boot(self._before, record):
+                self._begin_boot(rows)
+            self._before = record
         if self._held and not _at_once(self._held[1].lines[-1].record, record):
             self._settle(rows)
         events = self._events(record) if record.from_kernel else ()
@@ -192,6 +200,12 @@ class RunAssembler:
             timed = place == 0 or (event.kind == "end" and not started)
             started |= event.kind == "start"
             self._take_line(self._line(record, event, place, timed), event, rows)
+
+    # Nothing of a run, and no counter of a module, is left when the machine is started anew.
+    def _begin_boot(self, rows: Rows) -> None:
+        self._close_all(rows, "the machine was started anew before its End line")
+        self._unsure_ends = self._bare_end = 0
+        self._totals.forget()
 
     # What was cut off may have been cut where somebody chose: it is one line or none.
     def _events(self, record: Record) -> tuple[grammar.Event, ...]:

@@ -180,6 +180,10 @@ class HostTables:
         self._commits = 0
         self._reached: dict[str, Position] = {}
 
+    def beside(self, host: str) -> HostTables:
+        """Give the tables of another host in the same store."""
+        return HostTables(self._folder.parent / f"host={_folder_name(host)}")
+
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
 
