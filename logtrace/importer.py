@@ -15,6 +15,7 @@ from logtrace.record import Record, printable
 from logtrace.runs import Row, Rows, RunAssembler
 from logtrace.source.forms import Dating
 from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.source.pstore import check_readable, unfold, without_joined
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
@@ -76,7 +77,7 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
         files = sorted(item for item in path.rglob("*") if _is_log(item, path))
         if not files:
             raise SourceError(f"{path}: no file in this folder")
-        found += files
+        found += without_joined(files)
     return found
 
 
@@ -108,7 +109,7 @@ def import_log(
     boot_id
         The boot it is from, where known.
     form
-        Its form; without it, it is recognised.
+        Its form, or ``pstore``; without it, it is recognised.
     zone
         The zone of stamps without one.
     year
@@ -127,7 +128,9 @@ def import_log(
     StoreError
         If the store can't be written.
     """
-    with open_log(path) as stream:
+    check_readable(path)
+    with open_log(path) as log:
+        stream, form = unfold(log, path.name, form)
         digest = digest_log(stream)
         size = stream.seek(0, os.SEEK_END)
         stream.seek(0)
