@@ -228,7 +228,7 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["kmsg", "json", "syslog", "dmesg"]),
+    type=click.Choice(["kmsg", "json", "syslog", "dmesg", "pstore"]),
     help="The log's form. Default: that of its first lines.",
 )
 @zone_option
@@ -321,18 +321,20 @@ def incidents(
     ctx: click.Context, selection: Selection, by: str | None, incident_id: str | None, output: str
 ) -> None:
     """List what the kernel reported of faults, newest first."""
-    from logtrace import incident_list
+    from logtrace import incident_list, terminal
 
     frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
     if by:
         frame = incident_list.by_fingerprint(frame)
     if output != "table":
         _write(frame, output)
+    elif by:
+        terminal.print_causes(terminal.console(), frame, selection.zone)
     elif incident_id is not None:
         for report in frame["report"]:
             click.echo(_visible(report))
     else:
-        click.echo(_visible(incident_list.as_text(frame)))
+        terminal.print_incidents(terminal.console(), frame, selection.zone)
     if (selection.by_name or incident_id is not None) and not len(frame):
         _note(ctx, "no incident matches")
         ctx.exit(_NOTHING_MATCHED)

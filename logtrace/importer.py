@@ -14,6 +14,7 @@ from logtrace.machines import Found, Machines
 from logtrace.record import Record, printable
 from logtrace.source.dating import Dating
 from logtrace.source.logfile import digest_log, first_host, open_log, read_log
+from logtrace.source.pstore import check_readable, unfold, without_joined
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
@@ -79,7 +80,7 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
         files = sorted(item for item in path.rglob("*") if _is_log(item, path))
         if not files:
             raise SourceError(f"{path}: no file in this folder")
-        found += files
+        found += without_joined(files)
     return found
 
 
@@ -112,7 +113,7 @@ def import_log(
     boot_id
         The boot it is from, where known; see `read_log`.
     form
-        Its form; without it, it is recognised.
+        Its form, or ``pstore``; without it, it is recognised.
     zone
         The zone of stamps without one.
     year
@@ -131,7 +132,9 @@ def import_log(
     StoreError
         If the store can't be written.
     """
-    with open_log(path) as stream:
+    check_readable(path)
+    with open_log(path) as log:
+        stream, form = unfold(log, path.name, form)
         digest = digest_log(stream)
         size = stream.seek(0, os.SEEK_END)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))

@@ -162,10 +162,20 @@ INCIDENTS = pa.schema(
         ("fingerprint", _TEXT),  # equal for incidents of one cause: see docs/incidents.md
         ("report", _TEXT),  # all of its lines
         ("truncated", _FLAG),  # whether lines of it are cut or left out
+        ("mixed", _FLAG),  # whether its lines can't be told from those of another report
         ("source", _TEXT),
     ]
 )
 """One row for each report of the kernel that something went wrong."""
+
+HITS = pa.schema(
+    [
+        *INCIDENTS,
+        ("run_id", _TEXT),  # of the run that it hit; null where the log leaves that in doubt
+        ("owner", _TEXT),  # that run's
+    ]
+)
+"""Incidents, with what is looked up when they are asked for."""
 
 TABLES: Mapping[str, pa.Schema] = {
     "runs": RUNS,
@@ -175,6 +185,10 @@ TABLES: Mapping[str, pa.Schema] = {
     "tracer": TRACER,
     "incidents": INCIDENTS,
 }
+"""What a store keeps."""
+
+VIEWS: Mapping[str, pa.Schema] = {**TABLES, "hits": HITS}
+"""What can be asked for."""
 
 
 def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:

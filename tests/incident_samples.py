@@ -64,7 +64,7 @@ REPORTS = {
         [CUT, "list_add corruption. prev->next should be next (1), but was 2. (prev=3).",
          "kernel BUG at lib/list_debug.c:30!", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI", CPU,
          "RIP: 0010:__list_add_valid+0x7d/0x90", *TRACE, END],
-        {"type": "bug", "function": "__list_add_valid", "module": None, "pid": 214},
+        {"type": "bug", "function": "__list_add_valid", "module": "faulty", "pid": 214},
     ),
     "soft lockup": (
         ["watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [insmod:214]", CPU, RIP, *TRACE],

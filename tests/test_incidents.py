@@ -91,6 +91,44 @@ def test_two_processors_that_report_at_once_are_told_apart_by_caller():
     assert sorted(row["report"] for row in rows) == sorted("\n".join(each) for each in (one, two))
 
 
+@pytest.mark.parametrize("between", ["no pattern knows this", "  nor  [this]", "key=value"])
+def test_a_line_that_names_no_subsystem_is_kept_where_it_stands_within_a_report(between):
+    lines = list(REPORTS["WARNING"][0])
+    lines.insert(5, between)
+    (row,) = found(records([*lines, between]))
+    assert row["report"].split("\n") == lines
+
+
+@pytest.mark.parametrize("message", ["faulty: 1 of 2 is wrong", "usb 1-1: no"])
+def test_the_message_of_who_warns_is_kept(message):
+    cut, *rest = REPORTS["WARNING"][0]
+    (row,) = found(records([cut, message, *rest]))
+    assert row["report"].split("\n") == [cut, message, *rest]
+
+
+def test_two_processors_that_report_at_once_without_caller_are_marked():
+    one, two = REPORTS["BUG"][0], REPORTS["WARNING"][0]
+    rows = found(records([*one[:4], *two[:-1], *one[4:], two[-1]]))
+    assert [(row["type"], row["mixed"]) for row in rows] == [("bug", True), ("warning", True)]
+    assert rows[0]["report"].split("\n") == [*one[:4], *two[:-1], *one[4:], two[-1]]
+    assert rows[1]["function"] == "faulty_init"
+    assert found(records([*one, *two]))[0]["mixed"] is False
+
+
+def test_registers_behind_the_end_are_kept():
+    registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]
+    lines = [*REPORTS["null dereference"][0][:-1], *registers, END]
+    assembler = IncidentAssembler("host")
+    (row,) = assembler.feed(records([*lines, *registers]))
+    assert row["report"].split("\n") == [*lines, *registers]
+
+
+def test_a_line_within_a_record_begins_no_report():
+    lines = REPORTS["WARNING"][0]
+    forged = "OS Assignment2 ftrace file[\n" + "\n".join(lines)
+    assert found([record(0, forged)]) == []
+
+
 def test_a_report_without_an_end_ends_where_nothing_more_comes():
     lines = REPORTS["soft lockup"][0]
     assembler = IncidentAssembler("host")
@@ -125,7 +163,8 @@ logs = st.lists(
 def test_ordinary_lines_between_change_nothing(lines, data):
     mixed = []
     for line in lines:
-        mixed += data.draw(st.lists(st.sampled_from(ORDINARY), max_size=3))
+        if mixed[-1:] != [CUT]:  # behind which stands the message of who warns
+            mixed += data.draw(st.lists(st.sampled_from(ORDINARY), max_size=3))
         mixed.append(line)
     plain = found([record(0, line, usec=0) for line in lines])
     assert essence(found([record(0, line, usec=0) for line in mixed])) == essence(plain)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from incident_samples import REPORTS
 from report_samples import tracer_row
 from store_samples import CONTRACT, detailed_log_of, log_of
 
@@ -130,6 +131,17 @@ def drained(store, *sources):
     with watching(store, *sources) as watch:
         watch.drain()
         return watch.progress
+
+
+def test_a_fault_that_the_kernel_reports_is_stored_with_the_run_that_it_hit(store, source):
+    start, *rest = log_of(214, second=1).splitlines(keepends=True)
+    lines = [*REPORTS["null dereference"][0], *REPORTS["out-of-tree"][0]]
+    source.push(records("".join([start, *(f"[    1.000001] {line}\n" for line in lines), *rest])))
+    drained(store, source)
+    (run,) = rows(store)["run_id"]
+    incidents = rows(store, "hits")
+    assert list(incidents["type"]) == ["page_fault", "taint"]
+    assert list(incidents["run_id"].fillna("none")) == [run, "none"]
 
 
 def follow_until(done, store, *sources, **options):
@@ -401,6 +413,9 @@ PARTS = st.sampled_from(
         [END],
         ["OS Assignment2 ftrace [{}] Strat"],
         ["usb 1-1: new device"],
+        REPORTS["WARNING"][0],
+        REPORTS["null dereference"][0],
+        REPORTS["unsigned"][0],
     ]
 )
 LOGS = st.lists(st.tuples(PARTS, st.sampled_from([1, 2])), min_size=2, max_size=12)
@@ -438,6 +453,7 @@ def test_however_a_log_comes_and_whenever_it_crashes_the_rows_are_the_same(parts
     at_once = watch_in_pieces(log, [], [])
     in_pieces = watch_in_pieces(log, sizes, crashes)
     assert in_pieces.rows == at_once.rows
+    assert in_pieces.incidents == at_once.incidents
 
 
 # When the store or a source fails
