@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
-    from logtrace.source import Source
-    from logtrace.store import HostTables
+    from logtrace.source import LogTree, Source
+    from logtrace.source.follow import Begin, Beginning
     from logtrace.traced import Traced
     from logtrace.watch import Progress, Watch
     from logtrace.ways import Options
@@ -98,7 +98,7 @@ def watch(
     ctx: click.Context,
     sources: tuple[str, ...],
     url: str | None,
-    start: str,
+    start: Begin,
     once: bool,
     host: str,
     zone: ZoneInfo,
@@ -106,24 +106,32 @@ def watch(
 ) -> None:
     """Follow the kernel's log and store the runs that it tells of.
 
-    SOURCE is kmsg (the default) or a text file that dmesg's output is appended to. Ctrl-C
-    ends it; started again, it goes on where it was.
+    SOURCE is kmsg (the default), a log file, a folder of log files, or a path with * for any
+    name and {host} for a machine's. Ctrl-C ends it; started again, it goes on where it was.
     """
+    from logtrace.source.follow import Beginning
     from logtrace.store import Store, default_url
     from logtrace.watch import Watch
 
     store = Store(url or default_url())
-    tables = store.host(host)
+    beginning = Beginning(
+        store.positions(),
+        start,
+        host,
+        forced=ctx.get_parameter_source("host") is not click.core.ParameterSource.DEFAULT,
+        zone=zone,
+    )
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(closing(_open_source(ctx, name, tables, start)))
+            stack.enter_context(closing(_open_source(ctx, name, beginning)))
             for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
         ]
         modules = None if once else _module_monitor(ctx, host)
         if modules:
             stack.enter_context(closing(modules))
         show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
-        watching = stack.enter_context(closing(Watch(tables, host, opened, modules, show)))
+        watch = Watch(store.host, host, opened, modules, show, positions=beginning.positions)
+        watching = stack.enter_context(closing(watch))
         if once:
             watching.drain()
         else:
@@ -165,6 +173,8 @@ def _view(
 
 
 def _print_as_json(progress: Progress) -> None:
+    for notice in progress.notices:
+        click.echo(_visible(notice), err=True)
     for row in progress.latest:
         click.echo(_json_line(row))
 
@@ -174,37 +184,30 @@ def _source_name(name: str) -> str:
     return name if name in ("kmsg", "journal") else str(Path(name).absolute())
 
 
-def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) -> Source:
+def _open_source(ctx: click.Context, name: str, beginning: Beginning) -> Source | LogTree:
+    from logtrace.positions import Position
     from logtrace.source import boot_id
-    from logtrace.store import Position
 
-    oldest = start == "oldest"
     if name == "kmsg":
         from logtrace.source.kmsg import KmsgSource
 
         boot = boot_id()
-        stored = tables.position(f"kmsg:{boot}") or Position(-1, -1)
+        known = beginning.positions.of(f"kmsg:{boot}")
+        stored = known.get(beginning.host, Position(-1, -1))
         return KmsgSource(
             boot,
-            resume_after=-1 if oldest else stored.resume_after,
+            resume_after=-1 if beginning.begin == "oldest" else stored.resume_after,
             seen=stored.seen,
-            only_new=start == "now",
+            only_new=beginning.begin == "now",
         )
-    from logtrace.source.follow import FileSource
+    from logtrace.source.folder import FileTree, Layout
 
     if name == "journal":
         raise click.BadParameter("the journal can't be watched; kmsg has the same records")
-    path = Path(name)
-    if path.is_dir():
-        raise click.BadParameter(f"{name} is a folder; name the log files in it")
-    if not path.exists() and path.absolute().parent.is_dir():
+    layout = Layout.of(name)
+    if not layout.many and not Path(name).exists() and layout.root.is_dir():
         _note(ctx, f"{name} does not exist yet; waiting for it")
-
-    def resume_after(source: str) -> int | None:
-        known = tables.position(source)
-        return -1 if known and oldest else known and known.resume_after
-
-    return FileSource(path, resume_after=resume_after, only_new=start == "now")
+    return FileTree(layout, beginning)
 
 
 def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:

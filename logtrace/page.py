@@ -51,6 +51,7 @@ REASON_MEANINGS: Mapping[str, str] = {
     "overrun": "the kernel overwrote them before they were read",
     "gap": "their numbers are missing from the sequence",
     "truncated": "they were cut short",
+    "emptied": "a file was emptied or removed before all of it was read; how much is not known",
     "rejected": "they look like trace lines and follow no known dialect",
 }
 """What each reason for a loss means."""

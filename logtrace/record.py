@@ -99,10 +99,11 @@ class Loss:
     first_seq, last_seq
         The range, both ends included.
     records
-        How many records or lines.
+        How many records or lines; 0 where that can't be known.
     reason
         ``overrun`` (the ring buffer was overwritten), ``gap`` (numbers are missing),
-        ``truncated`` or ``rejected`` (a line like a trace line, not understood).
+        ``emptied`` (a file was emptied or removed before all of it was read), ``truncated``
+        or ``rejected`` (a line like a trace line, not understood).
     at
         When it was noticed, UTC; None in a text log.
     text

@@ -121,7 +121,7 @@ LOSSES = pa.schema(
         ("first_seq", _COUNT),
         ("last_seq", _COUNT),
         ("records", _COUNT),  # how many records or lines
-        ("reason", _TEXT),  # overrun, gap, truncated, rejected
+        ("reason", _TEXT),  # overrun, gap, emptied, truncated, rejected
         ("noticed_at", _TIME),
         ("text", _TEXT),  # the rejected or truncated line
     ]

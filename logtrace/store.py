@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -17,11 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from logtrace import schema
 from logtrace.errors import StoreError
+from logtrace.positions import Position as Position
+from logtrace.positions import Positions
 from logtrace.record import printable
 
 if TYPE_CHECKING:
@@ -48,22 +51,6 @@ Row = Mapping[str, Any]
 
 # delta-rs decodes the percent sign, and fails or panics at the others
 _NOT_IN_PATHS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f\ud800-\udfff]")
-
-
-class Position(NamedTuple):
-    """How far a source has been stored.
-
-    Parameters
-    ----------
-    seen
-        Sequence number (or offset) of the last record whose rows are stored.
-    resume_after
-        Where reading goes on: before `seen` if a run was open then, as its lines are
-        needed again; the rows that were stored already are left out.
-    """
-
-    seen: int
-    resume_after: int
 
 
 def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = None) -> str:
@@ -131,6 +118,29 @@ class Store:
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
         return sorted(_host_name(path) for path in self._host_folders())
+
+    def positions(self) -> Positions:
+        """Say how far each source that is watched has been stored, for every host.
+
+        Returns
+        -------
+        Positions
+            All that the tables know of, but imported logs.
+
+        Raises
+        ------
+        StoreError
+            If a table can't be read.
+        """
+        positions = Positions()
+        for folder in self._host_folders():
+            reached = _transactions(folder / "runs")
+            for source in reached:
+                resume = reached.get(_resume(source))
+                if resume is not None and not source.startswith("log:"):
+                    position = Position(reached[source], resume, reached.get(_check(source)))
+                    positions.note(_host_name(folder), source, position)
+        return positions
 
     def files(self, table: str) -> list[str]:
         """List the Parquet files of a table, of all hosts.
@@ -320,10 +330,14 @@ class HostTables:
         if name in _REACHED_BY and stored is not None:
             # after a crash between two commits they have come further than the runs
             rows = [row for row in rows if _is_behind(row[_REACHED_BY[name]], stored)]
+        reached = {
+            _seen(source): position.seen,
+            _resume(source): position.resume_after,
+            _check(source): position.check,
+        }
         properties = CommitProperties(
             app_transactions=[
-                Transaction(_seen(source), position.seen),
-                Transaction(_resume(source), position.resume_after),
+                Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
         table = schema.to_table(rows, schema.TABLES[name])
@@ -386,12 +400,45 @@ def _resume(source: str) -> str:
     return f"{source}#resume"
 
 
+def _check(source: str) -> str:
+    return f"{source}#check"
+
+
 def _position(delta: DeltaTable | None, source: str) -> Position | None:
     if delta is None:
         return None
     seen = delta.transaction_version(_seen(source))
     resume = delta.transaction_version(_resume(source))
-    return None if seen is None or resume is None else Position(seen, resume)
+    if seen is None or resume is None:
+        return None
+    return Position(seen, resume, delta.transaction_version(_check(source)))
+
+
+# delta-rs tells of a transaction only by its name: all of them stand in the table's log
+def _transactions(folder: Path) -> dict[str, int]:
+    delta = _open(folder)
+    if delta is None:
+        return {}
+    log = folder / "_delta_log"
+    found: dict[str, int] = {}
+    try:
+        checkpoint = -1
+        if (last := log / "_last_checkpoint").exists():
+            from pyarrow import parquet
+
+            checkpoint = json.loads(last.read_bytes())["version"]
+            for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
+                actions = parquet.read_table(file, columns=["txn"])["txn"].to_pylist()
+                found |= {txn["appId"]: txn["version"] for txn in actions if txn}
+        for version in range(checkpoint + 1, delta.version() + 1):
+            for line in (log / f"{version:020}.json").read_bytes().splitlines():
+                if txn := json.loads(line).get("txn"):
+                    found[txn["appId"]] = txn["version"]
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"store {folder} can't be read: {error}", "check its permissions"
+        ) from None
+    return found
 
 
 def _open(folder: Path) -> DeltaTable | None:

@@ -224,6 +224,8 @@ class LiveView:
     def show(self, progress: Progress) -> None:
         """Draw the progress anew."""
         self._runs.extendleft(progress.latest)
+        for notice in progress.notices:
+            self._live.console.print(Text(visible(notice), style="yellow"), soft_wrap=True)
         self._live.update(self._draw(progress), refresh=True)
 
     def _draw(self, progress: Progress) -> Group:
@@ -281,6 +283,8 @@ class PlainView:
 
     def show(self, progress: Progress) -> None:
         """Print what is new."""
+        for notice in progress.notices:
+            self._console.print(Text(visible(notice)), soft_wrap=True)
         for run in progress.latest:
             self._console.print(Text(self._line(run)), soft_wrap=True)
         if progress.trouble and progress.trouble != self._trouble:

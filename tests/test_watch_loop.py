@@ -21,10 +21,12 @@ from store_samples import CONTRACT, detailed_log_of, log_of
 from logtrace import watch as watch_module
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
+from logtrace.positions import Position, Positions
 from logtrace.record import Loss, parse_line
 from logtrace.runs import Rows
-from logtrace.source.follow import FileSource
-from logtrace.store import Position, Store
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning
+from logtrace.store import Store
 from logtrace.watch import Watch
 
 PATIENCE_S = 20
@@ -122,8 +124,14 @@ def pids(store):
 
 
 def watching(store, *sources, modules=None, show=None, tables=None):
-    tables = tables or store.host("lab01")
-    watch = Watch(tables, "lab01", sources, modules, show or (lambda progress: None))
+    watch = Watch(
+        store.host if tables is None else lambda _host: tables,
+        "lab01",
+        sources,
+        modules,
+        show or (lambda progress: None),
+        positions=(store or tables).positions(),
+    )
     return closing(watch)
 
 
@@ -346,7 +354,8 @@ def test_the_same_records_given_again_at_once_are_stored_once(store, source):
 def test_a_rotated_log_is_stored_under_its_own_name_to_its_end(store, source):
     old, new = records(log_of(1, 2), source="/log@1"), records(log_of(3), source="/log@2")
     source.push(old[:4], name="file:/log:1")
-    source.push([*old[4:], *new], name="file:/log:2")
+    source.push(old[4:], name="file:/log:1")
+    source.push(new, name="file:/log:2")
     drained(store, source)
     assert pids(store) == [1, 2, 3]
     tables = store.host("lab01")
@@ -372,18 +381,24 @@ class MemoryTables:
 
     def __init__(self, crashes):
         self.crashes = iter(crashes)
-        self.positions = {}
+        self.reached = {}
         self.rows = Rows.none()
         self.incidents = []
 
     def position(self, source):
-        return self.positions.get(source)
+        return self.reached.get(source)
+
+    def positions(self):
+        positions = Positions()
+        for source, position in self.reached.items():
+            positions.note("lab01", source, position)
+        return positions
 
     def append(self, source, position, *, incidents, **rows):
         if next(self.crashes, False):
             raise CrashError
-        if self.positions.get(source, Position(-1, -1)).seen < position.seen:
-            self.positions[source] = position
+        if self.reached.get(source, Position(-1, -1)).seen < position.seen:
+            self.reached[source] = position
             self.rows.add(Rows(**rows))
             self.incidents += incidents
 
@@ -623,14 +638,9 @@ def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
 # Real files
 
 
-def file_source(store, path, **options):
-    tables = store.host("lab01")
-
-    def resume_after(name):
-        position = tables.position(name)
-        return position and position.resume_after
-
-    return closing(FileSource(path, resume_after=resume_after, **options))
+def file_source(store, path):
+    beginning = Beginning(store.positions(), host="lab01")
+    return closing(FileTree(Layout.of(str(path)), beginning))
 
 
 def test_a_file_that_grows_piece_by_piece_is_followed(store, tmp_path):
