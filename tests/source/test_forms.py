@@ -9,7 +9,7 @@ import pytest
 
 from logtrace.runs import RunAssembler
 from logtrace.source.dating import Dating
-from logtrace.source.forms import recognise
+from logtrace.source.forms import form_of, recognise
 from logtrace.source.journal_text import plain
 from logtrace.source.logfile import read_log
 
@@ -69,6 +69,14 @@ def test_messages_that_look_like_a_host_and_a_tag_are_still_those_of_dmesg():
     assert recognise([*lines, b"[  100.000000] odd kernel: one"]) == "dmesg"
     monotonic = [b"[    %d.000000] lab7 kernel: new device" % number for number in range(100)]
     assert recognise([*monotonic, b"[  100.000000] lab7 sshd[1]: one"]) == "syslog"
+
+
+LINES = [line for name in NAMES for line in (FORMS / name).read_bytes().splitlines()]
+
+
+def test_a_line_that_has_a_form_has_it_also_by_itself():
+    for line in LINES:
+        assert (form_of(line) is None) == (recognise([line]) is None), line
 
 
 UNNAMED = ("journal-cat", "journal-short-no-hostname")
