@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from logtrace.record import decode_printed, decode_text, parse_kmsg
@@ -177,6 +178,7 @@ def syslog(line: bytes, dating: Dating) -> Line | None:
     return Line(decode_text(text), match.start("text"), fields)
 
 
+@lru_cache(1000)
 def host_of(name: str) -> str | None:
     """Give the name of a machine as a log has it; None if it can be none.
 
