@@ -227,11 +227,11 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
 )
 @store_option
 @host_option
-@click.option("--boot-id", metavar="ID", help="The boot that the log is of.")
+@click.option("--boot-id", metavar="ID", help="The boot that the log is of; of several, the first.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["kmsg", "json", "syslog", "dmesg", "pstore"]),
+    type=click.Choice(["kmsg", "json", "syslog", "dmesg", "verbose", "export", "pstore"]),
     help="The log's form. Default: that of its first lines.",
 )
 @zone_option
@@ -239,7 +239,7 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
     "--year",
     type=click.IntRange(1991, 9999),
     metavar="YYYY",
-    help="The year of stamps without one. Default: the latest that the file's time allows.",
+    help="The year of the first stamp without one. Default: the latest that fits the file's time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
 @verbosity_options
@@ -255,10 +255,11 @@ def import_(
     year: int | None,
     as_json: bool,
 ) -> None:
-    """Store the runs of finished logs of dmesg, journalctl, syslog or /dev/kmsg.
+    """Store the runs of finished logs of dmesg, journalctl, syslog, consoles or /dev/kmsg.
 
-    PATH is a file (plain, .gz, .bz2, .xz or .zst), a folder, or - for standard input. A log that
-    was imported before is left out. What can't be read is named, and the rest imported.
+    PATH is a file (plain, .gz, .bz2, .xz or .zst), a folder, or - for standard input. What a log
+    says of several machines goes into the tables of each. A log that was imported before is left
+    out. What can't be read is named, and the rest imported.
     """
     from logtrace.importer import find_logs, import_log
     from logtrace.store import Store, default_url
@@ -282,7 +283,9 @@ def _told(done: Imported) -> str:
     if done.already_stored:
         return f"{done.path}: imported before, nothing to do"
     lost = f", {_many(done.losses, 'line')} not understood" if done.losses else ""
-    return f"{done.path}: {_many(done.runs, 'run')} in {_many(done.records, 'record')}{lost}"
+    machines = f" of {len(done.hosts)} machines" if len(done.hosts) > 1 else ""
+    told = f"{_many(done.runs, 'run')} in {_many(done.records, 'record')}"
+    return f"{done.path}: {told}{machines}{lost}"
 
 
 def _assumed(done: Imported, zone: ZoneInfo) -> str | None:

@@ -296,15 +296,17 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("commits", range(7))
+@pytest.mark.parametrize(
+    ("waiting", "commits"), [(1, number) for number in range(1, 7)] + [(99, 0), (99, 1), (99, 2)]
+)
 def test_an_import_that_is_killed_between_the_tables_of_two_machines_goes_on_exactly_once(
-    store, tmp_path, monkeypatch, commits
+    store, tmp_path, monkeypatch, waiting, commits
 ):
     log = tmp_path / "central.log"
     logs = [(name, log_of(1, 2, 3)) for name in ("lab2", "lab1", "lab3")]
     log.write_text(central_log(*logs))
     monkeypatch.setattr(importer, "_BATCH_RECORDS", 15)
-    monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
+    monkeypatch.setattr(importer, "_WAITING_ROWS", waiting)
     left = [commits]
 
     def killed(tables, *args, _append=HostTables.append, **rows):

@@ -1,5 +1,7 @@
 """Incidents are found as kernels print them, wherever the log is cut or mixed."""
 
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -137,6 +139,17 @@ def test_a_report_without_an_end_ends_where_nothing_more_comes():
     (row,) = assembler.feed([later])
     assert row["last_seq"] == len(lines) - 1
     assert assembler.resume_before is None
+
+
+def test_a_report_that_the_machine_was_started_anew_in_ends_there():
+    lines = REPORTS["soft lockup"][0]
+    begun = [replace(each, boot_id=None, usec=9_000_000 + each.seq) for each in records(lines)]
+    anew = [
+        replace(each, boot_id=None, usec=0, seq=100 + each.seq)
+        for each in records(["Linux version 6.1.0", *lines[1:]])
+    ]
+    (row,) = [row for row in found([*begun, *anew]) if row["first_seq"] == 0]
+    assert row["last_seq"] == len(lines) - 1
 
 
 def test_a_report_without_end_is_bounded():

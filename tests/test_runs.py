@@ -658,3 +658,65 @@ def test_every_start_and_every_end_is_in_one_run(items):
 def test_a_log_of_anything_else_has_no_run(texts):
     rows = read(*texts)
     assert rows.runs == []
+
+
+def anew(seconds, text="Linux version 6.1.0", boot_id=None):
+    return lambda seq: record(text, seq, usec=seconds * 1_000_000, boot_id=boot_id)
+
+
+def unnamed(text):
+    return lambda seq: record(text, seq, usec=9_000_000, boot_id=None)
+
+
+def without_clock(text):
+    return lambda seq: record(text, seq, usec=None, boot_id=None)
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        anew(0),
+        anew(0, "usb 1-1"),  # where the first line of the boot is not in the log
+        anew(9),
+        anew(10, "usb 1-1", "b2"),
+    ],
+    ids=["first message", "clock", "same moment", "boot id"],
+)
+def test_a_run_never_goes_on_when_the_machine_is_started_anew(begun):
+    rows = read(unnamed(start(7)), begun, *map(unnamed, [stats(), ops(), end(7)]))
+    assert brief(rows.runs[0])[:2] == (7, "no_end")
+    assert "the machine was started anew before its End line" in rows.runs[0]["note"]
+    assert "complete" not in {row["status"] for row in rows.runs}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [anew(10), anew(8, "usb 1-1"), anew(0, boot_id="b1")],
+    ids=["clock goes on", "clocks of two processors", "same boot id"],
+)
+def test_what_only_looks_like_a_start_of_the_machine_ends_no_run(line):
+    boot_id = line(0).boot_id
+    lines = [lambda seq, text=text: record(text, seq, usec=9_000_000, boot_id=boot_id)
+             for text in (start(7), stats(), ops(), end(7))]  # fmt: skip
+    rows = read(lines[0], line, *lines[1:])
+    assert [brief(row)[:2] for row in rows.runs] == [(7, "complete")]
+
+
+def test_without_clock_and_boot_id_the_kernels_first_message_tells():
+    texts = [start(7), "Linux version 6.1.0", start(7), stats(), ops(), end(7)]
+    rows = read(*map(without_clock, texts))
+    assert [brief(row)[:2] for row in rows.runs] == [(7, "no_end"), (7, "complete")]
+
+
+def test_a_program_can_not_say_that_the_machine_was_started_anew():
+    said = anew(0)
+    forged = lambda seq: replace(said(seq), facility=1)  # noqa: E731
+    rows = read(unnamed(start(7)), forged, *map(unnamed, [stats(), ops(), end(7)]))
+    assert [brief(row)[:2] for row in rows.runs] == [(7, "complete")]
+
+
+def test_a_new_boot_leaves_nothing_that_is_needed_again():
+    assembler = RunAssembler("lab1")
+    assembler.feed(log(unnamed(start(7)), unnamed(stats()), anew(0)))
+    assert assembler.resume_before is None
+    assert assembler.open_runs == []

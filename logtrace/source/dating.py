@@ -7,6 +7,7 @@ from calendar import isleap
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import accumulate
 from typing import Any
 
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -14,7 +15,8 @@ _SLACK = timedelta(days=1)  # a writer's clock may be ahead of the file's time
 _YEARS_BACK = 8  # a 29th of February comes again
 _DAY_S = 24 * 60 * 60
 _BACK_S = 7 * _DAY_S  # clocks are set back by less, or it is another year
-_LEAP_YEAR = 2000
+_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DAYS_BEFORE = tuple(accumulate(_DAYS, initial=0))
 _YEARLESS = re.compile(
     rb"(?:<\d{1,3}>)?(?P<month>[A-Z][a-z]{2}|\d\d?\xec\x9b\x94) +(?P<day>\d\d?)"
     rb" (?P<hour>\d\d):(?P<minute>\d\d):(?P<second>\d\d)[. ]"
@@ -26,16 +28,18 @@ class NewYears:
 
     def __init__(self) -> None:
         self.begun = 0
-        self._before: float | None = None
+        self._before: int | None = None
 
-    def take(self, at: datetime) -> int:
-        """Take the next stamp, in any leap year; give how many years have begun before it.
+    def take(self, month: int, day: int, hour: int, minute: int, second: int = 0) -> int:
+        """Take the next stamp; give how many years have begun before it.
 
         A stamp that is more than a week behind the one before it is of the next year, and one
         that is nearly a year ahead of it of the year before, as where clocks of several
         machines differ.
         """
-        place = (at.replace(tzinfo=None) - datetime(at.year, 1, 1)).total_seconds()
+        if not 1 <= day <= _DAYS[month - 1]:
+            return self.begun
+        place = (_DAYS_BEFORE[month - 1] + day) * _DAY_S + hour * 3600 + minute * 60 + second
         if self._before is not None:
             if place < self._before - _BACK_S:
                 self.begun += 1
@@ -70,11 +74,9 @@ class Dating:
 
     def local(self, *parts: int) -> datetime | None:
         """Give the UTC time of a stamp without zone; None if there is no such time."""
-        try:
-            at = datetime(*parts, tzinfo=self.zone).astimezone(UTC)  # type: ignore[arg-type,misc]
-        except (ValueError, OverflowError):
-            return None
-        self.assumed.add("zone")
+        at = self._at(*parts)
+        if at is not None:
+            self.assumed.add("zone")
         return at
 
     def iso(self, stamp: bytes) -> datetime | None:
@@ -96,9 +98,8 @@ class Dating:
         if self.year is None:
             at = self._not_behind_latest(number, *rest)
         else:
-            place = _in_leap_year(number, *rest)
-            years = 0 if place is None else self._new_years.take(place)
-            at = self.local(self.year + years, number, *rest)
+            year = self.year + self._new_years.take(number, *rest[:4])
+            at = self.local(year, number, *rest)
         if at is not None:
             self.assumed.add(str(at.astimezone(self.zone).year))
         return at
@@ -124,19 +125,18 @@ class Dating:
         return replace(self, year=year, _new_years=NewYears())
 
     def _first_year(self, lines: Iterable[bytes]) -> int | None:
-        new_years, last = NewYears(), None
+        new_years = NewYears()
+        last: tuple[int, ...] | None = None
         leap_days: set[int] = set()
         for line in lines:
-            if (at := yearless_stamp(line)) is not None:
-                last, years = at, new_years.take(at)
-                if (at.month, at.day) == (2, 29):
+            if stamp := yearless_stamp(line):
+                last, years = stamp, new_years.take(*stamp)
+                if stamp[:2] == (2, 29):
                     leap_days.add(years)
         if last is None:
             return None
         begun = new_years.begun
-        possible = [
-            year for year in self._years() if self._is_not_behind(_in_year(last, year, self.zone))
-        ]
+        possible = [year for year in self._years() if self._is_not_behind(self._at(year, *last))]
         for year in possible:
             if all(isleap(year - begun + years) for years in leap_days):
                 return year - begun
@@ -145,6 +145,12 @@ class Dating:
     def _not_behind_latest(self, *parts: int) -> datetime | None:
         found = (self.local(year, *parts) for year in self._years())
         return next((at for at in found if self._is_not_behind(at)), None)
+
+    def _at(self, *parts: int) -> datetime | None:
+        try:
+            return datetime(*parts, tzinfo=self.zone).astimezone(UTC)  # type: ignore[arg-type,misc]
+        except (ValueError, OverflowError):
+            return None
 
     def _years(self) -> Iterable[int]:
         newest = self._latest().year + 1
@@ -175,28 +181,15 @@ def month_number(name: str) -> int | None:
     if name in _MONTHS:
         return _MONTHS.index(name) + 1
     digits = name.rstrip("월月")
-    return int(digits) if digits != name and digits.isascii() and digits.isdigit() else None
+    number = int(digits) if digits != name and digits.isascii() and digits.isdigit() else 0
+    return number if 1 <= number <= 12 else None
 
 
-def yearless_stamp(line: bytes) -> datetime | None:
-    """Read the stamp that a line of syslog begins with, if it has no year; in a leap year."""
+def yearless_stamp(line: bytes) -> tuple[int, int, int, int, int] | None:
+    """Read the stamp of a line of syslog, where it has no year: from month to second."""
     match = _YEARLESS.match(line)
     month = month_number(match["month"].decode("utf-8", "replace")) if match else None
     if match is None or month is None:
         return None
-    parts = (int(match[name]) for name in ("day", "hour", "minute", "second"))
-    return _in_leap_year(month, *parts)
-
-
-def _in_leap_year(*parts: int) -> datetime | None:
-    try:
-        return datetime(_LEAP_YEAR, *parts)  # type: ignore[arg-type]
-    except ValueError:
-        return None
-
-
-def _in_year(at: datetime, year: int, zone: tzinfo) -> datetime | None:
-    try:
-        return at.replace(year=year, tzinfo=zone).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
+    day, hour, minute, second = (int(match[name]) for name in ("day", "hour", "minute", "second"))
+    return (month, day, hour, minute, second) if 1 <= day <= _DAYS[month - 1] else None

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from logtrace.record import decode_printed, decode_text, parse_kmsg
@@ -93,6 +94,10 @@ _COLOURED = re.compile(rb"(?:[a-z0-9]{1,8} *:[a-z]{1,6} *: )?\r*\x1b")
 _OCTAL = re.compile(rb"#(0[0-3][0-7]|177)")
 _KERNEL_STAMP = re.compile(rb"\[ *\d{1,12}\.\d{6}\]")
 _PROMPT = re.compile(rb"(?:login: |assword: ?|[#$%>] ?)")
+_MAY_HAVE_FORM = re.compile(
+    rb"[\[<{\x1e\x1b\r\d_]|data: |[A-Z][a-z]{2} |[a-z0-9]{1,8} *:[a-z]{1,6} *: "
+    rb"|[^\n]{1,400}?\[ *\d{1,12}\.\d{6}\]"
+)
 
 
 def dmesg(line: bytes, dating: Dating) -> Line | None:
@@ -173,6 +178,7 @@ def syslog(line: bytes, dating: Dating) -> Line | None:
     return Line(decode_text(text), match.start("text"), fields)
 
 
+@lru_cache(1000)
 def host_of(name: str) -> str | None:
     """Give the name of a machine as a log has it; None if it can be none.
 
@@ -305,6 +311,15 @@ def recognise(lines: Iterable[bytes]) -> str | None:
     if best == "syslog" and read["dmesg"] == read["syslog"] and _is_dmesg(lines):
         return "dmesg"
     return best if read[best] else None
+
+
+def form_of(line: bytes) -> str | None:
+    """Name the form of a line by itself; one with the kernel's stamp is of ``dmesg``."""
+    if not _MAY_HAVE_FORM.match(line):
+        return None
+    if line.startswith(b"[") and dmesg(line, Dating()) is not None:
+        return "dmesg"
+    return recognise([line])
 
 
 # A message may begin like the host and tag of ``journalctl -o short-monotonic``: that has one

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import hashlib
 import lzma
@@ -20,7 +21,7 @@ from typing import Any, BinaryIO, cast
 from logtrace.errors import SourceError
 from logtrace.record import Record, decode_printed, is_of_another_boot, parse_bare
 from logtrace.source.dating import Dating, yearless_stamp
-from logtrace.source.forms import FORMS, Line, Objects, dmesg, journal_entry, recognise
+from logtrace.source.forms import FORMS, Line, Objects, form_of, journal_entry, recognise
 from logtrace.source.journal_text import (
     Entry,
     begins_entry,
@@ -36,6 +37,8 @@ _HEAD_LINES = 100
 _HEAD_BYTES = 8192
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_UTF8 = codecs.BOM_UTF8
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes what ssh gave
 
 _OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
     b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path)),  # noqa: SIM115
@@ -83,7 +86,7 @@ class LogText:
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
         if self._form is None:
-            self._form = self._form_of(line)
+            self._form = form_of(line)
         if self._form == "json":
             whole = self._objects.join(line)
             if whole is None:
@@ -122,11 +125,6 @@ class LogText:
         if record is None or len(lines) == 1:
             return record
         return replace(record, text="\n".join(lines))
-
-    def _form_of(self, line: bytes) -> str | None:
-        if not line.startswith(b"["):
-            return recognise([line])
-        return "dmesg" if dmesg(line, self._dating) is not None else recognise([line])
 
     def _add_to_entry(self, seq: int, line: bytes) -> Record | None:
         if self._entry is not None and not begins_entry(line):
@@ -280,7 +278,7 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
 
 
 def _head(stream: BinaryIO) -> list[bytes]:
-    stream.seek(0)
+    _after_mark(stream)
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
     return head
@@ -303,7 +301,7 @@ def _cut(stream: BinaryIO, text: LogText, form: str | None) -> Iterator[Record]:
 
 
 def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
-    offset, whole = 0, True
+    offset, whole = _after_mark(stream), True
     while line := stream.readline(_LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
         record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
@@ -313,6 +311,12 @@ def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
             yield record
     if (last := text.finish()) is not None:
         yield last
+
+
+# Windows begins a file of UTF-8 with the mark of its order of bytes.
+def _after_mark(stream: BinaryIO) -> int:
+    stream.seek(0)
+    return stream.seek(len(_UTF8) if stream.read(len(_UTF8)) == _UTF8 else 0)
 
 
 def _entries(stream: BinaryIO, text: LogText) -> Iterator[Record]:
@@ -349,6 +353,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
                 with opener(path) as stream:
                     yield stream
                 return
+        if magic.startswith(_UTF16):
+            with _recoded(plain) as spool:
+                yield spool
+            return
         yield plain
 
 
@@ -357,5 +365,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        yield spool
+
+
+@contextmanager
+def _recoded(stream: BinaryIO) -> Iterator[BinaryIO]:
+    decoder = codecs.getincrementaldecoder("utf-16")("backslashreplace")
+    with tempfile.TemporaryFile() as spool:
+        while chunk := stream.read(_LINE_BYTES):
+            spool.write(decoder.decode(chunk).encode("utf-8", "backslashreplace"))
+        spool.write(decoder.decode(b"", final=True).encode())
         spool.seek(0)
         yield spool

@@ -1,6 +1,7 @@
 """The same log in many forms, as dmesg (util-linux 2.38) and journalctl (252) print it."""
 
 import io
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -8,8 +9,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from logtrace.runs import RunAssembler
+from logtrace.source import forms
 from logtrace.source.dating import Dating
-from logtrace.source.forms import recognise
+from logtrace.source.forms import form_of, recognise
 from logtrace.source.journal_text import plain
 from logtrace.source.logfile import read_log
 
@@ -69,6 +71,14 @@ def test_messages_that_look_like_a_host_and_a_tag_are_still_those_of_dmesg():
     assert recognise([*lines, b"[  100.000000] odd kernel: one"]) == "dmesg"
     monotonic = [b"[    %d.000000] lab7 kernel: new device" % number for number in range(100)]
     assert recognise([*monotonic, b"[  100.000000] lab7 sshd[1]: one"]) == "syslog"
+
+
+LINES = [line for name in NAMES for line in (FORMS / name).read_bytes().splitlines()]
+
+
+def test_a_line_that_has_a_form_has_it_also_by_itself():
+    for line in LINES:
+        assert (form_of(line) is None) == (recognise([line]) is None), line
 
 
 UNNAMED = ("journal-cat", "journal-short-no-hostname")
@@ -219,3 +229,29 @@ def test_a_field_of_an_export_that_is_cut_off_hides_no_entry_before_it(size):
 def test_a_message_of_several_lines_is_one_record_of_the_journal():
     for name in ("journal-verbose", "journal-export", "journal-json"):
         assert "a message\nof two lines, and a\ttab" in {item.text for item in records(name)}
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "forms.md").read_text("utf-8")
+CELLS = r"\| `(.*)` \| (\w+) \| (\w* ?)\| (\d* ?)\| (\w+) \| (\w+) \|"
+EXAMPLES = re.findall(CELLS, PAGE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=[example[0] for example in EXAMPLES])
+def test_each_example_of_the_page_is_read_as_it_says(example):
+    line, form, host, usec, clock, text = (cell.strip() for cell in example)
+    assert recognise([line.encode()]) == form
+    dating = Dating(UTC, datetime(2026, 11, 24, tzinfo=UTC))
+    (record,) = read(line.encode() + b"\n", dating=dating)
+    assert (record.host, record.usec) == (host or None, int(usec) if usec else None)
+    assert (record.clock, record.text, record.from_kernel) == (clock, text, True)
+    if record.at:
+        assert record.at.replace(microsecond=0) == datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+
+def test_the_page_has_an_example_of_each_form_of_a_line_and_names_all():
+    from logtrace.cli import import_
+
+    (option,) = (option for option in import_.params if option.name == "form")
+    assert list(option.type.choices) == list(forms.FORMS)
+    assert set(re.findall(r"^\| `(\w+)` \| [^|]+ \|$", PAGE, re.M)) == set(forms.FORMS)
+    assert {example[1] for example in EXAMPLES} == set(forms.FORMS) - {"verbose", "export"}
