@@ -112,7 +112,7 @@ HEADS = tuple(
 _WORDS = (
     *("BUG", "WARNING: ", "INFO: ", "[#", "panic", "taint", "cut here", "LOCKUP", "oom-killer"),
     *("Unable to handle", "verification failed", "is rejected", "symbol ", "version "),
-    "UBSAN",
+    *("UBSAN", "list_", "usercopy: ", "buffer overflow", "execute"),
 )
 
 _CPU_LINE = (
@@ -137,12 +137,16 @@ _DETAILS = tuple(
         (None, rf"pc : {_PLACE}"),
         (
             "summary",
-            r"(?:RIP|Code|RSP|R[A-DS][XIP]|RBP|R\d\d|FS|CS|CR\d|DR\d|PKRU|EIP|E[A-D]X|ESI): "
-            r"|note: .* exited with ",
+            r"(?:RIP|Code|RSP|R[A-DS][XIP]|RBP|R\d\d|FS|CS|CR\d|DR\d|PKRU|EIP|E[A-D]X|ESI): ",
         ),
+        ("last", r"note: .{1,64}\[\d{1,10}\] exited with "),
         ("death", r".*\[#\d+\]"),
         ("rule", r"={10,}$"),
     )
+)
+_PREFACE = re.compile(
+    r"list_\w+(?: double add| corruption)|usercopy: Kernel memory |detected buffer overflow in "
+    r"|kernel tried to execute NX-protected page|unable to execute userspace code"
 )
 _DEATH = re.compile(r"\[#\d+\]")
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
@@ -151,22 +155,26 @@ _BODY = re.compile(
     r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |PGD |P[4UM]D |PTE |#PF: |"
     r"EFLAGS|task:|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
     r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
-    r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|list_\w+ corruption|"
+    r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|"
     r"refcount_t: |Kernel Offset|Not tainted|\"echo 0|Mem-Info|"
-    r"oom-kill:|oom_reaper|Out of memory|Memory cgroup out|Node \d|Tasks state|active_anon|"
+    r"oom-kill:|oom_reaper|(?:memory|swap|memory\+swap|kmem): usage |Out of memory|"
+    r"Memory cgroup out|Node \d|Tasks state|active_anon|"
     r"\[ *pid *\]|\[ *\d+\] +\d+|Allocated by task|Freed by task|The buggy address|"
     r"Memory state around|[ >][0-9a-f]{8,16}: |which lock already|but task is|the existing "
     r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|stack backtrace|-> #\d|"
     r"\d+ locks? held by|#\d+: |-----|show_signal_msg)"
 )
 # As most messages do: usb 1-1: ..., EXT4-fs (vda): ..., systemd[1]: ..., [drm] ...
-_NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+)?(?: ?\([^)]*\)|\[\d+\])?: ")
+_NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+\])?: ")
 
 _REPORTERS = re.compile(
     r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
     r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
     r"print_report|print_address_description|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
-    r"page_fault|general_protection|invalid_op|error_entry)(?:\.\w+)*"
+    r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
+    r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
+    r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"
+    r"|(?:__)?(?:ww_|rt_)?mutex_(?:slow)?lock\w*|rwsem_\w+|(?:__)?down(?:_\w+)?)(?:\.\w+)*"
 )
 _NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,16}\b|\d+")
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm)\b.*")
@@ -185,10 +193,11 @@ class Sign:
     module, function, offset
         Where it happened; the offset in bytes from the function's beginning.
     part
-        ``cut`` (``cut here``), ``death`` (an Oops with its number), ``frame`` (of a call
-        trace; one with ``?`` is a guess and tells nothing), ``summary`` (what may come once
-        more behind the end), ``rule`` (a line of ``=``), ``end``, ``victim`` (the last line
-        of an out-of-memory report, which names the process that it hit), or None.
+        ``cut`` (``cut here``), ``preface`` (of a report whose type the next lines tell),
+        ``death`` (an Oops with its number), ``frame`` (of a call trace; one with ``?`` is a
+        guess and tells nothing), ``end``, ``summary`` (what may come once more behind the
+        end), ``last`` (behind that), ``rule`` (a line of ``=``), ``victim`` (the last line of
+        an out-of-memory report, which names the process that it hit), or None.
     """
 
     kind: str | None = None
@@ -203,7 +212,7 @@ class Sign:
 
 def may_begin(text: str) -> bool:
     """Whether a line may begin a report; quickly, as nearly all lines do not."""
-    return any(word in text for word in _WORDS)
+    return any(map(text.__contains__, _WORDS))
 
 
 def parse(text: str) -> Sign | None:
@@ -222,6 +231,8 @@ def parse(text: str) -> Sign | None:
     text = text[:2000]
     if text == CUT_HERE:
         return Sign(part="cut")
+    if _PREFACE.match(text):
+        return Sign(part="preface")
     if _END.match(text):
         return Sign(part="end")
     for kind, pattern in HEADS:
@@ -240,9 +251,14 @@ def is_of_others(text: str) -> bool:
     return _NAMED.match(text) is not None
 
 
-def function_name(name: str) -> str | None:
-    """Give a function's name as its source has it; None for one that only reports."""
-    return None if _REPORTERS.fullmatch(name) else _SUFFIX.sub("", name)
+def tells_something(name: str) -> bool:
+    """Whether a function did something of its own: others only report, or wait."""
+    return _REPORTERS.fullmatch(name) is None
+
+
+def source_name(name: str) -> str:
+    """Give a function's name as its source has it, without what a compiler appends."""
+    return _SUFFIX.sub("", name)
 
 
 def without_numbers(text: str) -> str:

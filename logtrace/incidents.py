@@ -22,7 +22,7 @@ _QUIET_RECORDS = 200  # the same where there is no clock
 _MOST_LINES = 1000
 _LONGEST_LINE = 2000
 _MOST_OPEN = 64
-_MOST_UNSURE = 20
+_MOST_UNSURE = 200
 _MOST_AT_ONCE = 8
 _FRAMES = 5  # of the trace that make the fingerprint
 _DETAILS = ("cpu", "pid", "comm")
@@ -45,15 +45,13 @@ class _Report:
     cut: bool = False
     bracketed: bool = False  # it has an end, ``end trace``
     died: bool = False  # behind its end the registers come once more
-    register: str | None = None  # the last of them
     ended: bool = False
-    complete: bool = False
     mixed: bool = False
     known: dict[str, Any] = field(default_factory=dict)
     frames: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
-    def just_cut(self) -> bool:
+    def just_begun(self) -> bool:
         return self.kind is None and len(self.lines) == 1 and not self.unsure
 
     @property
@@ -71,16 +69,8 @@ class _Report:
             self.kind, self.message = sign.kind, text
         self.bracketed |= sign.part in ("cut", "death")
         self.died |= sign.part == "death"
-        if sign.part == "summary":
-            name = text.partition(":")[0]
-            self.complete |= self.ended and name == self.register
-            self.register = self.register if self.ended else name
         if not self.ended and (is_head or not self.mixed):
             self._learn(sign)
-
-    def end(self) -> None:
-        self.ended = True
-        self.complete = not self.died
 
     def goes_on_with(self, sign: grammar.Sign) -> bool:
         """Whether a line that may begin a report tells more of this one."""
@@ -113,9 +103,10 @@ class _Report:
                 self.known["place"] = (None, None, sign.module)
             return
         if sign.part != "frame":
-            self.known.setdefault("place", (sign.function, sign.offset, sign.module))
-        elif len(self.frames) < _MOST_LINES and (at := grammar.function_name(sign.function)):
-            self.frames.append((at, sign.module))
+            function = grammar.source_name(sign.function)
+            self.known.setdefault("place", (function, sign.offset, sign.module))
+        elif len(self.frames) < _MOST_LINES and grammar.tells_something(sign.function):
+            self.frames.append((grammar.source_name(sign.function), sign.module))
 
     # Function, offset and module. What the kernel's own functions found, those who called them did.
     def where(self) -> tuple[str | None, int | None, str | None]:
@@ -196,8 +187,8 @@ class IncidentAssembler:
     def _take_line(self, record: Record, text: str, rows: list[Row], *, may_begin: bool) -> None:
         sign = grammar.parse(text)
         reports = self._open.get(record.caller, [])
-        is_summary = sign is not None and sign.part == "summary"
-        if reports and not is_summary and all(report.ended for report in reports):
+        follows_end = sign is not None and sign.part in ("summary", "last")
+        if reports and not follows_end and all(report.ended for report in reports):
             self._close(record.caller, record.seq, rows)
             reports = []
         if sign is None:
@@ -216,7 +207,8 @@ class IncidentAssembler:
         if report.last is record:  # of several lines
             report.add(record, text, grammar.Sign(), self._place)
         elif not report.ended and (
-            report.just_cut  # behind ``cut here`` stands the message of who warns
+            report.just_begun  # behind ``cut here`` stands the message of who warns
+            or (report.unsure and report.unsure[-1][0] is record)
             or record.caller is not None
             or not (grammar.is_of_others(text) or looks_like_trace(text))
         ):
@@ -231,8 +223,8 @@ class IncidentAssembler:
             of_another = sign.kind is not None and report in untyped[1:]
             report.add(record, text, grammar.Sign() if of_another else sign, self._place)
         if going_on and _ends(going_on[0], sign):
-            going_on[0].end()
-        if all(report.complete for report in reports):
+            going_on[0].ended = True
+        if all(report.ended and not report.died for report in reports) or sign.part == "last":
             self._close(record.caller, record.seq, rows)
 
     # Two processors report at the same time: whose the lines are that come is not known.
@@ -311,8 +303,8 @@ class IncidentAssembler:
 
 
 def _begins(reports: list[_Report], sign: grammar.Sign) -> bool:
-    if sign.part == "cut":
-        return True
+    if sign.part in ("cut", "preface"):
+        return not (reports and reports[-1].just_begun)
     if sign.kind is None:
         return False
     return all(report.ended or not report.goes_on_with(sign) for report in reports)
@@ -332,8 +324,8 @@ def _is_quiet(report: _Report, record: Record, place: int) -> bool:
 # What stays the same in another boot, build or process: type, names of functions, module.
 def _fingerprint(report: _Report, function: str | None, module: str | None) -> str:
     names = [name for name, _ in report.frames[:_FRAMES]]
-    if function and (name := grammar.function_name(function)) and name not in names:
-        names = [name, *names][:_FRAMES]
+    if function and grammar.tells_something(function) and function not in names:
+        names = [function, *names][:_FRAMES]
     if not names:
         names = [grammar.without_numbers(report.message or "")]
     return _digest(report.kind, module, *names)

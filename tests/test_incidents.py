@@ -1,5 +1,6 @@
 """Incidents are found as kernels print them, wherever the log is cut or mixed."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,12 @@ from incident_samples import CUT, END, REPORTS
 
 from logtrace import incident_grammar
 from logtrace.cli import cli
-from logtrace.engine import Engine
+from logtrace.engine import Engine, Filters
 from logtrace.importer import import_log
 from logtrace.incident_list import by_fingerprint, incidents
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record
-from logtrace.store import Store
+from logtrace.store import Position, Store
 
 ORDINARY = [
     "usb 1-1: new high-speed USB device number 2",
@@ -226,3 +227,125 @@ def test_an_imported_log_gives_each_incident_once(tmp_path):
     assert detail.output.splitlines() == REPORTS["BUG"][0]
     missing = CliRunner().invoke(cli, [*arguments, "--id", "nothing"])
     assert missing.exit_code == 3
+
+
+# The command
+
+
+STAMPS = {"BUG": "2026-11-23T10:00:00", "WARNING": "2026-11-23T12:00:00"}
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """A function that imports two reports, and gives what ``logtrace incidents`` prints."""
+    log = tmp_path / "kern.log"
+    log.write_text(
+        "".join(
+            f"{stamp},{number:06}+00:00 {line}\n"
+            for name, stamp in STAMPS.items()
+            for number, line in enumerate(REPORTS[name][0])
+        )
+    )
+    store = Store(str(tmp_path / "store"))
+    import_log(store.host("host"), log, "host")
+
+    def show(*options, code=0):
+        arguments = ["incidents", "--store", str(store.root), "--tz", "Asia/Seoul", *options]
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert done.exit_code == code
+        return done.stdout
+
+    return show
+
+
+def test_times_are_of_the_users_zone(shown):
+    assert "2026-11-23 21:00:00" in shown()
+    assert "times in Asia/Seoul" in shown()
+    assert "2026-11-23 21:00:00" in shown("--by", "fingerprint")
+
+
+@pytest.mark.parametrize(
+    ("options", "types"),
+    [
+        ((), ["warning", "bug"]),
+        (("--since", "2026-11-23T20:00"), ["warning"]),
+        (("--until", "2026-11-23T20:00"), ["bug"]),
+        (("--since", "2026-11-24"), []),
+        (("--comm", "insmod", "--until", "2026-11-23T20:00"), ["bug"]),
+    ],
+)
+def test_incidents_are_of_the_time_that_is_asked_for(shown, options, types):
+    assert [row["type"] for row in json.loads(shown(*options, "--json"))] == types
+
+
+def test_what_is_asked_for_by_name_and_not_there_is_said(shown):
+    shown("--owner", "nobody", code=3)
+    assert json.loads(shown("--since", "2026-11-24", "--json")) == []
+
+
+def test_an_incident_without_wall_clock_shows_the_kernels_own(tmp_path):
+    log = tmp_path / "dmesg.txt"
+    log.write_text("".join(f"[   12.000345] {line}\n" for line in REPORTS["BUG"][0]))
+    store = Store(str(tmp_path / "store"))
+    import_log(store.host("host"), log, "host")
+    done = CliRunner().invoke(cli, ["incidents", "--store", str(store.root)])
+    assert "12.000345" in done.stdout
+
+
+def test_what_would_move_the_cursor_is_shown_as_an_escape(tmp_path):
+    row = {"host": "h", "incident_id": "0" * 16, "type": "bug", "comm": "\x1b[2J", "first_seq": 1,
+           "function": "\u202ef", "report": "\x1b[2J\nBUG: \u202e", "us": 1}  # fmt: skip
+    store = Store(str(tmp_path / "store"))
+    rows = {"runs": [], "losses": [], "files": [], "calls": [], "incidents": [row]}
+    store.host("h").append("kmsg:b", Position(1, 1), **rows)
+    for options in ([], ["--id", "0"]):
+        done = CliRunner().invoke(cli, ["incidents", "--store", str(store.root), *options])
+        assert "\\x1b[2J" in done.stdout
+        assert "\\u202e" in done.stdout
+        assert not {"\x1b", "\u202e"} & set(done.stdout)
+
+
+# The run that was hit
+
+RUN = {"host": "h", "boot_id": "b", "source": "kmsg", "pid": 7, "first_seq": 10, "last_seq": 90,
+       "run_id": "r", "owner": "2021202045", "comm": "cat", "started_us": 1000,
+       "status": "complete"}  # fmt: skip
+HIT = {"host": "h", "boot_id": "b", "source": "kmsg", "pid": 7, "first_seq": 20, "us": 2000,
+       "comm": "cat", "incident_id": "i", "type": "bug", "ended_seq": 30}  # fmt: skip
+NO_END = {"status": "no_end", "last_seq": 10, "note": "the End line is missing"}
+NEXT = {"first_seq": 100, "last_seq": 190, "run_id": "next"}
+
+
+@pytest.mark.parametrize(
+    ("runs", "incident", "expected"),
+    [
+        ([{}], {}, "r"),
+        ([{}, NEXT], {"first_seq": 120}, "next"),
+        ([{}], {"comm": "a thread of it"}, "r"),
+        ([{}], {"first_seq": 9}, None),
+        ([{}, NEXT], {"first_seq": 95}, None),
+        ([{}], {"pid": 8}, None),
+        ([{}], {"pid": None}, None),
+        ([{}], {"boot_id": "another"}, None),
+        ([{}], {"host": "other"}, None),
+        ([{}], {"source": "/log@0"}, None),
+        ([{"boot_id": None}], {"boot_id": None}, "r"),
+        ([NO_END], {}, "r"),
+        ([NO_END, NEXT], {"first_seq": 95}, "r"),
+        ([NO_END, NEXT], {"first_seq": 195}, None),
+        ([NO_END], {"comm": "another"}, None),
+        ([NO_END], {"us": 999}, None),
+    ],
+)
+def test_an_incident_is_tied_to_the_run_of_its_process_that_was_open(
+    tmp_path, runs, incident, expected
+):
+    store = Store(str(tmp_path))
+    rows = {"losses": [], "files": [], "calls": []}
+    rows |= {"runs": [RUN | run for run in runs], "incidents": [HIT | incident]}
+    store.host("h").append("kmsg:b", Position(200, 200), **rows)
+    engine = Engine(store)
+    (found,) = incidents(engine).to_dict("records")
+    assert (found["run_id"] if found["run_id"] == found["run_id"] else None) == expected
+    of_owner = incidents(engine, Filters(owner="2021202045"))
+    assert len(of_owner) == (expected is not None)

@@ -2,17 +2,22 @@
 
 import io
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from logtrace.cli import cli
+from logtrace.engine import Engine
 from logtrace.errors import SourceError
 from logtrace.importer import find_logs, import_log
 from logtrace.source.logfile import read_log
 from logtrace.source.pstore import unfold
 from logtrace.store import Store
 
+DATA = Path(__file__).parent.parent / "data"
 LINES = [f"<4>[   12.00000{n}] line {n}" for n in range(9)]
 
 
@@ -97,6 +102,20 @@ def test_parts_that_are_joined_are_not_imported_again(tmp_path):
         (folder / f"dmesg-efi-1792371200{number:02}001").write_text("Panic#1 " + part)
     (tmp_path / "dmesg-ramoops-0").write_text(dump(LINES[:3]))
     assert find_logs([tmp_path]) == [folder / "dmesg.txt", tmp_path / "dmesg-ramoops-0"]
+
+
+def test_a_folder_of_pstore_gives_the_incidents_of_a_boot_that_wrote_no_log(tmp_path):
+    printed = (DATA / "incidents/6.1/null.dmesg").read_text().splitlines()
+    folder = tmp_path / "pstore" / "1792371200" / "001"
+    folder.mkdir(parents=True)
+    (folder / "dmesg.txt").write_text(dump([f"<4>{line}" for line in printed], names=True))
+    store = tmp_path / "store"
+    arguments = ["import", str(tmp_path / "pstore"), "--store", str(store), "--host", "lab1"]
+    assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
+    (row,) = Engine(Store(str(store))).rows("incidents").to_dict("records")
+    assert (row["type"], row["function"]) == ("page_fault", "null_dereference")
+    assert row["report"].split("\n") == [line.partition("] ")[2] for line in printed]
+    assert row["at"].timestamp() == pytest.approx(1792371200, abs=1)
 
 
 def test_what_the_kernel_compressed_is_named_with_what_can_be_done(tmp_path):
