@@ -196,18 +196,21 @@ class FileTree:
         """Give logs that may have grown or come, some of them if there are many."""
         self._silence()
         self._take_changes()
+        self._park_quiet()
         logs = list(self._waiting)[:_MOST_AT_ONCE]
         for log in logs:
             del self._waiting[log]
             self._recent.pop(log, None)
             self._recent[log] = None
+        if self._waiting:
+            self._ring()
+        return logs
+
+    def _park_quiet(self) -> None:
         while len(self._recent) > self._most_open:
             quiet = next(iter(self._recent))
             del self._recent[quiet]
             quiet.park()
-        if self._waiting:
-            self._ring()
-        return logs
 
     def take_notices(self) -> list[str]:
         """Give what can't be followed and why, each once."""

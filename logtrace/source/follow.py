@@ -118,6 +118,8 @@ class GrowingLog:
         self._lost = False
         self._reached: dict[str, _Reached] = {}
         self._after: Mapping[str, int] = {}
+        self._settled: dict[str, set[str]] = {}  # machines that need a part no more, by its name
+        self._others: set[str] = set()  # those of the part that is read
         self._position = -1
         self._dating = Dating(self._from.zone)
 
@@ -166,8 +168,8 @@ class GrowingLog:
     def _drain(self) -> list[Record | Loss]:
         while part := self._part or self._open_next():
             self._part = part
-            if not part.is_open and not self._reopen(part):
-                items = self._leave(part)
+            if not part.is_open:
+                items = [] if self._reopen(part) else self._leave(part)
             elif part.was_cut():
                 items = [] if self._go_on_in_copy(part) else self._leave_cut(part)
             else:
@@ -209,15 +211,21 @@ class GrowingLog:
         wanted = (path for path in parts if _identity(path.stat()) not in self._alone)
         return next((path for path in wanted if path.stat().st_size), None)
 
-    # The newest part that is known, or one before it if runs were open all through it; what is
-    # not known is newer than it.
+    # The newest part that is known, or one before it for those machines whose runs were open
+    # all through it; what is not known is newer than it.
     def _resumed(self, parts: list[Path]) -> Path | None:
         start = None
+        settled: set[str] = set()
         for path in reversed(parts):
-            if known := self._known(path):
+            name, known = self._known(path)
+            if known:
+                if start is not None:
+                    self._settled[name] = set(settled)
                 start = path
-                if min(position.resume_after for position in known.values()) >= 0:
+                open_runs = {host for host, at in known.items() if at.resume_after < 0}
+                if not open_runs - settled:
                     return start
+                settled |= known.keys() - open_runs
             elif start is not None:
                 return start
         if start is None and parts:
@@ -225,12 +233,12 @@ class GrowingLog:
             start = parts[0]
         return start
 
-    def _known(self, path: Path) -> Mapping[str, Position]:
+    def _known(self, path: Path) -> tuple[str, Mapping[str, Position]]:
         part = self._opened(path)
         if part is None:
-            return {}
+            return "", {}
         with closing(part):
-            return self._positions.of(part.name)
+            return part.name, self._positions.of(part.name)
 
     # None if it has no whole line yet, or can't be read.
     def _opened(self, path: Path) -> _Part | None:
@@ -273,7 +281,10 @@ class GrowingLog:
             self._lost = False  # it goes on where it was
         oldest = self._begin == "oldest"
         self._after = {} if oldest else {host: at.resume_after for host, at in known.items()}
-        resume = min(self._after.values(), default=-1)
+        self._others = self._settled.pop(part.name, set())
+        resume = min(
+            (at for host, at in self._after.items() if host not in self._others), default=-1
+        )
         self.name = part.name
         self._position = reached.seen if reached else resume
         digest = part.name.removeprefix(self._prefix)
@@ -358,7 +369,7 @@ class GrowingLog:
         if record is None:
             return
         host = self._from.host if self._from.forced or not record.host else record.host
-        if record.seq <= max(self._position, self._after.get(host, -1)):
+        if record.seq <= max(self._position, self._after.get(host, -1)) or host in self._others:
             return
         if self._lost:
             self._lost = False
