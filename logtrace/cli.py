@@ -109,9 +109,10 @@ def watch(
     SOURCE is kmsg (the default) or a text file that dmesg's output is appended to. Ctrl-C
     ends it; started again, it goes on where it was.
     """
-    from logtrace.store import Store, default_url
+    from logtrace.store import Store, default_url, spare_memory
     from logtrace.watch import Watch
 
+    spare_memory()
     store = Store(url or default_url())
     tables = store.host(host)
     with ExitStack() as stack:
