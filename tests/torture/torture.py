@@ -119,15 +119,20 @@ class Watcher:
     def live(self, random: Random) -> None:
         """Start it, and kill it at some moment, most often when it stores something."""
         process = self._start()
+        try:
+            self._await_a_moment(random)
+            if process.poll() is not None:
+                raise TortureError(f"the watch ended by itself:\n{self._complaints.read_text()}")
+        finally:
+            process.kill()
+            process.wait()
+
+    def _await_a_moment(self, random: Random) -> None:
         if random.random() < 0.4:
             time.sleep(random.uniform(0.05, 3))
         else:
-            self._await_changes(random.choice((1, 1, 2, 5)))
+            self._await_changes(random.randrange(1, 60))
             time.sleep(random.choice((0, random.uniform(0, 0.05))))
-        if process.poll() is not None:
-            raise TortureError(f"the watch ended by itself:\n{self._complaints.read_text()}")
-        process.kill()
-        process.wait()
 
     # A watch that has nothing to store changes nothing
     def _await_changes(self, number: int) -> None:
