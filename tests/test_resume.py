@@ -8,14 +8,19 @@ import sys
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from store_samples import log_of
 
 from logtrace.engine import Engine
 from logtrace.errors import StoreError
+from logtrace.record import Loss, parse_kmsg
+from logtrace.runs import RunAssembler
 from logtrace.source.kmsg import KmsgSource
 from logtrace.store import Position, Store
 from logtrace.watch import Watch
@@ -191,6 +196,34 @@ def test_what_was_lost_while_it_was_read_is_told_once_however_often_it_is_read(s
         ring.write("[1] usb 1-1: new device\n")
     assert losses(store) == [["b1", 12, 55, 44, "overrun"]]
     assert runs(store)["pid"].tolist() == [1, 2, 3, 4]
+
+
+def stream_with_losses(runs, lost):
+    """The items of a log of which some records, by their number, were overwritten."""
+    texts = [line.partition("] ")[2] for line in log_of(*[7] * runs).splitlines()]
+    item = None
+    for seq, text in enumerate(texts):
+        if seq not in lost:
+            if item:
+                yield item
+            item = None
+            line = f"6,{seq},{seq * 1000},-;{text}\n".encode()
+            yield parse_kmsg(line, boot_id="b1", at=NOW, clock="received")
+        elif item:
+            item = replace(item, last_seq=seq, records=item.records + 1)
+        else:
+            item = Loss("kmsg", "b1", seq, seq, 1, "overrun", NOW)
+    if item:
+        yield item
+
+
+@given(st.sets(st.integers(0, 39)))
+def test_a_run_of_a_stream_is_whole_unless_a_line_of_it_was_lost(lost):
+    assembler = RunAssembler(HOST)
+    rows = assembler.feed(stream_with_losses(10, lost))
+    rows.add(assembler.finish())
+    whole = {row["first_seq"] for row in rows.runs if row["status"] == "complete"}
+    assert whole == {seq for seq in range(0, 40, 4) if not lost & set(range(seq, seq + 4))}
 
 
 # A store that is away
