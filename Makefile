@@ -8,6 +8,7 @@
 # make test-kernels                       test the modules on every kernel (an hour or more)
 # make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
 # make bench-kernel                       measure what traces cost: docs/performance.md
+# make torture                            kill a watch a thousand times (an hour): docs/losses.md
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
 
@@ -26,7 +27,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -56,6 +57,10 @@ lint: .venv/dev
 kernel: .venv/dev
 	@.ci/install $(MODULE_PACKAGES) $(KERNEL_PACKAGES)
 	kmod/kernel/build
+
+torture: .venv/dev
+	@.ci/install $(GUEST_PACKAGES)
+	python tests/torture/torture.py $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
 bench-kernel: .venv/dev
 	@.ci/install $(BENCH_PACKAGES)

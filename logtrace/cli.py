@@ -110,9 +110,10 @@ def watch(
     name and {host} for a machine's. Ctrl-C ends it; started again, it goes on where it was.
     """
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url
+    from logtrace.store import Store, default_url, spare_memory
     from logtrace.watch import Watch
 
+    spare_memory()
     store = Store(url or default_url())
     beginning = Beginning(
         store.positions(),
