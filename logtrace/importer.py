@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
+from logtrace import bulk
+from logtrace.bulk import Batch
 from logtrace.errors import SourceError
 from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record, printable
-from logtrace.runs import Row, Rows, RunAssembler
+from logtrace.record import printable
+from logtrace.runs import RunAssembler
 from logtrace.source.forms import Dating
-from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.source.logfile import LogText, begin_log, digest_log, open_log, read_records
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
@@ -140,24 +143,35 @@ def import_log(
         assembler = RunAssembler(host, stored.seen)
         reports = IncidentAssembler(host, stored.seen)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
-        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)):
-            rows = assembler.feed(batch)
-            _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
-            records, runs, losses = (
-                records + len(batch),
-                runs + len(rows.runs),
-                losses + len(rows.losses),
-            )
-        rows = assembler.finish()
-        _append(tables, source, size, stored, rows, reports.finish())
+        log = begin_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)
+        if bulk.can_read(log.form):
+            batches = bulk.read(stream, log, assembler, reports, host)
+        else:
+            batches = _read(stream, log, assembler, reports)
+        for batch in batches:
+            _append(tables, source, size if batch.is_last else batch.seen, stored, batch)
+            records += batch.records
+            runs += len(batch.rows.runs)
+            losses += len(batch.rows.losses)
     return Imported(
         path,
         records,
-        runs + len(rows.runs),
-        losses + len(rows.losses),
+        runs,
+        losses,
         already_stored=False,
         assumed=tuple(sorted(dating.assumed)),
     )
+
+
+def _read(
+    stream: BinaryIO, log: LogText, assembler: RunAssembler, reports: IncidentAssembler
+) -> Iterator[Batch]:
+    seen = -1
+    records = read_records(stream, log)
+    while batch := list(islice(records, _BATCH_RECORDS)):
+        seen = batch[-1].seq
+        yield Batch(seen, len(batch), assembler.feed(batch), reports.feed(batch))
+    yield Batch(seen, 0, assembler.finish(), reports.finish(), is_last=True)
 
 
 # When the last line of a log was written, as far as that can be known.
@@ -168,18 +182,7 @@ def _written(path: Path) -> datetime:
 
 
 # Reading begins anew after a broken import; what it had stored stays as it is.
-def _append(
-    tables: HostTables,
-    source: str,
-    seen: int,
-    stored: Position,
-    rows: Rows,
-    incidents: list[Row],
-) -> None:
+def _append(tables: HostTables, source: str, seen: int, stored: Position, batch: Batch) -> None:
     if seen > stored.seen:
-        tables.append(source, Position(seen, seen), **rows._asdict(), incidents=incidents)
-
-
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(records, _BATCH_RECORDS)):
-        yield batch
+        rows = batch.rows._asdict()
+        tables.append(source, Position(seen, seen), **rows, incidents=batch.incidents)

@@ -25,6 +25,7 @@ from logtrace.errors import StoreError
 from logtrace.record import printable
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 _COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
@@ -201,7 +202,7 @@ class HostTables:
         source: str,
         position: Position,
         *,
-        runs: Iterable[Row] = (),
+        runs: Iterable[Row] | pa.Table = (),
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
         calls: Iterable[Row] = (),
@@ -217,7 +218,7 @@ class HostTables:
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
         runs, losses, files, calls, incidents
-            Rows of the tables.
+            Rows of the tables; runs may be an Arrow table of ``schema.RUNS``.
 
         Raises
         ------
@@ -303,7 +304,9 @@ class HostTables:
                 ) from None
 
     # Gives the position that the table has then.
-    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> Position:
+    def _append(
+        self, name: str, source: str, position: Position, new: Iterable[Row] | pa.Table
+    ) -> Position:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
@@ -312,17 +315,16 @@ class HostTables:
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
-        rows = list(new)
         if name in _REACHED_BY and stored is not None:
             # after a crash between two commits they have come further than the runs
-            rows = [row for row in rows if _is_behind(row[_REACHED_BY[name]], stored)]
+            new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
         properties = CommitProperties(
             app_transactions=[
                 Transaction(_seen(source), position.seen),
                 Transaction(_resume(source), position.resume_after),
             ]
         )
-        table = schema.to_table(rows, schema.TABLES[name])
+        table = schema.to_table(new, schema.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -331,7 +333,7 @@ class HostTables:
                 delta = DeltaTable.create(
                     str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
-            if rows:
+            if len(table):
                 write_deltalake(
                     delta,
                     table,

@@ -21,7 +21,9 @@ from logtrace.errors import SourceError
 from logtrace.record import Record, decode_printed, parse_bare
 from logtrace.source.forms import FORMS, Dating, Line, Objects, boot_id_of, dmesg, recognise
 
-_LINE_BYTES = 1 << 20
+LINE_BYTES = 1 << 20
+"""What is behind so many bytes of a line is left out."""
+
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
 _HEAD_LINES = 100
@@ -67,6 +69,21 @@ class LogText:
         self._record: Record | None = None
         self._lines: list[str] = []
         self._indent = self._room = 0
+
+    @property
+    def source(self) -> str:
+        """The source of the records."""
+        return self._source
+
+    @property
+    def boot_id(self) -> str | None:
+        """The boot of the next record."""
+        return self._boot_id
+
+    @property
+    def form(self) -> str | None:
+        """The form of the log; None until it is known."""
+        return self._form
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
@@ -150,7 +167,7 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
 def digest_log(stream: BinaryIO) -> str:
     """Digest a whole log: SHA-256 in hexadecimal; the stream is at its beginning again."""
     digest = hashlib.sha256()
-    while chunk := stream.read(_LINE_BYTES):
+    while chunk := stream.read(LINE_BYTES):
         digest.update(chunk)
     stream.seek(0)
     return digest.hexdigest()
@@ -176,9 +193,9 @@ def read_log(
     dating
         How stamps without year or zone are read.
 
-    Yields
-    ------
-    Record
+    Returns
+    -------
+    iterator of Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
 
     Raises
@@ -186,6 +203,17 @@ def read_log(
     SourceError
         If the kernels of several machines speak in it, or the given form is not its.
     """
+    return read_records(stream, begin_log(stream, source, boot_id, form, dating))
+
+
+def begin_log(
+    stream: BinaryIO,
+    source: str,
+    boot_id: str | None = None,
+    form: str | None = None,
+    dating: Dating | None = None,
+) -> LogText:
+    """Find the form of a log; parameters and errors as for `read_log`."""
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
     found = recognise(head)
@@ -194,9 +222,13 @@ def read_log(
             f"{source.rpartition('@')[0]}: none of its first lines has the form {form}",
             f"leave --format out, or take another of {', '.join(FORMS)}",
         )
-    text = LogText(source, boot_id, form or found, dating)
+    return LogText(source, boot_id, form or found, dating)
+
+
+def read_records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    """Cut a log into records, see `read_log`."""
     offset, whole, host = 0, True, None
-    while line := stream.readline(_LINE_BYTES):
+    while line := stream.readline(LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
         record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
         whole = line.endswith(b"\n")
@@ -223,7 +255,7 @@ def _one_host(record: Record, host: str | None) -> str | None:
 
 def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     whole = True
-    while line := stream.readline(_LINE_BYTES):
+    while line := stream.readline(LINE_BYTES):
         if whole:
             yield line
         whole = line.endswith(b"\n")
