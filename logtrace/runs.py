@@ -20,6 +20,7 @@ from logtrace.extras import Extras
 from logtrace.record import Loss, Record, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+_MOST_OPEN = 10_000  # the tracing modules trace fewer at a time
 _AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
@@ -153,7 +154,7 @@ class RunAssembler:
             How many of them are runs without doubt, from the first on; the lines of the next
             one have to be fed.
         """
-        if self._block or self._stray or self._held:
+        if self._block or self._stray or self._held or len(self._open) == _MOST_OPEN:
             return 0
         places = (place for place, pid in enumerate(pids) if pid in self._open)
         count = next(places, len(pids)) if self._open else len(pids)
@@ -281,6 +282,10 @@ class RunAssembler:
             self._claim_block()
             why = "another Start of the same pid came before its End"
             self._close(self._open.pop(pid), rows, pid, why)
+        if len(self._open) == _MOST_OPEN:
+            oldest = next(iter(self._open))
+            why = f"{_MOST_OPEN} other runs began before its End line"
+            self._close(self._open.pop(oldest), rows, oldest, why)
         if not self._open:
             self._unsure_ends = 0
         self._note_need(line)

@@ -268,8 +268,10 @@ class Objects:
         if bare.endswith(b"{"):
             self._lines, self._room = [], _OBJECT_BYTES
         elif self._lines is not None:
-            self._room -= len(bare)
-            self._lines = [*self._lines, bare] if self._room > 0 else None
+            self._room -= len(bare) + 1
+            self._lines.append(bare)
+            if self._room <= 0:
+                self._lines = None
         elif ended is None and bare.endswith(b"}"):
             return line
         return ended
