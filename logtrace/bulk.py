@@ -46,7 +46,7 @@ from logtrace.source.forms import FORMS, Dating
 from logtrace.source.logfile import LINE_BYTES, LogText
 
 CHUNK_BYTES = 4 << 20
-BATCH_BYTES = 64 << 20
+BATCH_BYTES = 16 << 20
 """How much of a log is read between two commits."""
 
 # The patterns of these dialects, the most exact first, read any values in the places of a shape;

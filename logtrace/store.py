@@ -26,7 +26,7 @@ from logtrace.record import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
+    from deltalake import DeltaTable, WriterProperties
 
 _COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
 _COMPACT_EVERY = 64
@@ -43,6 +43,9 @@ _REACHED_BY = {
     "calls": "ended_seq",
     "incidents": "ended_seq",
 }
+
+# Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
+_VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
 
 Row = Mapping[str, Any]
 
@@ -340,6 +343,7 @@ class HostTables:
                     mode="append",
                     schema_mode="merge" if older else None,
                     commit_properties=properties,
+                    writer_properties=_encoding(name),
                 )
             else:
                 delta.create_write_transaction(
@@ -359,6 +363,16 @@ def _is_behind(number: int | None, stored: Position) -> bool:
 
 def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
+
+
+def _encoding(table: str) -> WriterProperties | None:
+    from deltalake import ColumnProperties, WriterProperties
+
+    if table != "runs":
+        return None
+    number = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+    run_id = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
 
 
 # On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.

@@ -264,3 +264,16 @@ def test_a_line_of_many_megabytes_is_cut_off_and_what_follows_is_read():
     log = LOG + b"[ 2000.000000] " + b"x" * (5 << 20) + b"\n" + LOG
     assert max(len(part) for _, part in bulk.chunks(io.BytesIO(log), 1 << 20)) <= 2 << 20
     assert read(log, bulk, chunk_bytes=1 << 20) == read(log)
+
+
+def test_no_more_of_a_log_is_held_than_some_parts_of_it(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 4000)
+    stream = io.BytesIO(LOG * 30)
+    log = begin_log(stream, "log@0")
+    done, ahead = 0, []
+    assembler, reports = RunAssembler(HOST), IncidentAssembler(HOST)
+    for batch in bulk.read(stream, log, assembler, reports, HOST, workers=2, chunk_bytes=1000):
+        ahead.append(stream.tell() - done)
+        done = batch.seen
+    assert len(ahead) > 20
+    assert max(ahead) < 15_000
