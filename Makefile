@@ -9,6 +9,8 @@
 # make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
 # make bench-kernel                       measure what traces cost: docs/performance.md
 # make torture                            kill a watch a thousand times (an hour): docs/losses.md
+# make bench-logs                         measure how fast logs are imported, at rest: the same page
+# make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
 
@@ -21,13 +23,14 @@ GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
+LOG_BENCH_PACKAGES := ripgrep
 BROWSER_PACKAGES := chromium chromium-driver
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -66,6 +69,17 @@ bench-kernel: .venv/dev
 	@.ci/install $(BENCH_PACKAGES)
 	python bench/kernel.py
 
+bench-logs: .venv/dev
+	@.ci/install $(LOG_BENCH_PACKAGES)
+	python bench/logs.py
+
+FUZZ_SECONDS ?= 300
+
+# What it finds goes to out/fuzz; what it starts from is committed.
+fuzz: .venv/fuzz
+	@mkdir -p out/fuzz
+	cd out/fuzz && python $(CURDIR)/tests/fuzz/import_log.py . -max_total_time=$(FUZZ_SECONDS)
+
 # The stamps say which extras the environment has; a change of setup.cfg installs again.
 .venv/run: setup.cfg pyproject.toml | .venv/bin/python
 	@echo "Installing logtrace and what it requires into .venv" >&2
@@ -76,6 +90,10 @@ bench-kernel: .venv/dev
 	@echo "Installing logtrace and what its development requires into .venv" >&2
 	@python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/run $@
+
+.venv/fuzz: .venv/dev
+	@python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install $(PYTHON_PACKAGES)

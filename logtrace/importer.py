@@ -8,12 +8,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
+from logtrace import bulk
 from logtrace.errors import SourceError
-from logtrace.machines import Found, Machines
-from logtrace.record import Record, printable
+from logtrace.machines import Batch, Found, Machines
+from logtrace.record import printable
 from logtrace.source.dating import Dating
-from logtrace.source.logfile import digest_log, first_host, open_log, read_log
+from logtrace.source.logfile import (
+    LogText,
+    begin_log,
+    digest_log,
+    first_host,
+    open_log,
+    read_records,
+)
 from logtrace.source.pstore import check_readable, unfold, without_joined
 from logtrace.store import HostTables, Position
 
@@ -144,17 +153,20 @@ def import_log(
         if store.seen(log_host) >= size:
             return Imported(path, 0, 0, 0, already_stored=True)
         dating = Dating(zone, _written(path), year)
-        machines = Machines(log_host, store.seen)
+        text = begin_log(stream, source, boot_id, form, dating)
+        if bulk.can_read(text.form):
+            batches = bulk.read(stream, text, log_host, store.seen(log_host))
+        else:
+            batches = _read(stream, text, Machines(log_host, store.seen), size)
         records = 0
-        for batch in _batches(read_log(stream, source, boot_id, form, dating)):
-            for each, found in machines.feed(batch).items():
+        for batch in batches:
+            for each, found in batch.found.items():
                 store.add(each, found)
-            records += len(batch)
-            if store.waiting >= _WAITING_ROWS:
-                store.store(batch[-1].seq)
-        for each, found in machines.finish(size):
-            store.add(each, found)
-        store.store(size, last=log_host)
+            records += batch.records
+            if batch.is_last:
+                store.store(size, last=log_host)
+            elif store.waiting >= _WAITING_ROWS:
+                store.store(batch.seen)
     return Imported(
         path,
         records,
@@ -164,6 +176,14 @@ def import_log(
         hosts=tuple(sorted(store.hosts)),
         assumed=tuple(sorted(dating.assumed)),
     )
+
+
+def _read(stream: BinaryIO, text: LogText, machines: Machines, size: int) -> Iterator[Batch]:
+    seen, records = -1, read_records(stream, text)
+    while batch := list(islice(records, _BATCH_RECORDS)):
+        seen = batch[-1].seq
+        yield Batch(seen, len(batch), machines.feed(batch))
+    yield Batch(seen, 0, dict(machines.finish(size)), is_last=True)
 
 
 class _LogStore:
@@ -204,9 +224,10 @@ class _LogStore:
     def _append(self, host: str, seen: int, found: Found) -> None:
         tables = self._of_host.setdefault(host, self._host_tables(host))
         position = Position(seen, seen)
-        tables.append(self._source, position, **found.rows._asdict(), incidents=found.incidents)
+        rows = found.rows._asdict() | {"runs": found.runs}
+        tables.append(self._source, position, **rows, incidents=found.incidents)
         self.hosts.add(host)
-        self.runs += len(found.rows.runs)
+        self.runs += len(found.runs)
         self.losses += len(found.rows.losses)
 
     def _host_tables(self, host: str) -> HostTables:
@@ -218,8 +239,3 @@ def _written(path: Path) -> datetime:
     if str(path) == "-":
         return datetime.now(UTC)
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(records, _BATCH_RECORDS)):
-        yield batch

@@ -111,9 +111,13 @@ HEADS = tuple(
 # Every line that begins a report has one of these: looking for them spares others the patterns
 _WORDS = (
     *("BUG", "WARNING: ", "INFO: ", "[#", "panic", "taint", "cut here", "LOCKUP", "oom-killer"),
-    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version "),
+    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version magic"),
     *("UBSAN", "list_", "usercopy: ", "buffer overflow", "execute"),
 )
+
+
+MAY_BEGIN = "|".join(map(re.escape, _WORDS))
+"""A pattern, also of RE2, that is in every line of which `may_begin` says yes."""
 
 _CPU_LINE = (
     r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) "

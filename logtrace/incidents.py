@@ -141,6 +141,11 @@ class IncidentAssembler:
         """Sequence number of the first record that is needed again; None if nothing is open."""
         return self._needed_from if self._open else None
 
+    @property
+    def waits(self) -> bool:
+        """Whether a report is open, so that any record may tell something."""
+        return bool(self._open)
+
     def feed(self, items: Iterable[Record | Loss]) -> list[Row]:
         """Take the next records.
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
-from logtrace import grammar
+from logtrace import grammar, schema
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record
 from logtrace.runs import Row, Rows, RunAssembler
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_IDLE = 1000
 """How many machines with nothing open are remembered; one that is forgotten begins anew."""
@@ -24,18 +28,52 @@ class Found:
         Of its runs and losses.
     incidents
         Rows of ``schema.INCIDENTS``.
+    tables
+        More runs: tables of ``schema.RUNS``.
     """
 
     rows: Rows = field(default_factory=Rows.none)
     incidents: list[Row] = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
 
     def __len__(self) -> int:
-        return sum(map(len, self.rows)) + len(self.incidents)
+        return sum(map(len, (*self.rows, self.incidents, *self.tables)))
+
+    @property
+    def runs(self) -> list[Row] | pa.Table:
+        """All runs: rows, or one table of ``schema.RUNS``."""
+        if not self.tables:
+            return self.rows.runs
+        import pyarrow as pa
+
+        return pa.concat_tables([*self.tables, schema.to_table(self.rows.runs, schema.RUNS)])
 
     def add(self, other: Found) -> None:
         """Put what was found later behind this."""
         self.rows.add(other.rows)
         self.incidents += other.incidents
+        self.tables += other.tables
+
+
+class Batch(NamedTuple):
+    """What a stretch of a log gave.
+
+    Parameters
+    ----------
+    seen
+        Number of its last record; -1 if there was none up to there.
+    records
+        How many records it has.
+    found
+        What was found of each machine, by its name.
+    is_last
+        Whether the log ends with it; then it has what was open at the end.
+    """
+
+    seen: int
+    records: int
+    found: dict[str, Found]
+    is_last: bool = False
 
 
 class Machines:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 _KERNEL_FACILITY = 0
-_FIRST_MESSAGE = "Linux version "
+FIRST_MESSAGE = "Linux version "
+"""How what a kernel says first begins."""
+
 _BACK_US = 1_000_000  # processors' clocks may differ by less
 _KMSG_HEADER = re.compile(
     rb"(?P<priority>\d{1,10}),(?P<seq>\d{1,18}),(?P<usec>\d{1,18}),(?P<flags>[^,;\n]*)"
@@ -240,7 +242,7 @@ def is_of_another_boot(before: Record, record: Record) -> bool:
     """
     if before.boot_id is not None or record.boot_id is not None:
         return before.boot_id != record.boot_id
-    first = record.text.startswith(_FIRST_MESSAGE)
+    first = record.text.startswith(FIRST_MESSAGE)
     if before.usec is None or record.usec is None:
         return first
     back = before.usec - record.usec

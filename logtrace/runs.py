@@ -10,7 +10,7 @@ a `Loss`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from logtrace.extras import Extras
 from logtrace.record import Loss, Record, is_of_another_boot, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+_MOST_OPEN = 10_000  # the tracing modules trace fewer at a time
 _AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
@@ -133,6 +134,36 @@ class RunAssembler:
     @property
     def _idle(self) -> bool:
         return not (self._open or self._block or self._stray or self._unsure_ends or self._held)
+
+    @property
+    def waits(self) -> bool:
+        """Whether any record, of whatever it tells, may show that a run has ended."""
+        return self._held is not None
+
+    def pass_runs(self, pids: Sequence[int]) -> int:
+        """Let complete runs pass that are read elsewhere.
+
+        Parameters
+        ----------
+        pids
+            Of runs that follow each other, each of a Start, a stats, a calls and an End line by
+            one caller, with nothing between them that `feed` would take note of.
+
+        Returns
+        -------
+        int
+            How many of them are runs without doubt, from the first on; the lines of the next
+            one have to be fed.
+        """
+        if self._block or self._stray or self._held or len(self._open) == _MOST_OPEN:
+            return 0
+        places = (place for place, pid in enumerate(pids) if pid in self._open)
+        count = next(places, len(pids)) if self._open else len(pids)
+        if count:
+            self._bare_end = 0
+            if not self._open:
+                self._unsure_ends = 0
+        return count
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.
@@ -265,6 +296,10 @@ class RunAssembler:
             self._claim_block()
             why = "another Start of the same pid came before its End"
             self._close(self._open.pop(pid), rows, pid, why)
+        if len(self._open) == _MOST_OPEN:
+            oldest = next(iter(self._open))
+            why = f"{_MOST_OPEN} other runs began before its End line"
+            self._close(self._open.pop(oldest), rows, oldest, why)
         if not self._open:
             self._unsure_ends = 0
         self._note_need(line)
@@ -632,8 +667,32 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
     return (found[0][0] if found else "complete"), [note for _, note in found if note]
 
 
+def run_ids(
+    host: str, boot_id: str | None, source: str, seqs: Iterable[int], place: int = 0
+) -> list[str]:
+    """Make the ids of runs.
+
+    Parameters
+    ----------
+    host, boot_id, source
+        Of the runs.
+    seqs
+        The numbers of their first records.
+    place
+        That of their first lines in these records.
+
+    Returns
+    -------
+    list of str
+        The column ``run_id``.
+    """
+    before = f"{host}\n{boot_id}\n{source.rpartition('@')[2]}\n"
+    common = before.encode("utf-8", "surrogateescape")
+    behind = b"\n%d" % place if place else b""
+    digest = hashlib.sha256
+    return [digest(b"%b%d%b" % (common, seq, behind)).hexdigest()[:16] for seq in seqs]
+
+
 def _run_id(host: str, first: Record, place: int) -> str:
-    identity = f"{host}\n{first.boot_id}\n{first.source.rpartition('@')[2]}\n{first.seq}"
-    if place:
-        identity += f"\n{place}"
-    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    (run_id,) = run_ids(host, first.boot_id, first.source, [first.seq], place)
+    return run_id

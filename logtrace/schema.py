@@ -191,13 +191,13 @@ VIEWS: Mapping[str, pa.Schema] = {**TABLES, "hits": HITS}
 """What can be asked for."""
 
 
-def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> pa.Table:
     """Gather rows into an Arrow table.
 
     Parameters
     ----------
     rows
-        Mappings with the schema's columns; a missing column is null.
+        Mappings with the schema's columns; a missing column is null. A table is given as it is.
     schema
         One of the schemas above.
 
@@ -206,6 +206,8 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     pyarrow.Table
         The rows in their order, with exactly the schema's columns.
     """
+    if isinstance(rows, pa.Table):
+        return rows
     # pyarrow makes arrays of Python values only with pandas at its side, if there is a
     # pandas: importing it would double the memory of a watch, and delay its first commit
     rows = list(rows)

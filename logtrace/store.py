@@ -28,7 +28,8 @@ from logtrace.positions import Positions
 from logtrace.record import printable
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    import pyarrow as pa
+    from deltalake import DeltaTable, WriterProperties
 
 _COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
 _COMPACT_EVERY = 64
@@ -52,6 +53,9 @@ _SPARING = {
     "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0",
     "TOKIO_WORKER_THREADS": "1",
 }
+
+# Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
+_VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
 
 Row = Mapping[str, Any]
 
@@ -232,7 +236,7 @@ class HostTables:
         source: str,
         position: Position,
         *,
-        runs: Iterable[Row] = (),
+        runs: Iterable[Row] | pa.Table = (),
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
         calls: Iterable[Row] = (),
@@ -248,7 +252,7 @@ class HostTables:
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
         runs, losses, files, calls, incidents
-            Rows of the tables.
+            Rows of the tables; runs may be an Arrow table of ``schema.RUNS``.
 
         Raises
         ------
@@ -334,7 +338,9 @@ class HostTables:
                 ) from None
 
     # Gives the position that the table has then.
-    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> Position:
+    def _append(
+        self, name: str, source: str, position: Position, new: Iterable[Row] | pa.Table
+    ) -> Position:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
@@ -343,10 +349,9 @@ class HostTables:
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
-        rows = list(new)
         if name in _REACHED_BY and stored is not None:
             # after a crash between two commits they have come further than the runs
-            rows = [row for row in rows if _is_behind(row[_REACHED_BY[name]], stored)]
+            new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
         reached = {
             _seen(source): position.seen,
             _resume(source): position.resume_after,
@@ -357,7 +362,7 @@ class HostTables:
                 Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
-        table = schema.to_table(rows, schema.TABLES[name])
+        table = schema.to_table(new, schema.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -366,13 +371,14 @@ class HostTables:
                 delta = DeltaTable.create(
                     str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
-            if rows:
+            if len(table):
                 write_deltalake(
                     delta,
                     table,
                     mode="append",
                     schema_mode="merge" if older else None,
                     commit_properties=properties,
+                    writer_properties=_encoding(name),
                 )
             else:
                 delta.create_write_transaction(
@@ -392,6 +398,16 @@ def _is_behind(number: int | None, stored: Position) -> bool:
 
 def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
+
+
+def _encoding(table: str) -> WriterProperties:
+    from deltalake import ColumnProperties, WriterProperties
+
+    if table != "runs":
+        return WriterProperties()
+    number = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+    run_id = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
 
 
 # On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.

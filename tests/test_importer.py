@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from store_samples import CONTRACT, log_of
 
-from logtrace import importer, schema
+from logtrace import bulk, importer, schema
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
 from logtrace.importer import find_logs, import_log
@@ -155,6 +155,7 @@ def test_what_is_no_log_is_named_and_nothing_is_stored(store, tmp_path, content)
 def test_a_broken_import_goes_on_where_it_was(store, tmp_path, monkeypatch):
     log = tmp_path / "log"
     log.write_text(log_of(*range(1, 12)))
+    monkeypatch.setattr(bulk, "can_read", lambda form: False)
     monkeypatch.setattr(importer, "_BATCH_RECORDS", 7)
     monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
     tables = store.host("lab01")

@@ -268,7 +268,7 @@ class Objects:
         elif self._lines is not None:
             self._room -= len(bare) + 1
             self._lines.append(bare)
-            if self._room < 0:
+            if self._room <= 0:
                 self._lines = None
         elif ended is None and bare.endswith(b"}"):
             return line

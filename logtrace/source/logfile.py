@@ -30,7 +30,9 @@ from logtrace.source.journal_text import (
     read_export,
 )
 
-_LINE_BYTES = 1 << 20
+LINE_BYTES = 1 << 20
+"""What is behind so many bytes of a line is left out."""
+
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
 _HEAD_LINES = 100
@@ -82,6 +84,21 @@ class LogText:
         self._record: Record | None = None
         self._lines: list[str] = []
         self._indent = self._room = 0
+
+    @property
+    def source(self) -> str:
+        """The source of the records."""
+        return self._source
+
+    @property
+    def boot_id(self) -> str | None:
+        """The boot of the next record, if it is of the same as the one before."""
+        return self._given_boot_id if self._boot_id is None else self._boot_id
+
+    @property
+    def form(self) -> str | None:
+        """The form of the log; None until it is known."""
+        return self._form
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
@@ -202,7 +219,7 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
 def digest_log(stream: BinaryIO) -> str:
     """Digest a whole log: SHA-256 in hexadecimal; the stream is at its beginning again."""
     digest = hashlib.sha256()
-    while chunk := stream.read(_LINE_BYTES):
+    while chunk := stream.read(LINE_BYTES):
         digest.update(chunk)
     stream.seek(0)
     return digest.hexdigest()
@@ -231,9 +248,9 @@ def read_log(
     dating
         How stamps without year or zone are read.
 
-    Yields
-    ------
-    Record
+    Returns
+    -------
+    iterator of Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
 
     Raises
@@ -241,13 +258,29 @@ def read_log(
     SourceError
         If the given form is not its.
     """
+    return read_records(stream, begin_log(stream, source, boot_id, form, dating))
+
+
+def begin_log(
+    stream: BinaryIO,
+    source: str,
+    boot_id: str | None = None,
+    form: str | None = None,
+    dating: Dating | None = None,
+) -> LogText:
+    """Find the form of a log, and its years; parameters and errors as for `read_log`."""
     head = _head(stream)
     form = _form(head, source, form)
     dating = dating or Dating()
     if form == "syslog" and any(map(yearless_stamp, head)):
         dating = dating.of(_whole_lines(stream))
         stream.seek(0)
-    yield from _cut(stream, LogText(source, boot_id, form, dating), form)
+    return LogText(source, boot_id, form, dating)
+
+
+def read_records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    """Cut a log into records, see `read_log`; `text` is what `begin_log` gave."""
+    return _entries(stream, text) if text.form == "export" else _records(stream, text)
 
 
 def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | None:
@@ -270,15 +303,14 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
     SourceError
         If the given form is not its.
     """
-    form = _form(_head(stream), source, form)
-    records = _cut(stream, LogText(source, form=form), form)
+    records = read_records(stream, LogText(source, form=_form(_head(stream), source, form)))
     host = next((record.host for record in records if record.from_kernel), None)
     stream.seek(0)
     return host
 
 
 def _head(stream: BinaryIO) -> list[bytes]:
-    _after_mark(stream)
+    begin_text(stream)
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
     return head
@@ -296,13 +328,9 @@ def _form(head: list[bytes], source: str, given: str | None) -> str | None:
     return given
 
 
-def _cut(stream: BinaryIO, text: LogText, form: str | None) -> Iterator[Record]:
-    return _entries(stream, text) if form == "export" else _records(stream, text)
-
-
 def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
-    offset, whole = _after_mark(stream), True
-    while line := stream.readline(_LINE_BYTES):
+    offset, whole = begin_text(stream), True
+    while line := stream.readline(LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
         record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
         whole = line.endswith(b"\n")
@@ -313,8 +341,8 @@ def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
         yield last
 
 
-# Windows begins a file of UTF-8 with the mark of its order of bytes.
-def _after_mark(stream: BinaryIO) -> int:
+def begin_text(stream: BinaryIO) -> int:
+    """Go to the first line of a log, behind the mark with which Windows begins UTF-8."""
     stream.seek(0)
     return stream.seek(len(_UTF8) if stream.read(len(_UTF8)) == _UTF8 else 0)
 
@@ -327,7 +355,7 @@ def _entries(stream: BinaryIO, text: LogText) -> Iterator[Record]:
 
 def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     whole = True
-    while line := stream.readline(_LINE_BYTES):
+    while line := stream.readline(LINE_BYTES):
         if whole:
             yield line
         whole = line.endswith(b"\n")
@@ -373,7 +401,7 @@ def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
 def _recoded(stream: BinaryIO) -> Iterator[BinaryIO]:
     decoder = codecs.getincrementaldecoder("utf-16")("backslashreplace")
     with tempfile.TemporaryFile() as spool:
-        while chunk := stream.read(_LINE_BYTES):
+        while chunk := stream.read(LINE_BYTES):
             spool.write(decoder.decode(chunk).encode("utf-8", "backslashreplace"))
         spool.write(decoder.decode(b"", final=True).encode())
         spool.seek(0)
