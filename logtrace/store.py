@@ -365,11 +365,11 @@ def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
 
 
-def _encoding(table: str) -> WriterProperties | None:
+def _encoding(table: str) -> WriterProperties:
     from deltalake import ColumnProperties, WriterProperties
 
     if table != "runs":
-        return None
+        return WriterProperties()
     number = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
     run_id = ColumnProperties(dictionary_enabled=False)
     return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
