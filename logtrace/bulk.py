@@ -11,6 +11,7 @@ nothing are counted. So the rows are those that reading all records would give.
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -57,8 +58,9 @@ _LEARNED_FROM = 64  # lines
 # What stands before a message whose caller is not printed
 _STAMPS: Mapping[str, Shape] = {
     "dmesg": Shape((b"[", Blanks(), Number("seconds"), b".", Number("usec", 6), b"] ")),
-    "kmsg": Shape((Number("priority", 1), b",", Number("seq"), b",", Number("usec"), b",-;")),
+    "kmsg": Shape((Number("priority"), b",", Number("seq"), b",", Number("usec"), b",-;")),
 }
+_FIRST_MESSAGE = b"Linux version"  # of a kernel
 _LONGEST_SECONDS = 10**12
 _FIRST_OTHER_PRIORITY = 8  # the first that is of another facility than the kernel's
 
@@ -360,7 +362,7 @@ def scan(offset: int, data: bytes, form: str) -> _Scan:
         may go on with it.
     """
     text = Text(data)
-    single = _single(text)
+    single = _single(text) & ~_may_begin_boot(text, form)
     regular = single & ~text.odd & (text.stops - text.starts <= LONGEST_LINE)
     everything = np.arange(len(text))
     spellings = _learn(text, form, everything[:_LEARNED_FROM])
@@ -381,6 +383,30 @@ def _single(text: Text) -> Flags:
     single[:-1] &= begins[1:]
     single[-1:] = False
     return single
+
+
+# Whether a line, or the one behind it, may be the first of another boot: its clock goes back, or
+# is not known, or the kernel says what it says first. All others go on where the one before ended.
+def _may_begin_boot(text: Text, form: str) -> Flags:
+    stamps, usec = _stamps(text, form, text.starts)
+    unsure = ~stamps.fits
+    begins = unsure.copy()
+    begins[1:] |= unsure[:-1] | (usec[1:] < usec[:-1])
+    begins[:1] = True
+    for each in re.finditer(_FIRST_MESSAGE, text.data):
+        begins[np.searchsorted(text.stops, each.start())] = True
+    begins[:-1] |= begins[1:]
+    return begins
+
+
+def _stamps(text: Text, form: str, at: Ints) -> tuple[Found, Ints]:
+    found = match(_STAMPS[form], text, at)
+    usec = found.numbers["usec"]
+    if form == "kmsg":
+        found.fits &= found.numbers["priority"] < _FIRST_OTHER_PRIORITY
+        return found, usec
+    found.fits &= found.numbers["seconds"] < _LONGEST_SECONDS
+    return found, found.numbers["seconds"] * 1_000_000 + usec
 
 
 def _may_mean(text: Text, lines: Ints, irregular: Flags) -> Ints:
@@ -450,15 +476,9 @@ def _find_blocks(
 
 
 def _match_line(text: Text, form: str, shape: Shape, lines: Ints) -> Found:
-    stamp = match(_STAMPS[form], text, text.starts[lines])
+    stamp, usec = _stamps(text, form, text.starts[lines])
     found = match(shape, text, stamp.stops)
-    usec = stamp.numbers["usec"]
     found.fits &= stamp.fits & (found.stops == text.stops[lines])
-    if form == "dmesg":
-        found.fits &= stamp.numbers["seconds"] < _LONGEST_SECONDS
-        usec = stamp.numbers["seconds"] * 1_000_000 + usec
-    elif form == "kmsg":
-        found.fits &= stamp.numbers["priority"] < _FIRST_OTHER_PRIORITY
     found.numbers["usec"] = usec
     return found
 
