@@ -46,7 +46,7 @@ from logtrace.shapes import (
 from logtrace.source.forms import FORMS, Dating
 from logtrace.source.logfile import LINE_BYTES, LogText
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 2 << 20
 BATCH_BYTES = 16 << 20
 """How much of a log is read between two commits."""
 
@@ -115,6 +115,14 @@ class _Blocks:
     def pids(self) -> list[int]:
         pids: list[int] = self.values["pid"].to_pylist()
         return pids
+
+
+class _Stamps(NamedTuple):
+    """What stands before the message of each line: where it ends, and the kernel's clock."""
+
+    fits: Flags
+    stops: Ints
+    usec: Ints
 
 
 class _Scan(NamedTuple):
@@ -362,16 +370,17 @@ def scan(offset: int, data: bytes, form: str) -> _Scan:
         may go on with it.
     """
     text = Text(data)
-    single = _single(text) & ~_may_begin_boot(text, form)
+    stamps = _stamps(text, form)
+    single = _single(text) & ~_may_begin_boot(text, stamps)
     regular = single & ~text.odd & (text.stops - text.starts <= LONGEST_LINE)
     everything = np.arange(len(text))
     spellings = _learn(text, form, everything[:_LEARNED_FROM])
-    blocks = [_find_blocks(text, form, each, everything, regular) for each in spellings]
+    blocks = [_find_blocks(text, stamps, each, everything, regular) for each in spellings]
     others = _without(everything, blocks)
     candidates = _may_mean(text, others, ~single)
     # what has lines of nothing between its own
     spellings = spellings or _learn(text, form, candidates[:_LEARNED_FROM])
-    apart = [_find_blocks(text, form, each, candidates, regular, blocks) for each in spellings]
+    apart = [_find_blocks(text, stamps, each, candidates, regular, blocks) for each in spellings]
     return _Scan(offset, text, _in_order(blocks + apart), _without(candidates, apart))
 
 
@@ -387,11 +396,10 @@ def _single(text: Text) -> Flags:
 
 # Whether a line, or the one behind it, may be the first of another boot: its clock goes back, or
 # is not known, or the kernel says what it says first. All others go on where the one before ended.
-def _may_begin_boot(text: Text, form: str) -> Flags:
-    stamps, usec = _stamps(text, form, text.starts)
+def _may_begin_boot(text: Text, stamps: _Stamps) -> Flags:
     unsure = ~stamps.fits
     begins = unsure.copy()
-    begins[1:] |= unsure[:-1] | (usec[1:] < usec[:-1])
+    begins[1:] |= unsure[:-1] | (stamps.usec[1:] < stamps.usec[:-1])
     begins[:1] = True
     for each in re.finditer(_FIRST_MESSAGE, text.data):
         begins[np.searchsorted(text.stops, each.start())] = True
@@ -399,14 +407,14 @@ def _may_begin_boot(text: Text, form: str) -> Flags:
     return begins
 
 
-def _stamps(text: Text, form: str, at: Ints) -> tuple[Found, Ints]:
-    found = match(_STAMPS[form], text, at)
+def _stamps(text: Text, form: str) -> _Stamps:
+    found = match(_STAMPS[form], text, text.starts)
     usec = found.numbers["usec"]
     if form == "kmsg":
-        found.fits &= found.numbers["priority"] < _FIRST_OTHER_PRIORITY
-        return found, usec
-    found.fits &= found.numbers["seconds"] < _LONGEST_SECONDS
-    return found, found.numbers["seconds"] * 1_000_000 + usec
+        fits = found.fits & (found.numbers["priority"] < _FIRST_OTHER_PRIORITY)
+        return _Stamps(fits, found.stops, usec)
+    fits = found.fits & (found.numbers["seconds"] < _LONGEST_SECONDS)
+    return _Stamps(fits, found.stops, found.numbers["seconds"] * 1_000_000 + usec)
 
 
 def _may_mean(text: Text, lines: Ints, irregular: Flags) -> Ints:
@@ -445,7 +453,7 @@ def _learn(text: Text, form: str, lines: Ints) -> list[_Spelling]:
 # Runs whose lines stand together among some lines, with no other block between them.
 def _find_blocks(
     text: Text,
-    form: str,
+    stamps: _Stamps,
     spelling: _Spelling,
     among: Ints,
     regular: Flags,
@@ -459,7 +467,7 @@ def _find_blocks(
         starts = each.lines[:, 0]
         lines = lines[np.diff(np.searchsorted(starts, lines[:, [0, -1]]))[:, 0] == 0]
     found = [
-        _match_line(text, form, shape, lines[:, place])
+        _match_line(text, stamps, shape, lines[:, place])
         for place, shape in enumerate(spelling.shapes)
     ]
     start, *_, end = found
@@ -475,11 +483,10 @@ def _find_blocks(
     return _Blocks(lines, _values(text, spelling.dialect, lines, found, places))
 
 
-def _match_line(text: Text, form: str, shape: Shape, lines: Ints) -> Found:
-    stamp, usec = _stamps(text, form, text.starts[lines])
-    found = match(shape, text, stamp.stops)
-    found.fits &= stamp.fits & (found.stops == text.stops[lines])
-    found.numbers["usec"] = usec
+def _match_line(text: Text, stamps: _Stamps, shape: Shape, lines: Ints) -> Found:
+    found = match(shape, text, stamps.stops[lines])
+    found.fits &= stamps.fits[lines] & (found.stops == text.stops[lines])
+    found.numbers["usec"] = stamps.usec[lines]
     return found
 
 
