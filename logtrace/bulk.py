@@ -38,6 +38,7 @@ from logtrace.shapes import (
     Number,
     Shape,
     Text,
+    arrow,
     ends_with,
     match,
     shape_of,
@@ -419,7 +420,7 @@ def _stamps(text: Text, form: str) -> _Stamps:
 
 def _may_mean(text: Text, lines: Ints, irregular: Flags) -> Ints:
     found = pc.match_substring_regex(slices(text, text.starts[lines], text.stops[lines]), _MAY_MEAN)
-    kept: Ints = lines[found.to_numpy(zero_copy_only=False) | irregular[lines]]
+    kept: Ints = lines[_flags(found) | irregular[lines]]
     return kept
 
 
@@ -477,7 +478,7 @@ def _find_blocks(
     stats = slices(text, text.starts[lines[:, 1]], text.stops[lines[:, 1]])
     # a report of the kernel may begin in any line
     reports = pc.match_substring_regex(stats, incident_grammar.MAY_BEGIN)
-    fits &= ~reports.to_numpy(zero_copy_only=False)
+    fits &= ~_flags(reports)
     places = np.flatnonzero(fits)
     lines = lines[places]
     return _Blocks(lines, _values(text, spelling.dialect, lines, found, places))
@@ -492,14 +493,16 @@ def _match_line(text: Text, stamps: _Stamps, shape: Shape, lines: Ints) -> Found
 
 def _values(text: Text, dialect: str, lines: Ints, found: list[Found], places: Ints) -> pa.Table:
     columns: dict[str, Any] = {
-        "first_seq": text.starts[lines[:, 0]],
-        "last_seq": text.starts[lines[:, -1]],
-        "started_us": found[0].numbers["usec"][places],
-        "ended_us": found[-1].numbers["usec"][places],
+        "first_seq": arrow(text.starts[lines[:, 0]]),
+        "last_seq": arrow(text.starts[lines[:, -1]]),
+        "started_us": arrow(found[0].numbers["usec"][places]),
+        "ended_us": arrow(found[-1].numbers["usec"][places]),
         "dialect": pa.repeat(dialect, len(places)),
     }
     for each in found:
-        columns |= {name: values[places] for name, values in each.numbers.items() if name != "usec"}
+        columns |= {
+            name: arrow(values[places]) for name, values in each.numbers.items() if name != "usec"
+        }
         columns |= {
             name: slices(text, begin[places], stop[places]).cast(pa.string())
             for name, (begin, stop) in each.names.items()
@@ -507,17 +510,22 @@ def _values(text: Text, dialect: str, lines: Ints, found: list[Found], places: I
     return pa.table(columns)
 
 
+# As numpy has them; `to_numpy` would import pandas.
+def _flags(values: pa.BooleanArray) -> Flags:
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
+
+
 def _in_order(blocks: list[_Blocks]) -> _Blocks:
     if not blocks:
-        return _Blocks(
-            np.empty((0, len(KINDS)), np.int64), pa.table({"pid": pa.array([], "int64")})
-        )
+        return _Blocks(np.empty((0, len(KINDS)), np.int64), schema.RUNS.empty_table())
     if len(blocks) == 1:
         return blocks[0]
     lines = np.concatenate([each.lines for each in blocks])
     order = np.argsort(lines[:, 0])
     values = pa.concat_tables([each.values for each in blocks], promote_options="default")
-    return _Blocks(lines[order], values.take(pa.array(order)))
+    return _Blocks(lines[order], values.take(arrow(order)))
 
 
 # Rows of blocks that are runs.
@@ -531,7 +539,7 @@ def _table(
     tables = [schema.RUNS.empty_table()]
     for boot_id in dict.fromkeys(each.boot_id for each in taken):
         ranges = [range(each.first, each.stop) for each in taken if each.boot_id == boot_id]
-        values = found.blocks.values.take(pa.array(np.concatenate(ranges)))
+        values = found.blocks.values.take(arrow(np.concatenate(ranges)))
         constants = {
             "host": host,
             "boot_id": boot_id,
@@ -546,7 +554,7 @@ def _table(
         }
         columns |= {name: pc.add(columns[name], found.offset) for name in ("first_seq", "last_seq")}
         numbers = columns["first_seq"].to_pylist()
-        columns["run_id"] = pa.array(run_ids(host, boot_id, source, numbers), pa.string())
+        columns["run_id"] = schema.to_array(run_ids(host, boot_id, source, numbers), pa.string())
         tables.append(_of_schema(columns, len(values)))
     table = pa.concat_tables(tables)
     return table.filter(pc.field("last_seq") > seen) if seen >= 0 else table
