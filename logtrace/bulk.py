@@ -497,7 +497,7 @@ def _values(text: Text, dialect: str, lines: Ints, found: list[Found], places: I
         "last_seq": arrow(text.starts[lines[:, -1]]),
         "started_us": arrow(found[0].numbers["usec"][places]),
         "ended_us": arrow(found[-1].numbers["usec"][places]),
-        "dialect": pa.repeat(dialect, len(places)),
+        "dialect": _repeated(dialect, len(places)),
     }
     for each in found:
         columns |= {
@@ -508,6 +508,10 @@ def _values(text: Text, dialect: str, lines: Ints, found: list[Found], places: I
             for name, (begin, stop) in each.names.items()
         }
     return pa.table(columns)
+
+
+def _repeated(text: str | None, count: int) -> pa.Array:
+    return schema.to_array([text], pa.string()).take(arrow(np.zeros(count, np.int64)))
 
 
 # As numpy has them; `to_numpy` would import pandas.
@@ -548,11 +552,9 @@ def _table(
             "source": source,
         }
         columns = dict(zip(values.column_names, values.columns, strict=True))
-        columns |= {
-            name: pa.repeat(pa.scalar(value, pa.string()), len(values))
-            for name, value in constants.items()
-        }
-        columns |= {name: pc.add(columns[name], found.offset) for name in ("first_seq", "last_seq")}
+        columns |= {name: _repeated(value, len(values)) for name, value in constants.items()}
+        offset = schema.to_array([found.offset], pa.int64())[0]
+        columns |= {name: pc.add(columns[name], offset) for name in ("first_seq", "last_seq")}
         numbers = columns["first_seq"].to_pylist()
         columns["run_id"] = schema.to_array(run_ids(host, boot_id, source, numbers), pa.string())
         tables.append(_of_schema(columns, len(values)))
