@@ -523,7 +523,7 @@ def _flags(values: pa.BooleanArray) -> Flags:
 
 def _in_order(blocks: list[_Blocks]) -> _Blocks:
     if not blocks:
-        return _Blocks(np.empty((0, len(KINDS)), np.int64), schema.RUNS.empty_table())
+        return _Blocks(np.empty((0, len(KINDS)), np.int64), schema.to_table([], schema.RUNS))
     if len(blocks) == 1:
         return blocks[0]
     lines = np.concatenate([each.lines for each in blocks])
@@ -540,7 +540,7 @@ def _table(
     host: str,
     seen: int,
 ) -> pa.Table:
-    tables = [schema.RUNS.empty_table()]
+    tables = [schema.to_table([], schema.RUNS)]
     for boot_id in dict.fromkeys(each.boot_id for each in taken):
         ranges = [range(each.first, each.stop) for each in taken if each.boot_id == boot_id]
         values = found.blocks.values.take(arrow(np.concatenate(ranges)))
