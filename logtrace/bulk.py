@@ -39,6 +39,7 @@ from logtrace.shapes import (
     Number,
     Shape,
     Text,
+    arrow,
     ends_with,
     match,
     shape_of,
@@ -47,7 +48,7 @@ from logtrace.shapes import (
 from logtrace.source.forms import FORMS, Dating
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 
-CHUNK_BYTES = 4 << 20
+CHUNK_BYTES = 2 << 20
 BATCH_BYTES = 16 << 20
 """How much of a log is read between two commits."""
 
@@ -358,7 +359,7 @@ def scan(offset: int, data: bytes, form: str) -> _Scan:
         those, as another chunk may go on there.
     """
     text = Text(data)
-    stamps = _read_stamps(text, form)
+    stamps = _stamps(text, form)
     single = _single(text) & ~_may_begin_boot(text, form, stamps)
     regular = single & stamps.fits & ~text.odd & (text.stops - text.starts <= LONGEST_LINE)
     everything = np.arange(len(text))
@@ -372,7 +373,7 @@ def scan(offset: int, data: bytes, form: str) -> _Scan:
     return _Scan(offset, text, _in_order(blocks + apart), _without(candidates, apart))
 
 
-def _read_stamps(text: Text, form: str) -> _Stamps:
+def _stamps(text: Text, form: str) -> _Stamps:
     found = match(_STAMPS[form], text, text.starts)
     fits, usec = found.fits, found.numbers["usec"]
     if form == "dmesg":
@@ -428,7 +429,7 @@ def _single(text: Text) -> Flags:
 
 def _may_mean(text: Text, lines: Ints, irregular: Flags) -> Ints:
     found = pc.match_substring_regex(slices(text, text.starts[lines], text.stops[lines]), _MAY_MEAN)
-    kept: Ints = lines[found.to_numpy(zero_copy_only=False) | irregular[lines]]
+    kept: Ints = lines[_flags(found) | irregular[lines]]
     return kept
 
 
@@ -486,7 +487,7 @@ def _find_blocks(
         fits &= line.fits
     stats = slices(text, text.starts[lines[:, 1]], text.stops[lines[:, 1]])
     more = pc.match_substring_regex(stats, _TELLS_MORE)
-    fits &= ~more.to_numpy(zero_copy_only=False)
+    fits &= ~_flags(more)
     places = np.flatnonzero(fits)
     lines = lines[places]
     return _Blocks(lines, _values(text, spelling.dialect, lines, found, places))
@@ -503,14 +504,16 @@ def _values(
     text: Text, dialect: str, lines: Ints, found: list[shapes.Found], places: Ints
 ) -> pa.Table:
     columns: dict[str, Any] = {
-        "first_seq": text.starts[lines[:, 0]],
-        "last_seq": text.starts[lines[:, -1]],
-        "started_us": found[0].numbers["usec"][places],
-        "ended_us": found[-1].numbers["usec"][places],
-        "dialect": pa.repeat(dialect, len(places)),
+        "first_seq": arrow(text.starts[lines[:, 0]]),
+        "last_seq": arrow(text.starts[lines[:, -1]]),
+        "started_us": arrow(found[0].numbers["usec"][places]),
+        "ended_us": arrow(found[-1].numbers["usec"][places]),
+        "dialect": _repeated(dialect, len(places)),
     }
     for each in found:
-        columns |= {name: values[places] for name, values in each.numbers.items() if name != "usec"}
+        columns |= {
+            name: arrow(values[places]) for name, values in each.numbers.items() if name != "usec"
+        }
         columns |= {
             name: slices(text, begin[places], stop[places]).cast(pa.string())
             for name, (begin, stop) in each.names.items()
@@ -518,17 +521,26 @@ def _values(
     return pa.table(columns)
 
 
+def _repeated(text: str | None, count: int) -> pa.Array:
+    return schema.to_array([text], pa.string()).take(arrow(np.zeros(count, np.int64)))
+
+
+# As numpy has them; `to_numpy` would import pandas.
+def _flags(values: pa.BooleanArray) -> Flags:
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
+
+
 def _in_order(blocks: list[_Blocks]) -> _Blocks:
     if not blocks:
-        return _Blocks(
-            np.empty((0, len(KINDS)), np.int64), pa.table({"pid": pa.array([], "int64")})
-        )
+        return _Blocks(np.empty((0, len(KINDS)), np.int64), schema.to_table([], schema.RUNS))
     if len(blocks) == 1:
         return blocks[0]
     lines = np.concatenate([each.lines for each in blocks])
     order = np.argsort(lines[:, 0])
     values = pa.concat_tables([each.values for each in blocks], promote_options="default")
-    return _Blocks(lines[order], values.take(pa.array(order)))
+    return _Blocks(lines[order], values.take(arrow(order)))
 
 
 # Rows of blocks that are runs.
@@ -539,10 +551,10 @@ def _table(
     host: str,
     seen: int,
 ) -> pa.Table:
-    tables = [schema.RUNS.empty_table()]
+    tables = [schema.to_table([], schema.RUNS)]
     for boot_id in dict.fromkeys(each.boot_id for each in taken):
         ranges = [range(each.first, each.stop) for each in taken if each.boot_id == boot_id]
-        values = found.blocks.values.take(pa.array(np.concatenate(ranges)))
+        values = found.blocks.values.take(arrow(np.concatenate(ranges)))
         constants = {
             "host": host,
             "boot_id": boot_id,
@@ -551,13 +563,11 @@ def _table(
             "source": source,
         }
         columns = dict(zip(values.column_names, values.columns, strict=True))
-        columns |= {
-            name: pa.repeat(pa.scalar(value, pa.string()), len(values))
-            for name, value in constants.items()
-        }
-        columns |= {name: pc.add(columns[name], found.offset) for name in ("first_seq", "last_seq")}
+        columns |= {name: _repeated(value, len(values)) for name, value in constants.items()}
+        offset = schema.to_array([found.offset], pa.int64())[0]
+        columns |= {name: pc.add(columns[name], offset) for name in ("first_seq", "last_seq")}
         numbers = columns["first_seq"].to_pylist()
-        columns["run_id"] = pa.array(run_ids(host, boot_id, source, numbers), pa.string())
+        columns["run_id"] = schema.to_array(run_ids(host, boot_id, source, numbers), pa.string())
         tables.append(_of_schema(columns, len(values)))
     table = pa.concat_tables(tables)
     return table.filter(pc.field("last_seq") > seen) if seen >= 0 else table

@@ -20,7 +20,7 @@ from logtrace.extras import Extras
 from logtrace.record import Loss, Record, is_of_another_boot, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
-_MOST_OPEN = 10_000  # the tracing modules trace fewer at a time
+_MOST_OPEN = 100_000  # the tracing modules trace fewer at a time
 _AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")

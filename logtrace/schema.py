@@ -212,12 +212,13 @@ def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) ->
     # pandas: importing it would double the memory of a watch, and delay its first commit
     rows = list(rows)
     arrays = [
-        _array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
+        to_array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Gather values, of which some may be None, into an Arrow array of a type."""
     import nanoarrow
 
     if values.count(None) == len(values):

@@ -357,7 +357,15 @@ def slices(text: Text, starts: Ints, stops: Ints) -> Any:
     offsets[-1] = offsets[-2:-1].max(initial=0)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.data)]
     both = pa.Array.from_buffers(pa.binary(), 2 * len(starts), buffers)
-    return both.take(pa.array(np.arange(0, 2 * len(starts), 2)))
+    return both.take(arrow(np.arange(0, 2 * len(starts), 2)))
+
+
+def arrow(values: Ints) -> Any:
+    """Give integers as an Arrow array; ``pyarrow.array`` would import pandas."""
+    import pyarrow as pa
+
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
 
 
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:

@@ -202,14 +202,24 @@ def fed(log, monkeypatch, **options):
 
 
 def test_of_whole_runs_only_the_last_line_is_read_by_itself(monkeypatch):
-    assert len(fed(LOG, monkeypatch)) == 4  # and the lines of its run
+    # and the other lines of its run; the first line of a part, and its run's, may begin a boot
+    assert len(fed(LOG, monkeypatch)) == 8
 
 
 @pytest.mark.parametrize("said", ["usb 1-1: new device", "e1000e: firmware version 3", "\\ é"])
 def test_lines_that_mean_nothing_are_not_read_wherever_they_stand(monkeypatch, said):
     runs = [line for pid in range(1, 41) for line in run_of(pid)]
     log = dmesg([line for text in runs for line in (said, text, said)])
-    assert len(fed(log, monkeypatch)) == 1
+    assert len(fed(log, monkeypatch)) == 2  # the first, as it may begin a boot, and the last
+
+
+def test_a_line_that_may_begin_a_boot_is_read_and_the_one_before_it(monkeypatch):
+    runs = [*map(run_of, range(1, 11)), ["usb", "usb"]]
+    version = "Linux version 6.1.0"
+    log = dmesg(["usb"], *runs, at=5000) + dmesg(*runs, [version], *runs)
+    read_alone = [line[15:].decode() for line in fed(log, monkeypatch)]
+    once = ["usb", start(1), stats(), ops(1), end(1)]
+    assert read_alone == ["usb", *once, "usb", version, "usb"]
 
 
 def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch):
@@ -219,14 +229,14 @@ def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch
 
 def test_a_line_that_is_not_understood_leaves_the_others_to_be_read_together(monkeypatch):
     broken = ["OS Assignment2 ftrace [12] Strat"]
-    log = dmesg(*map(run_of, range(1, 41)), broken, *map(run_of, range(1, 41)), ["usb"])
-    assert [line[15:] for line in fed(log, monkeypatch)][:-1] == [broken[0].encode()]
+    log = dmesg(["usb"], *map(run_of, range(1, 41)), broken, *map(run_of, range(1, 41)), ["usb"])
+    assert [line[15:].decode() for line in fed(log, monkeypatch)] == ["usb", *broken, "usb"]
 
 
 def test_a_lab_s_spelling_is_learned_from_its_log(monkeypatch):
     lab = Spelling(title="OS Assignment 2 ftrace", program="/", keyword="start [x]")
     runs = [block(pid, "7", "a b", "f", [1] * 7, pid, lab) for pid in range(1, 41)]
-    assert len(fed(dmesg(*runs, ["usb"]), monkeypatch)) == 1
+    assert len(fed(dmesg(["usb"], *runs, ["usb"]), monkeypatch)) == 2
 
 
 @pytest.mark.parametrize("seen", [0, 1, 700, 5000, 10**6])
