@@ -106,8 +106,9 @@ def watch(
 ) -> None:
     """Follow the kernel's log and store the runs that it tells of.
 
-    SOURCE is kmsg (the default) or a text file that dmesg's output is appended to. Ctrl-C
-    ends it; started again, it goes on where it was.
+    SOURCE is kmsg (the default), journal (this machine's), a folder of journals that other
+    machines sent, or a text file that dmesg's output is appended to. Ctrl-C ends it;
+    started again, it goes on where it was.
     """
     from logtrace.store import Store, default_url
     from logtrace.watch import Watch
@@ -116,7 +117,7 @@ def watch(
     tables = store.host(host)
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(closing(_open_source(ctx, name, tables, start)))
+            stack.enter_context(closing(_open_source(ctx, name, tables, start, host)))
             for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
         ]
         modules = None if once else _module_monitor(ctx, host)
@@ -174,7 +175,9 @@ def _source_name(name: str) -> str:
     return name if name in ("kmsg", "journal") else str(Path(name).absolute())
 
 
-def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) -> Source:
+def _open_source(
+    ctx: click.Context, name: str, tables: HostTables, start: str, host: str
+) -> Source:
     from logtrace.source import boot_id
     from logtrace.store import Position
 
@@ -191,10 +194,11 @@ def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) 
             only_new=start == "now",
         )
     from logtrace.source.follow import FileSource
+    from logtrace.source.journal import journal_files
 
-    if name == "journal":
-        raise click.BadParameter("the journal can't be watched; kmsg has the same records")
     path = Path(name)
+    if name == "journal" or (path.is_dir() and journal_files(path)):
+        return _open_journal(None if name == "journal" else path, tables, start, host)
     if path.is_dir():
         raise click.BadParameter(f"{name} is a folder; name the log files in it")
     if not path.exists() and path.absolute().parent.is_dir():
@@ -205,6 +209,21 @@ def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) 
         return -1 if known and oldest else known and known.resume_after
 
     return FileSource(path, resume_after=resume_after, only_new=start == "now")
+
+
+def _open_journal(path: Path | None, tables: HostTables, start: str, host: str) -> Source:
+    from logtrace.source.journal import JournalSource, journal_hosts
+
+    def stored(source: str) -> tuple[int, int] | None:
+        known = tables.position(source)
+        return (known.seen, -1) if known and start == "oldest" else known
+
+    if path and host not in (hosts := journal_hosts(path)):
+        raise SourceError(
+            f"{path}: has no entries of {host}, but of {', '.join(hosts) or 'no machine'}",
+            "name one of them with --host",
+        )
+    return JournalSource(path, host if path else None, stored=stored, only_new=start == "now")
 
 
 def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:

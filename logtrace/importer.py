@@ -11,13 +11,15 @@ from pathlib import Path
 
 from logtrace.errors import SourceError
 from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record, printable
+from logtrace.record import Loss, Record, printable
 from logtrace.runs import Row, Rows, RunAssembler
 from logtrace.source.forms import Dating
+from logtrace.source.journal import is_journal, read_journal
 from logtrace.source.logfile import digest_log, open_log, read_log
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
+_END_OF_JOURNAL = 1 << 62  # behind any entry's number, which is none of the file's offsets
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,8 @@ def import_log(
     tables
         The tables of `host`.
     path
-        A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
+        A log in one of ``forms.FORMS`` or without stamps, or a file of systemd's journal;
+        ``-`` is standard input.
     host
         Name of the machine whose log it is.
     boot_id
@@ -127,9 +130,10 @@ def import_log(
     StoreError
         If the store can't be written.
     """
-    with open_log(path) as stream:
+    journal = is_journal(path)
+    with path.open("rb") if journal else open_log(path) as stream:
         digest = digest_log(stream)
-        size = stream.seek(0, os.SEEK_END)
+        size = _END_OF_JOURNAL if journal else stream.seek(0, os.SEEK_END)
         stream.seek(0)
         source = f"log:{digest}"
         stored = tables.position(source) or Position(-1, -1)
@@ -140,9 +144,10 @@ def import_log(
         assembler = RunAssembler(host, stored.seen)
         reports = IncidentAssembler(host, stored.seen)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
-        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)):
+        text = read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)
+        for batch in _batches(read_journal(path) if journal else text):
             rows = assembler.feed(batch)
-            _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
+            _append(tables, source, _number(batch[-1]), stored, rows, reports.feed(batch))
             records, runs, losses = (
                 records + len(batch),
                 runs + len(rows.runs),
@@ -180,6 +185,10 @@ def _append(
         tables.append(source, Position(seen, seen), **rows._asdict(), incidents=incidents)
 
 
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+def _number(item: Record | Loss) -> int:
+    return item.last_seq if isinstance(item, Loss) else item.seq
+
+
+def _batches(records: Iterator[Record] | Iterator[Record | Loss]) -> Iterator[list[Record | Loss]]:
     while batch := list(islice(records, _BATCH_RECORDS)):
         yield batch

@@ -49,6 +49,7 @@ STATUS_MEANINGS: Mapping[str, str] = {
 
 REASON_MEANINGS: Mapping[str, str] = {
     "overrun": "the kernel overwrote them before they were read",
+    "vacuumed": "the journal removed them before they were read",
     "gap": "their numbers are missing from the sequence",
     "truncated": "they were cut short",
     "rejected": "they look like trace lines and follow no known dialect",
