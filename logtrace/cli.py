@@ -110,17 +110,19 @@ def watch(
     machines sent, or a text file that dmesg's output is appended to. Ctrl-C ends it;
     started again, it goes on where it was.
     """
-    from logtrace.store import Store, default_url
+    from logtrace.store import Store, default_url, hostname
     from logtrace.watch import Watch
 
     store = Store(url or default_url())
     tables = store.host(host)
+    names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+    is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
     with ExitStack() as stack:
         opened = [
             stack.enter_context(closing(_open_source(ctx, name, tables, start, host)))
-            for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+            for name in names
         ]
-        modules = None if once else _module_monitor(ctx, host)
+        modules = _module_monitor(ctx, host) if is_own and not once else None
         if modules:
             stack.enter_context(closing(modules))
         show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
@@ -615,6 +617,31 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps([vars(module) for module in modules], indent=2))
     else:
         terminal.print_modules(terminal.console(), modules)
+
+
+@kmod.command()
+@filter_options
+@format_options
+@verbosity_options
+@click.pass_context
+def history(ctx: click.Context, selection: Selection, output: str) -> None:
+    """List when programs could have been traced: when both modules were loaded.
+
+    Known is what a watch has seen; when none ran, it is unknown.
+    """
+    from logtrace.coverage import of_store
+    from logtrace.when import utc_now
+
+    frame = of_store(selection.engine(), selection.filters, utc_now())
+    if output == "table":
+        from logtrace import terminal
+
+        terminal.print_coverage(terminal.console(), frame, selection.zone)
+    else:
+        _write(frame, output)
+    if selection.by_name and frame.empty:
+        _note(ctx, "no watch has seen the modules")
+        ctx.exit(_NOTHING_MATCHED)
 
 
 @kmod.command()

@@ -144,7 +144,7 @@ class Watch:
     ) -> None:
         self._tables = tables
         self._modules = modules
-        self._module_rows: list[Row] = modules.present() if modules else []
+        self._module_rows: list[Row] = modules.begin() if modules else []
         self._show = show
         self._queue: list[_Batch] = []
         self._queued: dict[str, int] = {}
@@ -205,9 +205,9 @@ class Watch:
                 for watched in self._watched:
                     self._take(watched)  # what comes later is for the next watch
             except SourceError:
-                self._store_rest()
+                self._end()
                 raise
-        self._store_rest()
+        self._end()
         self.progress.trouble = None
         self._tell()
 
@@ -222,9 +222,11 @@ class Watch:
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        idle = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
+        waits = [] if self._commit_at is None else [max(0.0, self._commit_at - time.monotonic())]
+        if self._modules:
+            waits.append(self._modules.alive_in_s)
         bells = b""
-        for key, _ in selector.select(idle):
+        for key, _ in selector.select(min(waits, default=None)):
             # one drain each: no source keeps the others waiting
             if isinstance(key.data, _Watched):
                 self._take(key.data)
@@ -233,6 +235,8 @@ class Watch:
                 self._tell()
             else:
                 bells = os.read(self._bell, 64)
+        if self._modules:
+            self._module_rows += self._modules.alive()
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
@@ -311,6 +315,11 @@ class Watch:
         if trouble != self.progress.trouble:
             self.progress.trouble = trouble
             self._tell()
+
+    def _end(self) -> None:
+        if self._modules:
+            self._module_rows += self._modules.end()
+        self._store_rest()
 
     def _store_rest(self) -> None:
         if self._committing is not None:
