@@ -11,14 +11,16 @@ from pathlib import Path
 
 from logtrace.errors import SourceError
 from logtrace.machines import Found, Machines
-from logtrace.record import Record, printable
+from logtrace.record import Loss, Record, printable
 from logtrace.source.dating import Dating
+from logtrace.source.journal import first_host_of, is_journal, read_journal
 from logtrace.source.logfile import digest_log, first_host, open_log, read_log
 from logtrace.source.pstore import check_readable, unfold, without_joined
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
 _WAITING_ROWS = 20_000  # are stored before more are read
+_END_OF_JOURNAL = 1 << 62  # behind any entry's number, which is none of the file's offsets
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def import_log(
     tables
         The tables of `host`; those of other machines that speak in the log are beside them.
     path
-        A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
+        A log in one of ``forms.FORMS`` or without stamps, or a file of systemd's journal;
+        ``-`` is standard input.
     host
         Name of the machine whose log it is, where the log does not say. What names no machine
         in a log that names one is of the machine that is named first.
@@ -133,25 +136,28 @@ def import_log(
         If the store can't be written.
     """
     check_readable(path)
-    with open_log(path) as log:
-        stream, form = unfold(log, path.name, form)
+    journal = is_journal(path)
+    with path.open("rb") if journal else open_log(path) as log:
+        stream, form = (log, None) if journal else unfold(log, path.name, form)
         digest = digest_log(stream)
-        size = stream.seek(0, os.SEEK_END)
+        size = _END_OF_JOURNAL if journal else stream.seek(0, os.SEEK_END)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         source = f"{name}@{digest[:12]}"
-        log_host = first_host(stream, source, form) or host
+        named = first_host_of(path) if journal else first_host(stream, source, form)
+        log_host = named or host
         store = _LogStore(tables, host, f"log:{digest}")
         if store.seen(log_host) >= size:
             return Imported(path, 0, 0, 0, already_stored=True)
         dating = Dating(zone, _written(path), year)
         machines = Machines(log_host, store.seen)
+        text = read_log(stream, source, boot_id, form, dating)
         records = 0
-        for batch in _batches(read_log(stream, source, boot_id, form, dating)):
+        for batch in _batches(read_journal(path) if journal else text):
             for each, found in machines.feed(batch).items():
                 store.add(each, found)
             records += len(batch)
             if store.waiting >= _WAITING_ROWS:
-                store.store(batch[-1].seq)
+                store.store(_number(batch[-1]))
         for each, found in machines.finish(size):
             store.add(each, found)
         store.store(size, last=log_host)
@@ -220,6 +226,10 @@ def _written(path: Path) -> datetime:
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
 
 
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+def _number(item: Record | Loss) -> int:
+    return item.last_seq if isinstance(item, Loss) else item.seq
+
+
+def _batches(records: Iterator[Record] | Iterator[Record | Loss]) -> Iterator[list[Record | Loss]]:
     while batch := list(islice(records, _BATCH_RECORDS)):
         yield batch
