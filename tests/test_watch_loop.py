@@ -539,22 +539,30 @@ def test_a_store_that_stays_away_is_an_error_at_the_end(store, source, monkeypat
         follow_until(lambda progress: progress.trouble, store, source, tables=tables)
 
 
-def test_a_store_moved_away_and_back_has_every_run_once(store, source, monkeypatch, tmp_path):
+def test_a_store_moved_away_and_back_has_every_run_once(source, monkeypatch, tmp_path):
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
     monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.05)
     log = records(log_of(1, 2, 3))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "no folder").touch()
+    mount = tmp_path / "mount"
+    mount.symlink_to("disk")
+    store = Store(str(mount / "store"))
+
+    def mount_instead(what):
+        (tmp_path / "new").symlink_to(what)
+        (tmp_path / "new").rename(mount)
+
     with watching(store, source) as watch:
         thread = threading.Thread(target=watch.follow)
         thread.start()
         try:
             source.push(log[:4])
             wait_for(lambda: store.root.exists() and pids(store) == [1])
-            store.root.rename(tmp_path / "away")
-            store.root.write_text("no folder")
+            mount_instead("no folder")
             source.push(log[4:8])
             wait_for(lambda: watch.progress.trouble)
-            store.root.unlink()
-            (tmp_path / "away").rename(store.root)
+            mount_instead("disk")
             wait_for(lambda: watch.progress.trouble is None)
             source.push(log[8:])
         finally:
