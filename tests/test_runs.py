@@ -569,6 +569,10 @@ def odd_lines(pid, small):
     return st.builds(end, st.sampled_from([0, -1])), joined
 
 
+def of_boot(boot_id):
+    return lambda seq: record("usb", seq, boot_id=boot_id)
+
+
 @st.composite
 def soups(draw, odd=True):
     """Give a log of trace lines, losses and noise in any order."""
@@ -585,6 +589,7 @@ def soups(draw, odd=True):
         st.builds(cut, st.just(stats()[:40])),
         st.just(lost(2)),
         st.just(lost(1, "gap")),
+        st.just(of_boot("b2")),
         WORDS,
     )
     return log(*draw(st.lists(item, max_size=40)))
