@@ -160,7 +160,7 @@ def import_log(
                 store.store(_number(batch[-1]))
         for each, found in machines.finish(size):
             store.add(each, found)
-        store.store(size, last=log_host)
+        store.finish(size, log_host)
     return Imported(
         path,
         records,
@@ -198,14 +198,17 @@ class _LogStore:
             self._waiting.setdefault(host, Found()).add(found)
             self.waiting += len(found)
 
-    def store(self, seen: int, last: str | None = None) -> None:
-        """Store what waits; of the machine `last` behind all others, even if it is nothing."""
+    def store(self, seen: int) -> None:
+        """Store what waits."""
         waiting, self._waiting, self.waiting = self._waiting, {}, 0
-        rest = waiting.pop(last, Found()) if last is not None else None
         for host, found in waiting.items():
             self._append(host, seen, found)
-        if last is not None and rest is not None:
-            self._append(last, seen, rest)
+
+    def finish(self, size: int, first: str) -> None:
+        """Store the rest; of the first machine behind all others, even if it is nothing."""
+        rest = self._waiting.pop(first, Found())
+        self.store(size)
+        self._append(first, size, rest)
 
     def _append(self, host: str, seen: int, found: Found) -> None:
         tables = self._of_host.setdefault(host, self._host_tables(host))

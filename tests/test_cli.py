@@ -22,6 +22,7 @@ from logtrace import cli as cli_module
 from logtrace import dkms, doctor, kmod, schema
 from logtrace.cli import cli
 from logtrace.errors import KernelModuleError, SourceError, StoreError
+from logtrace.store import hostname
 
 COMMAND = [sys.executable, "-m", "logtrace"]
 
@@ -301,6 +302,7 @@ def test_import_of_standard_input_can_be_told_as_json(logtrace):
         "runs": 1,
         "losses": 0,
         "already_stored": False,
+        "hosts": [hostname()],
         "assumed": [],
     }
     assert json.loads(logtrace("runs", "--json").stdout)[0]["boot_id"] == "b7"

@@ -629,6 +629,10 @@ def odd_lines(pid, small):
     return st.builds(end, st.sampled_from([0, -1])), joined
 
 
+def of_boot(boot_id):
+    return lambda seq: record("usb", seq, boot_id=boot_id)
+
+
 @st.composite
 def soups(draw, odd=True, twice=False):
     """Give a log of trace lines, losses and noise in any order."""
@@ -645,6 +649,7 @@ def soups(draw, odd=True, twice=False):
         st.builds(cut, st.just(stats()[:40])),
         st.just(lost(2)),
         st.just(lost(1, "gap")),
+        st.just(of_boot("b2")),
         WORDS,
     )
     times = draw(st.sampled_from([1, 2])) if twice else 1

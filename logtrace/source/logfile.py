@@ -83,6 +83,11 @@ class LogText:
         self._lines: list[str] = []
         self._indent = self._room = 0
 
+    @property
+    def form(self) -> str | None:
+        """The form of the log; None until it is known."""
+        return self._form
+
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
         if self._form is None:
@@ -231,9 +236,9 @@ def read_log(
     dating
         How stamps without year or zone are read.
 
-    Yields
-    ------
-    Record
+    Returns
+    -------
+    iterator of Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
 
     Raises
@@ -241,13 +246,29 @@ def read_log(
     SourceError
         If the given form is not its.
     """
+    return read_records(stream, begin_log(stream, source, boot_id, form, dating))
+
+
+def begin_log(
+    stream: BinaryIO,
+    source: str,
+    boot_id: str | None = None,
+    form: str | None = None,
+    dating: Dating | None = None,
+) -> LogText:
+    """Find the form of a log, and the year of its first stamp; as for `read_log`."""
     head = _head(stream)
     form = _form(head, source, form)
     dating = dating or Dating()
     if form == "syslog" and any(map(yearless_stamp, head)):
         dating = dating.of(_whole_lines(stream))
         stream.seek(0)
-    yield from _cut(stream, LogText(source, boot_id, form, dating), form)
+    return LogText(source, boot_id, form, dating)
+
+
+def read_records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    """Cut a log from its beginning into records."""
+    return (_entries if text.form == "export" else _records)(stream, text)
 
 
 def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | None:
@@ -271,7 +292,7 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
         If the given form is not its.
     """
     form = _form(_head(stream), source, form)
-    records = _cut(stream, LogText(source, form=form), form)
+    records = read_records(stream, LogText(source, form=form))
     host = next((record.host for record in records if record.from_kernel), None)
     stream.seek(0)
     return host
@@ -294,10 +315,6 @@ def _form(head: list[bytes], source: str, given: str | None) -> str | None:
             f"leave --format out, or take another of {', '.join(FORMS)}",
         )
     return given
-
-
-def _cut(stream: BinaryIO, text: LogText, form: str | None) -> Iterator[Record]:
-    return _entries(stream, text) if form == "export" else _records(stream, text)
 
 
 def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
