@@ -117,12 +117,15 @@ def test_two_processors_that_report_at_once_without_caller_are_marked():
     assert found(records([*one, *two]))[0]["mixed"] is False
 
 
-def test_registers_behind_the_end_are_kept():
+@pytest.mark.parametrize("last", [[], ["note: insmod[214] exited with irqs disabled"]])
+def test_registers_behind_the_end_are_kept(last):
     registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]
-    lines = [*REPORTS["null dereference"][0][:-1], *registers, END]
+    lines = [*REPORTS["null dereference"][0][:-1], *registers, END, *registers, *last]
     assembler = IncidentAssembler("host")
-    (row,) = assembler.feed(records([*lines, *registers]))
-    assert row["report"].split("\n") == [*lines, *registers]
+    rows = assembler.feed(records(lines))
+    assert len(rows) == len(last)  # what follows shows the end, unless the last line does
+    rows += assembler.feed([record(100, ORDINARY[0]), record(101, registers[0])])
+    assert [row["report"].split("\n") for row in rows] == [lines]
 
 
 def test_a_line_within_a_record_begins_no_report():
