@@ -128,6 +128,14 @@ def test_registers_behind_the_end_are_kept(last):
     assert [row["report"].split("\n") for row in rows] == [lines]
 
 
+def test_who_is_killed_when_memory_runs_out_is_nobody_in_another_report():
+    lines = REPORTS["WARNING"][0]
+    killed = REPORTS["OOM kill"][0][-1].replace("214", "99")
+    (row,) = found(records([*lines[:5], killed, *lines[5:]]))
+    assert (row["pid"], row["comm"]) == (214, "insmod")
+    assert row["report"].endswith(END)
+
+
 def test_a_line_within_a_record_begins_no_report():
     lines = REPORTS["WARNING"][0]
     forged = "OS Assignment2 ftrace file[\n" + "\n".join(lines)

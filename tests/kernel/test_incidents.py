@@ -19,7 +19,7 @@ pytestmark = pytest.mark.kernel
 
 HERE = Path(__file__).parent
 LOGTRACE = shlex.quote(str(Path(sys.prefix) / "bin" / "logtrace"))
-SLOW = 300  # seconds; Python starts slowly in emulation
+SLOW = 600  # seconds; Python starts slowly in emulation
 
 FAULTS = f"""\
 insmod faulty.ko seconds=5
@@ -43,10 +43,8 @@ def store(bootable, kernel, tmp_path_factory):
     shutil.copytree(HERE / "faulty", shared, dirs_exist_ok=True)
     built = kernel.make(shared, "KBUILD_MODPOST_WARN=1")
     assert built.returncode == 0, built.stdout
-    memory, timeout = ("2G", 1200) if kernel.slow else ("1G", 600)
-    with Guest(
-        kernel.image, shared, folders=[modules], memory=memory, boot_timeout=timeout
-    ) as guest:
+    memory = "2G" if kernel.slow else "1G"
+    with Guest(kernel.image, shared, folders=[modules], memory=memory, boot_timeout=1200) as guest:
         guest.run(
             f"""\
 cd {shared}
