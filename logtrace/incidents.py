@@ -33,7 +33,7 @@ Row = dict[str, Any]
 """A row of ``schema.INCIDENTS``."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Report:
     first: Record
     last: Record
@@ -94,6 +94,8 @@ class _Report:
             self.cut = True
 
     def _learn(self, sign: grammar.Sign) -> None:
+        if sign.part == "victim" and self.kind != "oom_kill":
+            return
         for name in _DETAILS:
             value = getattr(sign, name)
             if value is not None and (sign.part == "victim" or name not in self.known):
@@ -224,7 +226,8 @@ class IncidentAssembler:
             report.add(record, text, grammar.Sign() if of_another else sign, self._place)
         if going_on and _ends(going_on[0], sign):
             going_on[0].ended = True
-        if all(report.ended and not report.died for report in reports) or sign.part == "last":
+        last = sign.part == "last"
+        if all(report.ended and (last or not report.died) for report in reports):
             self._close(record.caller, record.seq, rows)
 
     # Two processors report at the same time: whose the lines are that come is not known.
@@ -311,8 +314,9 @@ def _begins(reports: list[_Report], sign: grammar.Sign) -> bool:
 
 
 def _ends(report: _Report, sign: grammar.Sign) -> bool:
-    ruled = sign.part == "rule" and report.kind in grammar.RULED
-    return ruled or sign.part in ("end", "victim")
+    if sign.part == "rule":
+        return report.kind in grammar.RULED
+    return sign.part == "end" or (sign.part == "victim" and report.kind == "oom_kill")
 
 
 def _is_quiet(report: _Report, record: Record, place: int) -> bool:
