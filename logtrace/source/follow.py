@@ -247,13 +247,15 @@ class GrowingLog:
         try:
             part = _Part(path)
             if part.is_binary:
-                self._trouble(path, printable(f"{path}: not a text log"))
-            elif part.head is not None:
+                raise SourceError(printable(f"{path}: not a text log"))
+            if part.head is not None:
                 part.name = self._name_of(part)
                 return part
         except FileNotFoundError:
             pass
         except (OSError, EOFError, lzma.LZMAError, zlib.error, SourceError) as error:
+            if part is not None:
+                part.close()
             self._tell(path, error)
         if part is not None:
             part.close()
