@@ -209,10 +209,10 @@ def _open_sources(
         )
         return [kmsg]
     from logtrace.source.folder import FileTree, Layout
-    from logtrace.source.journal import journal_files, open_journals
+    from logtrace.source.journal import is_journal_folder, open_journals
 
     path = Path(name)
-    if name == "journal" or (path.is_dir() and journal_files(path)):
+    if name == "journal" or (path.is_dir() and is_journal_folder(path)):
         return open_journals(None if name == "journal" else path, beginning)
     layout = Layout.of(name)
     if not layout.many and not path.exists() and layout.root.is_dir():

@@ -267,6 +267,17 @@ def journal_files(folder: Path) -> list[Path]:
     )
 
 
+def is_journal_folder(folder: Path) -> bool:
+    """Whether a folder has journal files, and no others that could be logs."""
+    names = [
+        path.name
+        for pattern in ("*", "*/*")
+        for path in folder.glob(pattern)
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    return bool(names) and all(name.endswith((".journal", ".journal~")) for name in names)
+
+
 def journal_hosts(folder: Path) -> list[str]:
     """Name the machines that have entries in a folder's journals, sorted.
 

@@ -24,6 +24,7 @@ from logtrace.source.follow import Beginning
 from logtrace.source.journal import (
     JournalSource,
     is_journal,
+    is_journal_folder,
     journal_hosts,
     open_journals,
     read_journal,
@@ -434,6 +435,15 @@ def test_the_command_follows_the_journals_of_a_machine_in_a_folder(folder, tmp_p
     result = CliRunner().invoke(cli, [*arguments, "lab3"])
     assert result.exit_code == 1
     assert "no entries of lab3, but of lab1, lab2" in result.output
+
+
+def test_a_folder_of_journals_has_no_other_logs(folder, tmp_path):
+    folder.add("one")
+    (folder.folder / "system@0005d-1.journal~").touch()
+    assert is_journal_folder(folder.folder)
+    (folder.folder / "kern.log").touch()
+    assert not is_journal_folder(folder.folder)
+    assert not is_journal_folder(tmp_path / "remote" / "nothing")
 
 
 def test_of_a_folder_all_machines_are_followed_each_into_its_own_tables(folder, tmp_path):
