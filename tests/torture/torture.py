@@ -8,6 +8,7 @@ The last line of the output is the comparison; the exit status is 0 if it comes 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -21,7 +22,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import BinaryIO, Self
 
 import stored
 from guest import torture_guest
@@ -67,9 +68,19 @@ class Disk:
     def fill(self, left: int) -> None:
         """Leave some bytes."""
         self.filled += 1
-        free = shutil.disk_usage(self.place).free
         with self._ballast.open("wb") as ballast:
+            while not self._fill_with(ballast, left):
+                pass  # the watch took some of the room meanwhile
+
+    def _fill_with(self, ballast: BinaryIO, left: int) -> bool:
+        free = shutil.disk_usage(self.place).free
+        try:
             os.posix_fallocate(ballast.fileno(), 0, max(1, free - left))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return free == 0
+        return True
 
     def free(self) -> None:
         self._ballast.unlink(missing_ok=True)
