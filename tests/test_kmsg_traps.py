@@ -25,7 +25,8 @@ from logtrace.export import write_table
 from logtrace.record import Loss, parse_kmsg
 from logtrace.runs import RunAssembler
 from logtrace.source import kmsg
-from logtrace.source.follow import FileSource
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning
 from logtrace.source.kmsg import KmsgSource
 from logtrace.source.logfile import read_log
 from logtrace.store import Store
@@ -97,7 +98,7 @@ def test_03_numbers_that_begin_again_after_a_boot_are_other_records(ring, tmp_pa
         stored = store.host("h").position(f"kmsg:{boot}")
         resume = {"resume_after": stored.resume_after, "seen": stored.seen} if stored else {}
         source = ring(*(raw(seq, line) for seq, line in enumerate(LINES)), boot=boot, **resume)
-        with closing(Watch(store.host("h"), "h", [source])) as watch:
+        with closing(Watch(store.host, "h", [source], positions=store.positions())) as watch:
             watch.drain()
     rows = Engine(store).rows("runs", order="boot_id")
     assert list(zip(rows["boot_id"], rows["first_seq"], strict=True)) == [("b1", 0), ("b2", 0)]
@@ -191,7 +192,8 @@ def test_13_a_rotated_file_is_read_once_and_to_its_end(tmp_path, rotation):
     lines = [f"[{number:5d}.000000] line {number}\n" for number in range(7)]
     path.write_text("".join(lines[:3]))
     read = []
-    with closing(FileSource(path)) as source:
+    with closing(FileTree(Layout.of(str(path)), Beginning())) as tree:
+        (source,) = tree.ready()
         read += source.drain()
         if rotation == "rename":
             with path.open("a") as old:

@@ -27,7 +27,8 @@ from truth import Run, Story
 
 from logtrace import store as store_module
 from logtrace.errors import StoreError
-from logtrace.source.follow import FileSource
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning
 from logtrace.store import Store
 from logtrace.watch import Watch
 
@@ -114,20 +115,16 @@ class Trial:
         with self._log.open("ab", buffering=0) as log:
             log.write(part)
 
-    def _tables(self) -> store_module.HostTables:
-        return Store(str(self._folder / "store")).host(HOST)
+    def _store(self) -> Store:
+        return Store(str(self._folder / "store"))
 
-    def _source(self) -> FileSource:
-        tables = self._tables()
+    def _source(self) -> FileTree:
+        beginning = Beginning(self._store().positions(), host=HOST)
+        return FileTree(Layout.of(str(self._log)), beginning)
 
-        def resume_after(name: str) -> int | None:
-            position = tables.position(name)
-            return position and position.resume_after
-
-        return FileSource(self._log, resume_after=resume_after)
-
-    def _watch(self, source: FileSource) -> Watch:
-        return Watch(self._tables(), HOST, [source])
+    def _watch(self, source: FileTree) -> Watch:
+        store = self._store()
+        return Watch(store.host, HOST, [source], positions=store.positions())
 
 
 def differences(host: Path, truth: Sequence[Run]) -> list[str]:
