@@ -59,7 +59,8 @@ class LogText:
     source, boot_id
         As in `Record`.
     form
-        One of `FORMS`; without it, the form of the first line that has one.
+        One of `FORMS`; without it, the form of the first line that has one. Of ``export``,
+        entries are taken in place of lines.
     dating
         How stamps without year or zone are read.
     """
