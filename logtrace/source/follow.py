@@ -381,7 +381,7 @@ class GrowingLog:
         if self._lost:
             self._lost = False
             items.append(self._emptied(record))
-        items.append(replace(record, host=host))
+        items.append(record if record.host == host else replace(record, host=host))
         self._position = record.seq
         self.check = part.check_of(record.seq)
         self._reached[part.name] = _Reached(record.seq, self.check)
