@@ -273,7 +273,7 @@ class RunAssembler:
         if self._stray and self._stray[0] == pid:
             self._flush_stray(rows)
         if run := self._open.get(pid):
-            if run.again is None and _is_again(run.lines[0], line):
+            if not (run.again or run.ambiguous) and _is_again(run.lines[0], line):
                 run.again = line
                 return
             self._claim_block()

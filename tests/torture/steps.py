@@ -27,8 +27,7 @@ from truth import Run, Story
 
 from logtrace import store as store_module
 from logtrace.errors import StoreError
-from logtrace.source.folder import FileTree, Layout
-from logtrace.source.follow import Beginning
+from logtrace.source.follow import Beginning, GrowingLog
 from logtrace.store import Store
 from logtrace.watch import Watch
 
@@ -118,11 +117,11 @@ class Trial:
     def _store(self) -> Store:
         return Store(str(self._folder / "store"))
 
-    def _source(self) -> FileTree:
-        beginning = Beginning(self._store().positions(), host=HOST)
-        return FileTree(Layout.of(str(self._log)), beginning)
+    # What would tell of changes is left out: it is drained when it has changed
+    def _source(self) -> GrowingLog:
+        return GrowingLog(self._log, Beginning(self._store().positions(), host=HOST))
 
-    def _watch(self, source: FileTree) -> Watch:
+    def _watch(self, source: GrowingLog) -> Watch:
         store = self._store()
         return Watch(store.host, HOST, [source], positions=store.positions())
 
