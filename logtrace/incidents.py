@@ -51,8 +51,8 @@ class _Report:
     frames: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
-    def just_begun(self) -> bool:
-        return self.kind is None and len(self.lines) == 1 and not self.unsure
+    def only_line(self) -> str | None:
+        return self.lines[0] if self.kind is None and len(self.lines) == 1 else None
 
     @property
     def unfinished(self) -> bool:
@@ -209,7 +209,8 @@ class IncidentAssembler:
         if report.last is record:  # of several lines
             report.add(record, text, grammar.Sign(), self._place)
         elif not report.ended and (
-            report.just_begun  # behind ``cut here`` stands the message of who warns
+            # behind ``cut here`` stands the message of who warns
+            (report.only_line == grammar.CUT_HERE and not report.unsure)
             or (report.unsure and report.unsure[-1][0] is record)
             or record.caller is not None
             or not (grammar.is_of_others(text) or looks_like_trace(text))
@@ -307,7 +308,8 @@ class IncidentAssembler:
 
 def _begins(reports: list[_Report], sign: grammar.Sign) -> bool:
     if sign.part in ("cut", "preface"):
-        return not (reports and reports[-1].just_begun)
+        before = reports[-1].only_line if reports else None
+        return before is None or (before == grammar.CUT_HERE and sign.part == "cut")
     if sign.kind is None:
         return False
     return all(report.ended or not report.goes_on_with(sign) for report in reports)

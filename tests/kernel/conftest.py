@@ -41,7 +41,7 @@ OUR_FRAME = re.compile(r"\[\w*tracehooking\]|\] 0xffffffff[0-9a-f]{8}$", re.MULT
 # nothing new. Where kernels are named they run on each.
 OF_FEW_KERNELS = {
     "test_burst": ("6.1",),
-    "test_crashes": ("6.1",),
+    "test_faulty": ("6.1",),
     "test_python": ("6.1",),
     "test_watch": ("6.1",),
 }
