@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -106,15 +106,18 @@ def watch(
 ) -> None:
     """Follow the kernel's log and store the runs that it tells of.
 
-    SOURCE is kmsg (the default), a log file, a folder of log files, or a path with * for any
-    name and {host} for a machine's. Ctrl-C ends it; started again, it goes on where it was.
+    SOURCE is kmsg (the default), journal (this machine's), a log file, a folder of log files or of
+    journals, or a path with * for any name and {host} for a machine's. Ctrl-C ends it; started
+    again, it goes on where it was.
     """
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url, spare_memory
+    from logtrace.store import Store, default_url, hostname, spare_memory
     from logtrace.watch import Watch
 
     spare_memory()
     store = Store(url or default_url())
+    names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+    is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
     beginning = Beginning(
         store.positions(),
         start,
@@ -124,10 +127,11 @@ def watch(
     )
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(closing(_open_source(ctx, name, beginning)))
-            for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+            stack.enter_context(closing(source))
+            for name in names
+            for source in _open_sources(ctx, name, beginning)
         ]
-        modules = None if once else _module_monitor(ctx, host)
+        modules = _module_monitor(ctx, host) if is_own and not once else None
         if modules:
             stack.enter_context(closing(modules))
         show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
@@ -185,7 +189,9 @@ def _source_name(name: str) -> str:
     return name if name in ("kmsg", "journal") else str(Path(name).absolute())
 
 
-def _open_source(ctx: click.Context, name: str, beginning: Beginning) -> Source | LogTree:
+def _open_sources(
+    ctx: click.Context, name: str, beginning: Beginning
+) -> Sequence[Source | LogTree]:
     from logtrace.positions import Position
     from logtrace.source import boot_id
 
@@ -195,20 +201,23 @@ def _open_source(ctx: click.Context, name: str, beginning: Beginning) -> Source 
         boot = boot_id()
         known = beginning.positions.of(f"kmsg:{boot}")
         stored = known.get(beginning.host, Position(-1, -1))
-        return KmsgSource(
+        kmsg = KmsgSource(
             boot,
             resume_after=-1 if beginning.begin == "oldest" else stored.resume_after,
             seen=stored.seen,
             only_new=beginning.begin == "now",
         )
+        return [kmsg]
     from logtrace.source.folder import FileTree, Layout
+    from logtrace.source.journal import is_journal_folder, open_journals
 
-    if name == "journal":
-        raise click.BadParameter("the journal can't be watched; kmsg has the same records")
+    path = Path(name)
+    if name == "journal" or (path.is_dir() and is_journal_folder(path)):
+        return open_journals(None if name == "journal" else path, beginning)
     layout = Layout.of(name)
-    if not layout.many and not Path(name).exists() and layout.root.is_dir():
+    if not layout.many and not path.exists() and layout.root.is_dir():
         _note(ctx, f"{name} does not exist yet; waiting for it")
-    return FileTree(layout, beginning)
+    return [FileTree(layout, beginning)]
 
 
 def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
@@ -605,6 +614,31 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps([vars(module) for module in modules], indent=2))
     else:
         terminal.print_modules(terminal.console(), modules)
+
+
+@kmod.command()
+@filter_options
+@format_options
+@verbosity_options
+@click.pass_context
+def history(ctx: click.Context, selection: Selection, output: str) -> None:
+    """List when programs could have been traced: when both modules were loaded.
+
+    Known is what a watch has seen; when none ran, it is unknown.
+    """
+    from logtrace.coverage import of_store
+    from logtrace.when import utc_now
+
+    frame = of_store(selection.engine(), selection.filters, utc_now())
+    if output == "table":
+        from logtrace import terminal
+
+        terminal.print_coverage(terminal.console(), frame, selection.zone)
+    else:
+        _write(frame, output)
+    if selection.by_name and frame.empty:
+        _note(ctx, "no watch has seen the modules")
+        ctx.exit(_NOTHING_MATCHED)
 
 
 @kmod.command()

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from logtrace import bulk
 from logtrace.errors import SourceError
 from logtrace.machines import Batch, Found, Machines
-from logtrace.record import printable
+from logtrace.record import Loss, Record, printable
 from logtrace.source.dating import Dating
+from logtrace.source.journal import first_host_of, is_journal, read_journal
 from logtrace.source.logfile import (
-    LogText,
     begin_log,
     digest_log,
     first_host,
@@ -28,6 +27,7 @@ from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
 _WAITING_ROWS = 20_000  # are stored before more are read
+_END_OF_JOURNAL = 1 << 62  # behind any entry's number, which is none of the file's offsets
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,8 @@ def import_log(
     tables
         The tables of `host`; those of other machines that speak in the log are beside them.
     path
-        A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
+        A log in one of ``forms.FORMS`` or without stamps, or a file of systemd's journal;
+        ``-`` is standard input.
     host
         Name of the machine whose log it is, where the log does not say. What names no machine
         in a log that names one is of the machine that is named first.
@@ -142,31 +143,33 @@ def import_log(
         If the store can't be written.
     """
     check_readable(path)
-    with open_log(path) as log:
-        stream, form = unfold(log, path.name, form)
+    journal = is_journal(path)
+    with path.open("rb") if journal else open_log(path) as log:
+        stream, form = (log, None) if journal else unfold(log, path.name, form)
         digest = digest_log(stream)
-        size = stream.seek(0, os.SEEK_END)
+        size = _END_OF_JOURNAL if journal else stream.seek(0, os.SEEK_END)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         source = f"{name}@{digest[:12]}"
-        log_host = first_host(stream, source, form) or host
+        named = first_host_of(path) if journal else first_host(stream, source, form)
+        log_host = named or host
         store = _LogStore(tables, host, f"log:{digest}")
         if store.seen(log_host) >= size:
             return Imported(path, 0, 0, 0, already_stored=True)
         dating = Dating(zone, _written(path), year)
-        text = begin_log(stream, source, boot_id, form, dating)
-        if bulk.can_read(text.form):
+        text = None if journal else begin_log(stream, source, boot_id, form, dating)
+        if text and bulk.can_read(text.form):
             batches = bulk.read(stream, text, log_host, store.seen(log_host))
         else:
-            batches = _read(stream, text, Machines(log_host, store.seen), size)
+            items = read_records(stream, text) if text else read_journal(path)
+            batches = _read(items, Machines(log_host, store.seen), size)
         records = 0
         for batch in batches:
             for each, found in batch.found.items():
                 store.add(each, found)
             records += batch.records
-            if batch.is_last:
-                store.store(size, last=log_host)
-            elif store.waiting >= _WAITING_ROWS:
+            if store.waiting >= _WAITING_ROWS and not batch.is_last:
                 store.store(batch.seen)
+        store.finish(size, log_host)
     return Imported(
         path,
         records,
@@ -178,12 +181,18 @@ def import_log(
     )
 
 
-def _read(stream: BinaryIO, text: LogText, machines: Machines, size: int) -> Iterator[Batch]:
-    seen, records = -1, read_records(stream, text)
-    while batch := list(islice(records, _BATCH_RECORDS)):
-        seen = batch[-1].seq
+def _read(
+    items: Iterator[Record] | Iterator[Record | Loss], machines: Machines, size: int
+) -> Iterator[Batch]:
+    seen = -1
+    while batch := list[Record | Loss](islice(items, _BATCH_RECORDS)):
+        seen = _number(batch[-1])
         yield Batch(seen, len(batch), machines.feed(batch))
     yield Batch(seen, 0, dict(machines.finish(size)), is_last=True)
+
+
+def _number(item: Record | Loss) -> int:
+    return item.last_seq if isinstance(item, Loss) else item.seq
 
 
 class _LogStore:
@@ -212,14 +221,17 @@ class _LogStore:
             self._waiting.setdefault(host, Found()).add(found)
             self.waiting += len(found)
 
-    def store(self, seen: int, last: str | None = None) -> None:
-        """Store what waits; of the machine `last` behind all others, even if it is nothing."""
+    def store(self, seen: int) -> None:
+        """Store what waits."""
         waiting, self._waiting, self.waiting = self._waiting, {}, 0
-        rest = waiting.pop(last, Found()) if last is not None else None
         for host, found in waiting.items():
             self._append(host, seen, found)
-        if last is not None and rest is not None:
-            self._append(last, seen, rest)
+
+    def finish(self, size: int, first: str) -> None:
+        """Store the rest; of the first machine behind all others, even if it is nothing."""
+        rest = self._waiting.pop(first, Found())
+        self.store(size)
+        self._append(first, size, rest)
 
     def _append(self, host: str, seen: int, found: Found) -> None:
         tables = self._of_host.setdefault(host, self._host_tables(host))

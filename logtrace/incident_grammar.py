@@ -164,6 +164,7 @@ _BODY = re.compile(
     r"oom-kill:|oom_reaper|(?:memory|swap|memory\+swap|kmem): usage |Out of memory|"
     r"Memory cgroup out|Node \d|Tasks state|active_anon|"
     r"\[ *pid *\]|\[ *\d+\] +\d+|Allocated by task|Freed by task|The buggy address|"
+    r"page: refcount:|flags: 0x|page_type: |raw: [0-9a-f]|head: [0-9a-f]|page dumped because: |"
     r"Memory state around|[ >][0-9a-f]{8,16}: |which lock already|but task is|the existing "
     r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|stack backtrace|-> #\d|"
     r"\d+ locks? held by|#\d+: |-----|show_signal_msg)"

@@ -33,7 +33,7 @@ Row = dict[str, Any]
 """A row of ``schema.INCIDENTS``."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Report:
     first: Record
     last: Record
@@ -51,8 +51,8 @@ class _Report:
     frames: list[tuple[str, str | None]] = field(default_factory=list)
 
     @property
-    def just_begun(self) -> bool:
-        return self.kind is None and len(self.lines) == 1 and not self.unsure
+    def only_line(self) -> str | None:
+        return self.lines[0] if self.kind is None and len(self.lines) == 1 else None
 
     @property
     def unfinished(self) -> bool:
@@ -94,6 +94,8 @@ class _Report:
             self.cut = True
 
     def _learn(self, sign: grammar.Sign) -> None:
+        if sign.part == "victim" and self.kind != "oom_kill":
+            return
         for name in _DETAILS:
             value = getattr(sign, name)
             if value is not None and (sign.part == "victim" or name not in self.known):
@@ -212,7 +214,8 @@ class IncidentAssembler:
         if report.last is record:  # of several lines
             report.add(record, text, grammar.Sign(), self._place)
         elif not report.ended and (
-            report.just_begun  # behind ``cut here`` stands the message of who warns
+            # behind ``cut here`` stands the message of who warns
+            (report.only_line == grammar.CUT_HERE and not report.unsure)
             or (report.unsure and report.unsure[-1][0] is record)
             or record.caller is not None
             or not (grammar.is_of_others(text) or looks_like_trace(text))
@@ -229,7 +232,8 @@ class IncidentAssembler:
             report.add(record, text, grammar.Sign() if of_another else sign, self._place)
         if going_on and _ends(going_on[0], sign):
             going_on[0].ended = True
-        if all(report.ended and not report.died for report in reports) or sign.part == "last":
+        last = sign.part == "last"
+        if all(report.ended and (last or not report.died) for report in reports):
             self._close(record.caller, record.seq, rows)
 
     # Two processors report at the same time: whose the lines are that come is not known.
@@ -309,15 +313,17 @@ class IncidentAssembler:
 
 def _begins(reports: list[_Report], sign: grammar.Sign) -> bool:
     if sign.part in ("cut", "preface"):
-        return not (reports and reports[-1].just_begun)
+        before = reports[-1].only_line if reports else None
+        return before is None or (before == grammar.CUT_HERE and sign.part == "cut")
     if sign.kind is None:
         return False
     return all(report.ended or not report.goes_on_with(sign) for report in reports)
 
 
 def _ends(report: _Report, sign: grammar.Sign) -> bool:
-    ruled = sign.part == "rule" and report.kind in grammar.RULED
-    return ruled or sign.part in ("end", "victim")
+    if sign.part == "rule":
+        return report.kind in grammar.RULED
+    return sign.part == "end" or (sign.part == "victim" and report.kind == "oom_kill")
 
 
 def _is_quiet(report: _Report, record: Record, place: int) -> bool:

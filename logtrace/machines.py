@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from logtrace import grammar, schema
 from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record
+from logtrace.record import Loss, Record
 from logtrace.runs import Row, Rows, RunAssembler
 
 if TYPE_CHECKING:
@@ -101,22 +101,23 @@ class Machines:
         self._assemblers: dict[str, tuple[RunAssembler, IncidentAssembler]] = {}
         self._most = MOST_IDLE
 
-    def feed(self, records: Iterable[Record]) -> dict[str, Found]:
+    def feed(self, items: Iterable[Record | Loss]) -> dict[str, Found]:
         """Take the next records.
 
         Parameters
         ----------
-        records
-            In the order of the log.
+        items
+            Records and losses in the order of the log; a loss is of `host`.
 
         Returns
         -------
         dict
             What was found of each machine that spoke, by its name.
         """
-        spoken: dict[str, list[Record]] = {}
-        for record in records:
-            spoken.setdefault(record.host or self._host, []).append(record)
+        spoken: dict[str, list[Record | Loss]] = {}
+        for item in items:
+            named = item.host if isinstance(item, Record) else None
+            spoken.setdefault(named or self._host, []).append(item)
         found = {}
         for host, own in spoken.items():
             runs, incidents = self._of(host)

@@ -44,7 +44,8 @@ class Positions:
 
     def knows_below(self, folder: str) -> bool:
         """Whether any path below a folder has a position."""
-        return any(path.startswith(f"file:{folder}/") for path in self._paths)
+        below = f"file:{folder.rstrip('/')}/"
+        return any(path.startswith(below) for path in self._paths)
 
     def knows_path(self, path: str) -> bool:
         """Whether any source ``PATH:DIGEST`` has a position."""

@@ -134,11 +134,15 @@ TRACER = pa.schema(
         ("boot_id", _TEXT),
         ("at", _TIME),
         ("module", _TEXT),
-        ("action", _TEXT),  # present (at the start of watching), add, remove
+        # add, remove; present (when the watch began); of the watch: begin, alive, end
+        ("action", _TEXT),
         ("kernel", _TEXT),  # the kernel's release
+        ("version", _TEXT),  # the module's, and that of its source
+        ("srcversion", _TEXT),
+        ("watch", _COUNT),  # who saw it: microseconds since boot when that watch began
     ]
 )
-"""One row for each time a tracing module came or went."""
+"""One row for each time a tracing module came or went, and for what was watched."""
 
 INCIDENTS = pa.schema(
     [

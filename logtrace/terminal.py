@@ -146,6 +146,31 @@ def print_causes(console: Console, causes: pd.DataFrame, zone: tzinfo) -> None:
     _print_caption(console, f"{_plural(len(rows), 'cause')} · times in {zone}")
 
 
+def print_coverage(console: Console, coverage: pd.DataFrame, zone: tzinfo) -> None:
+    """Print when programs could have been traced.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    coverage
+        What ``coverage.of_store`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(coverage)
+    columns = [
+        column(rows, "Host", lambda row: visible(row["host"])),
+        column(rows, "From", lambda row: _cell(row["start"], zone)),
+        column(rows, "To", lambda row: _cell(row["end"], zone)),
+        column(rows, "State", lambda row: row["state"]),
+        column(rows, "Kernel", lambda row: _cell(row["kernel"], zone)),
+        column(rows, "Source version", lambda row: _cell(row["version"], zone)),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(console, f"unknown: nobody watched · times in {zone}")
+
+
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
     """Print what the doctor found, with the remedies."""
     table = Table.grid(padding=(0, 2))

@@ -274,7 +274,7 @@ class Watch:
         self._sources = sources
         self._positions = positions
         self._modules = modules
-        self._module_rows: list[Row] = modules.present() if modules else []
+        self._module_rows: list[Row] = modules.begin() if modules else []
         self._show = show
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
@@ -332,9 +332,9 @@ class Watch:
                 for source in self._sources:
                     self._take_from(source)  # what comes later is for the next watch
             except SourceError:
-                self._store_rest()
+                self._end()
                 raise
-        self._store_rest()
+        self._end()
         self.progress.trouble = None
         self._tell()
 
@@ -349,9 +349,11 @@ class Watch:
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        idle = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
+        waits = [] if self._commit_at is None else [max(0.0, self._commit_at - time.monotonic())]
+        if self._modules:
+            waits.append(self._modules.alive_in_s)
         bells = b""
-        for key, _ in selector.select(idle):
+        for key, _ in selector.select(min(waits, default=None)):
             # one drain each: no source keeps the others waiting
             if key.fileobj == self._bell:
                 bells = os.read(self._bell, 64)
@@ -360,6 +362,8 @@ class Watch:
                 self._tell()
             else:
                 self._take_from(key.data)
+        if self._modules:
+            self._module_rows += self._modules.alive()
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
@@ -446,6 +450,11 @@ class Watch:
         if trouble != self.progress.trouble:
             self.progress.trouble = trouble
             self._tell()
+
+    def _end(self) -> None:
+        if self._modules:
+            self._module_rows += self._modules.end()
+        self._store_rest()
 
     def _store_due(self) -> None:
         self._wait_for_commit()

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from dialect_samples import Spelling, comms, names, owners, spellings
@@ -12,9 +13,10 @@ from log_samples import call, end, fd, ops, start, stats, trace
 
 from logtrace import bulk, grammar, importer, incident_grammar, schema
 from logtrace.machines import Machines
-from logtrace.source.logfile import LogText, begin_log
+from logtrace.source.logfile import LogText, begin_log, read_log, read_records
 
 HOST = "lab1"
+INCIDENTS = Path(__file__).parent / "data" / "incidents"
 HEADS = [
     *(
         "race",
@@ -44,7 +46,7 @@ def read(data, how=None, *, seen=-1, form=None, boot_id="b1", **options):
         batches = list(bulk.read(stream, log, HOST, seen, **options))
     else:
         machines = Machines(HOST, lambda host: seen)
-        batches = list(importer._read(stream, log, machines, len(data) + 1))
+        batches = list(importer._read(read_records(stream, log), machines, len(data) + 1))
     tables = {name: [] for name in ("runs", "losses", "files", "calls", "incidents")}
     for found in (batch.found[HOST] for batch in batches if batch.found):
         for name, rows in (found.rows._asdict() | vars(found) | {"runs": found.runs}).items():
@@ -104,8 +106,25 @@ noise = st.lists(
     | st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=20),
     max_size=5,
 )
-reports = st.sampled_from([report for report, *_ in REPORTS.values()])
-texts = st.lists(st.one_of(plain, plain, plain, strange, mutated, detailed, noise, reports))
+twice = st.builds(lambda lines: [line for line in lines for _ in range(2)], plain)
+boots = st.sampled_from([["Linux version 6.1.0"], ["\\x4cinux version 6.1.0", "Linux version 6"]])
+
+
+def said_in(path):
+    return [record.text for record in read_log(io.BytesIO(path.read_bytes()), f"{path.name}@0")]
+
+
+REAL = [said_in(path) for path in sorted(INCIDENTS.glob("*/*.*")) if path.suffix != ".json"]
+parts = st.builds(
+    lambda report, first, count: report[first : first + count],
+    st.sampled_from(REAL),
+    st.integers(0, 60),
+    st.integers(1, 80),
+)
+reports = st.sampled_from([report for report, *_ in REPORTS.values()]) | parts
+texts = st.lists(
+    st.one_of(plain, plain, plain, strange, mutated, detailed, twice, noise, boots, reports)
+)
 
 
 @st.composite
@@ -114,9 +133,9 @@ def lines(draw, form):
     said = [text for group in draw(texts) for text in group]
     clock = 0
     written = []
+    steps = draw(st.sampled_from([STEPS, [0, 1]]))
     for place, text in enumerate(said):
-        step = draw(st.sampled_from([1, 1, 1, 1, 0, 999_999, 2_000_000, -3]))
-        clock = max(0, clock + step)
+        clock = max(0, clock + draw(st.sampled_from(steps)))
         stamp = draw(STAMPS[form])(clock, place)
         written.append(stamp + text)
         if draw(st.integers(0, 30)) == 0:
@@ -124,9 +143,11 @@ def lines(draw, form):
     order = draw(st.permutations(written)) if draw(st.integers(0, 9)) == 0 else written
     newline = draw(st.sampled_from(["\n", "\n", "\n", "\r\n"]))
     data = newline.join(order).encode("utf-8", "surrogatepass")
-    return data + draw(st.sampled_from([b"\n", b"", b"\xff\xfe\n"]))
+    mark = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"]))
+    return mark + data + draw(st.sampled_from([b"\n", b"", b"\xff\xfe\n"]))
 
 
+STEPS = [1] * 12 + [0, 999_999, 2_000_000, -3, -600_000, -1_000_001, -5_000_000, -(10**9)]
 STAMPS = {
     "dmesg": st.sampled_from(
         [lambda at, _: f"[{at // 10**6:5d}.{at % 10**6:06d}] "] * 12
@@ -135,6 +156,10 @@ STAMPS = {
             lambda at, _: f"[{at // 10**6:5d}.{at % 10**6:06d}]",
             lambda at, _: f"[{10**11 + at:d}.{at % 10**6:06d}] ",
             lambda at, _: f"<6>[{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: f"\r[{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: f"[{at // 10**6:017d}.{at % 10**6:06d}] ",
+            lambda at, _: f"lab7 login: [{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: "[Mon Nov 23 10:00:00 2026] ",
             lambda at, _: "",
         ]
     ),
@@ -144,6 +169,10 @@ STAMPS = {
             lambda at, seq: f"6,{seq},{at},-,caller=T1;",
             lambda at, seq: f"14,{seq},{at},-;",
             lambda at, seq: f"6,{seq},{at},c;",
+            lambda at, seq: f"30,{seq},{at},-;",
+            lambda at, seq: f"0000000006,{seq},{at},-;",
+            lambda at, seq: f"00000000006,{seq},{at},-;",
+            lambda at, seq: "",
         ]
     ),
 }
@@ -151,12 +180,12 @@ STAMPS = {
 
 @pytest.mark.parametrize("form", STAMPS)
 @settings(max_examples=60)
-@given(st.data(), st.integers(1, 3000))
-def test_any_log_gives_the_same_rows_however_it_is_cut(form, data, size):
+@given(st.data(), st.integers(1, 3000), st.sampled_from(["b1", None]))
+def test_any_log_gives_the_same_rows_however_it_is_cut(form, data, size, boot_id):
     log = data.draw(lines(form))
-    expected = read(log)
-    assert read(log, bulk, chunk_bytes=size, workers=1) == expected
-    assert read(log, bulk) == expected
+    expected = read(log, boot_id=boot_id)
+    assert read(log, bulk, boot_id=boot_id, chunk_bytes=size, workers=1) == expected
+    assert read(log, bulk, boot_id=boot_id) == expected
 
 
 @settings(max_examples=30)

@@ -17,7 +17,7 @@ from logtrace.errors import SourceError
 from logtrace.machines import Machines
 from logtrace.runs import RunAssembler
 from logtrace.source.forms import FORMS, Objects
-from logtrace.source.logfile import begin_log
+from logtrace.source.logfile import begin_log, read_records
 
 CORPUS = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
 WORDS = re.compile(rb"race|ssign|read|open", re.IGNORECASE)
@@ -29,7 +29,7 @@ def rows_of(data, form=None, in_bulk=False):
     if in_bulk and bulk.can_read(text.form):
         batches = bulk.read(stream, text, "lab", workers=1)
     else:
-        batches = importer._read(stream, text, Machines("lab"), len(data))
+        batches = importer._read(read_records(stream, text), Machines("lab"), len(data))
     found = (each for batch in batches for each in batch.found.values())
     tables = (schema.to_table(each.runs, schema.RUNS) for each in found)
     return [row for table in tables for row in table.to_pylist()]
@@ -41,6 +41,8 @@ def rows_of(data, form=None, in_bulk=False):
 @given(data=st.binary(max_size=2000))
 def test_random_bytes_are_no_run(form, in_bulk, data):
     beginning = {None: b"", "dmesg": b"[    1.000000] usb\n", "kmsg": b"6,1,1,-;usb\n"}
+    beginning |= {"verbose": b"Mon 2026-11-23 10:00:00.000000 UTC [s=1]\n    MESSAGE=usb\n"}
+    beginning |= {"export": b"__CURSOR=s=1\nMESSAGE=usb\n\n"}
     beginning |= {"syslog": b"Nov 23 10:00:00 lab kernel: usb\n", "json": b'{"MESSAGE":"usb"}\n'}
     try:
         rows = rows_of(beginning[form] + data, form, in_bulk)

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from store_samples import CONTRACT, log_of
 
 from logtrace import bulk, importer, schema
+from logtrace.cli import cli
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
 from logtrace.importer import find_logs, import_log
@@ -277,6 +279,13 @@ def test_each_machine_of_a_central_log_has_tables_of_its_own(store, tmp_path):
     ]
     assert store.hosts() == ["lab1", "lab2.example"]
     assert imported(store, log, host="elsewhere").already_stored
+
+
+def test_the_command_says_of_how_many_machines_a_log_was(store, tmp_path):
+    log = tmp_path / "central.log"
+    log.write_text(central_log(("lab1", log_of(7)), ("lab2", log_of(7))))
+    done = CliRunner().invoke(cli, ["import", "--store", str(store), str(log)])
+    assert done.stdout == f"{log}: 2 runs in 8 records of 2 machines\n"
 
 
 def test_a_machine_that_says_nothing_of_runs_has_no_tables(store, tmp_path):

@@ -58,9 +58,10 @@ def test_a_line_that_begins_a_report_is_never_passed_over(pattern, data):
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_line_is_kept_where_the_caller_is_known(name):
-    lines = [line for line in REPORTS[name][0] if line and "trying to acquire" not in line]
-    (row,) = found(records(lines, "T214"))
+@pytest.mark.parametrize("caller", [None, "T214"])
+def test_every_line_is_kept(name, caller):
+    lines = REPORTS[name][0]
+    (row,) = found(records(lines, caller))
     assert row["report"].split("\n") == [line.replace("\t", "\\x09") for line in lines]
 
 
@@ -118,12 +119,23 @@ def test_two_processors_that_report_at_once_without_caller_are_marked():
     assert found(records([*one, *two]))[0]["mixed"] is False
 
 
-def test_registers_behind_the_end_are_kept():
+@pytest.mark.parametrize("last", [[], ["note: insmod[214] exited with irqs disabled"]])
+def test_registers_behind_the_end_are_kept(last):
     registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]
-    lines = [*REPORTS["null dereference"][0][:-1], *registers, END]
+    lines = [*REPORTS["null dereference"][0][:-1], *registers, END, *registers, *last]
     assembler = IncidentAssembler("host")
-    (row,) = assembler.feed(records([*lines, *registers]))
-    assert row["report"].split("\n") == [*lines, *registers]
+    rows = assembler.feed(records(lines))
+    assert len(rows) == len(last)  # what follows shows the end, unless the last line does
+    rows += assembler.feed([record(100, ORDINARY[0]), record(101, registers[0])])
+    assert [row["report"].split("\n") for row in rows] == [lines]
+
+
+def test_who_is_killed_when_memory_runs_out_is_nobody_in_another_report():
+    lines = REPORTS["WARNING"][0]
+    killed = REPORTS["OOM kill"][0][-1].replace("214", "99")
+    (row,) = found(records([*lines[:5], killed, *lines[5:]]))
+    assert (row["pid"], row["comm"]) == (214, "insmod")
+    assert row["report"].endswith(END)
 
 
 def test_a_line_within_a_record_begins_no_report():

@@ -1,6 +1,11 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
 from log_samples import end, ops, record, start, stats
 
 from logtrace.machines import MOST_IDLE, Machines
+from logtrace.runs import RunAssembler
 
 
 def of(host, *lines, first=0):
@@ -41,3 +46,28 @@ def test_what_was_stored_of_a_machine_is_not_given_again():
         found = machines.feed(of(host, *lines))
         assert len(found[host].rows.runs) == (host == "b")
     assert briefs(machines.finish(9)) == {"a": [(8, "no_end")], "b": [(8, "no_end")]}
+
+
+PIDS = st.integers(1, 2)
+LINE = st.one_of(
+    st.builds(start, PIDS), st.builds(stats), st.builds(ops), st.builds(end, PIDS), st.just("usb")
+)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", None]), LINE), max_size=40),
+    st.lists(st.integers(0, 40), max_size=3),
+)
+def test_each_machine_gives_what_it_would_give_alone(spoken, cuts):
+    records = [record(line, seq, host=host) for seq, (host, line) in enumerate(spoken)]
+    machines, together = Machines("here"), {}
+    stops = [0, *sorted(cuts), len(records)]
+    for first, last in pairwise(stops):
+        for host, found in machines.feed(records[first:last]).items():
+            together.setdefault(host, []).extend(found.rows.runs)
+    for host, found in machines.finish(len(records)):
+        together.setdefault(host, []).extend(found.rows.runs)
+    for host, rows in together.items():
+        alone = RunAssembler(host)
+        own = [each for each in records if (each.host or "here") == host]
+        assert rows == alone.feed(own).runs + alone.finish().runs

@@ -140,7 +140,7 @@ def watch_once(store, ring, boot="b1"):
     position = tables.position(f"kmsg:{boot}") or Position(-1, -1)
     with (
         closing(ring.open(boot, position)) as source,
-        closing(Watch(tables, HOST, [source])) as watch,
+        closing(Watch(store.host, HOST, [source], positions=store.positions())) as watch,
     ):
         watch.drain()
 
@@ -292,7 +292,7 @@ def test_a_disk_that_can_not_be_written_for_a_while_has_every_run_once(
     tables = store.host(HOST)
     with (
         closing(ring.open("b1", tables.position("kmsg:b1"))) as source,
-        closing(Watch(tables, HOST, [source])) as watch,
+        closing(Watch(store.host, HOST, [source], positions=store.positions())) as watch,
     ):
         os.write(ring.keep, b"!")
         thread = threading.Thread(target=watch.follow)

@@ -86,8 +86,20 @@ class FakeModules:
     def fileno(self):
         return self.reader
 
-    def present(self):
-        return [tracer_row(action="present", module="ftracehooking")]
+    alive_in_s = 600.0
+
+    def begin(self):
+        return [self._row("begin", None), self._row("present", "ftracehooking")]
+
+    def alive(self):
+        return [] if self.alive_in_s else [self._row("alive", None)]
+
+    def end(self):
+        return [self._row("end", None)]
+
+    def _row(self, action, module):
+        self.seq += 1
+        return tracer_row(action=action, module=module)
 
     def push(self, number):
         self.events.append(number)
@@ -95,9 +107,9 @@ class FakeModules:
 
     def drain(self):
         os.read(self.reader, 1)
-        self.seq = self.events.pop(0)
+        self.events.pop(0)
         self.loaded.add("iotracehooking")
-        return [tracer_row(module="iotracehooking")]
+        return [self._row("add", "iotracehooking")]
 
     def close(self):
         os.close(self.reader)
@@ -527,22 +539,30 @@ def test_a_store_that_stays_away_is_an_error_at_the_end(store, source, monkeypat
         follow_until(lambda progress: progress.trouble, store, source, tables=tables)
 
 
-def test_a_store_moved_away_and_back_has_every_run_once(store, source, monkeypatch, tmp_path):
+def test_a_store_moved_away_and_back_has_every_run_once(source, monkeypatch, tmp_path):
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
     monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.05)
     log = records(log_of(1, 2, 3))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "no folder").touch()
+    mount = tmp_path / "mount"
+    mount.symlink_to("disk")
+    store = Store(str(mount / "store"))
+
+    def mount_instead(what):
+        (tmp_path / "new").symlink_to(what)
+        (tmp_path / "new").rename(mount)
+
     with watching(store, source) as watch:
         thread = threading.Thread(target=watch.follow)
         thread.start()
         try:
             source.push(log[:4])
             wait_for(lambda: store.root.exists() and pids(store) == [1])
-            store.root.rename(tmp_path / "away")
-            store.root.write_text("no folder")
+            mount_instead("no folder")
             source.push(log[4:8])
             wait_for(lambda: watch.progress.trouble)
-            store.root.unlink()
-            (tmp_path / "away").rename(store.root)
+            mount_instead("disk")
             wait_for(lambda: watch.progress.trouble is None)
             source.push(log[8:])
         finally:
@@ -578,14 +598,28 @@ def test_module_events_are_shown_and_stored(store, source):
             lambda progress: len(progress.loaded) == 2, store, source, modules=modules
         )
     assert seen[-1].loaded == {"ftracehooking", "iotracehooking"}
-    assert sorted(rows(store, "tracer")["action"]) == ["add", "present"]
+    assert sorted(rows(store, "tracer")["action"]) == ["add", "begin", "end", "present"]
 
 
-def test_what_is_present_is_told_once_while_nothing_happens(store, source):
-    for _ in range(2):
-        with closing(FakeModules()) as modules:
-            follow_until(lambda progress: True, store, source, modules=modules)
-    assert list(rows(store, "tracer")["action"]) == ["present"]
+def test_that_nothing_happens_is_told_now_and_then(store, source):
+    with closing(FakeModules()) as modules:
+        modules.alive_in_s = 0.0
+        modules.push(9)
+        follow_until(lambda progress: len(progress.loaded) == 2, store, source, modules=modules)
+    assert "alive" in actions(store)
+    assert actions(store)[0] == "begin"
+    assert actions(store)[-1] == "end"
+
+
+def actions(store):
+    return list(rows(store, "tracer")["action"]) if store.root.is_dir() else []
+
+
+def test_the_last_row_of_modules_is_stored_too_where_a_source_fails(store, source):
+    source.push(SourceError("Input/output error"))
+    with closing(FakeModules()) as modules, pytest.raises(SourceError):
+        follow_until(lambda progress: False, store, source, modules=modules)
+    assert actions(store) == ["begin", "present", "end"]
 
 
 def test_without_a_monitor_nothing_is_said_of_modules(store, source):

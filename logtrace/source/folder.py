@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -334,13 +334,17 @@ class FileTree:
         beginning = (
             self._beginning if self._beginning.forced else replace(self._beginning, host=host)
         )
-        told: dict[str, Any] = {"trouble": self._note} if self._layout.many else {}
 
         def wake() -> None:
             self._waiting[log] = None
             self._ring()
 
-        log = GrowingLog(path, beginning, self._folders, whole=self._whole, wake=wake, **told)
+        def tell(part: Path, text: str) -> None:
+            if part == path and not self._layout.many:
+                raise SourceError(text)
+            self._note(text)
+
+        log = GrowingLog(path, beginning, self._folders, whole=self._whole, trouble=tell, wake=wake)
         return log
 
     def _note(self, text: str) -> None:

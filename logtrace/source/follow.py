@@ -58,7 +58,7 @@ class Beginning:
     boot_id: str | None = None
 
 
-def _refuse(text: str) -> None:
+def _refuse(_path: Path, text: str) -> None:
     raise SourceError(text)
 
 
@@ -84,7 +84,8 @@ class GrowingLog:
     whole
         Whether all of its parts are wanted if nothing is known of it.
     trouble
-        Called with what can't be read and why. Default: it is raised as a `SourceError`.
+        Called with the file that can't be read, and that and why as text. Default: it is
+        raised as a `SourceError`.
     wake
         Called when there may be more to drain.
     """
@@ -96,7 +97,7 @@ class GrowingLog:
         folders: Folders | None = None,
         *,
         whole: bool = False,
-        trouble: Callable[[str], None] = _refuse,
+        trouble: Callable[[Path, str], None] = _refuse,
         wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path.absolute()
@@ -152,7 +153,7 @@ class GrowingLog:
         except FileNotFoundError:
             return []  # it was renamed between two looks at it
         except OSError as error:
-            self._trouble(printable(f"{self.path}: {error.strerror or error}"))
+            self._tell(self.path, error)
             return []
         if items:
             self._wake()
@@ -175,7 +176,7 @@ class GrowingLog:
             else:
                 items = self._read(part)
                 if not items:
-                    if self._successor(part) is None:
+                    if not self._newer(part):
                         return []
                     # what was written until that was noticed
                     items = self._read(part) or self._leave(part)
@@ -186,8 +187,8 @@ class GrowingLog:
     # Opening
 
     def _open_next(self) -> _Part | None:
-        paths = iter([self._first()]) if self._left is None else self._next(self._left)
-        part = next(filter(None, map(self._opened, filter(None, paths))), None)
+        paths = self._first() if self._left is None else self._next(self._left)
+        part = next(filter(None, map(self._opened, paths)), None)
         if part is None:
             if self._begin == "now":
                 self._begin = "resume"  # what is not there yet is new as a whole
@@ -196,42 +197,42 @@ class GrowingLog:
         return part
 
     # A file that was cut to nothing is read anew, unless it was left as it was.
-    def _next(self, left: _Part) -> Iterator[Path | None]:
-        if self._anew:
-            yield self._found(left)
-        yield self._successor(left)
+    def _next(self, left: _Part) -> Iterator[Path]:
+        if self._anew and (path := self._found(left)):
+            yield path
+        yield from self._newer(left)
 
-    def _first(self) -> Path | None:
+    # What can't be read is passed over for the next one.
+    def _first(self) -> Iterator[Path]:
         parts = self._folders.parts(self.path)
         if self._begin == "resume" and self._positions.knows_path(self._prefix[:-1]):
-            return self._resumed(parts)
+            return iter(parts[self._resumed(parts) :])
         if self._alone is None:
             older = [] if self._whole else parts[:-1]
             self._alone = {_identity(path.stat()) for path in older}
         wanted = (path for path in parts if _identity(path.stat()) not in self._alone)
-        return next((path for path in wanted if path.stat().st_size), None)
+        return (path for path in wanted if path.stat().st_size)
 
     # The newest part that is known, or one before it for those machines whose runs were open
     # all through it; what is not known is newer than it.
-    def _resumed(self, parts: list[Path]) -> Path | None:
+    def _resumed(self, parts: list[Path]) -> int:
         start = None
         settled: set[str] = set()
-        for path in reversed(parts):
-            name, known = self._known(path)
+        for place in reversed(range(len(parts))):
+            name, known = self._known(parts[place])
             if known:
                 if start is not None:
                     self._settled[name] = set(settled)
-                start = path
+                start = place
                 open_runs = {host for host, at in known.items() if at.resume_after < 0}
                 if not open_runs - settled:
                     return start
                 settled |= known.keys() - open_runs
             elif start is not None:
                 return start
-        if start is None and parts:
+        if start is None:
             self._lost = True
-            start = parts[0]
-        return start
+        return start or 0
 
     def _known(self, path: Path) -> tuple[str, Mapping[str, Position]]:
         part = self._opened(path)
@@ -246,14 +247,16 @@ class GrowingLog:
         try:
             part = _Part(path)
             if part.is_binary:
-                self._trouble(printable(f"{path}: not a text log"))
-            elif part.head is not None:
+                raise SourceError(printable(f"{path}: not a text log"))
+            if part.head is not None:
                 part.name = self._name_of(part)
                 return part
         except FileNotFoundError:
             pass
         except (OSError, EOFError, lzma.LZMAError, zlib.error, SourceError) as error:
-            self._trouble(printable(_reason(path, error)))
+            if part is not None:
+                part.close()
+            self._tell(path, error)
         if part is not None:
             part.close()
         return None
@@ -297,18 +300,18 @@ class GrowingLog:
 
     # Following
 
-    # The newer part that is to be read when this one has been read; an empty file may be
+    # The newer parts, which are to be read when this one has been read; an empty file may be
     # there before its writer has turned to it.
-    def _successor(self, part: _Part) -> Path | None:
+    def _newer(self, part: _Part) -> list[Path]:
         if _stat_identity(self.path) == part.identity:
-            return None
+            return []
         parts = self._folders.parts(self.path)
         here = self._found(part, parts)
         if here is not None:
             newer = parts[parts.index(here) + 1 :]
         else:
             newer = [path for path in parts if path.stat().st_mtime_ns >= part.read_ns]
-        return next((path for path in newer if path.stat().st_size), None)
+        return [path for path in newer if path.stat().st_size]
 
     # Where a part is now: it may have been renamed, or compressed.
     def _found(self, part: _Part, parts: list[Path] | None = None) -> Path | None:
@@ -361,9 +364,13 @@ class GrowingLog:
             if not items:
                 self._add(part, part.text.finish(), items)
         except (EOFError, lzma.LZMAError, zlib.error) as error:
-            self._trouble(printable(_reason(part.path, error)))
+            self._tell(part.path, error)
             self._lost = True
         return items
+
+    def _tell(self, path: Path, error: Exception) -> None:
+        reason = f"{path}: {getattr(error, 'strerror', None) or error}"
+        self._trouble(path, str(error) if isinstance(error, SourceError) else printable(reason))
 
     def _add(self, part: _Part, record: Record | None, items: list[Record | Loss]) -> None:
         if record is None:
@@ -374,7 +381,7 @@ class GrowingLog:
         if self._lost:
             self._lost = False
             items.append(self._emptied(record))
-        items.append(replace(record, host=host))
+        items.append(record if record.host == host else replace(record, host=host))
         self._position = record.seq
         self.check = part.check_of(record.seq)
         self._reached[part.name] = _Reached(record.seq, self.check)
@@ -546,9 +553,3 @@ def _stat_identity(path: Path) -> _Identity | None:
 def _check(line: bytes) -> int:
     digest = hashlib.sha256(line[:_CHECKED_BYTES]).digest()
     return int.from_bytes(digest[:7]) or 1
-
-
-def _reason(path: Path, error: Exception) -> str:
-    if isinstance(error, SourceError):
-        return str(error)
-    return f"{path}: {getattr(error, 'strerror', None) or error}"

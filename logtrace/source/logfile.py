@@ -61,7 +61,8 @@ class LogText:
     source, boot_id
         As in `Record`.
     form
-        One of `FORMS`; without it, the form of the first line that has one.
+        One of `FORMS`; without it, the form of the first line that has one. Of ``export``,
+        entries are taken in place of lines.
     dating
         How stamps without year or zone are read.
     """
@@ -268,7 +269,7 @@ def begin_log(
     form: str | None = None,
     dating: Dating | None = None,
 ) -> LogText:
-    """Find the form of a log, and its years; parameters and errors as for `read_log`."""
+    """Find the form of a log, and the year of its first stamp; as for `read_log`."""
     head = _head(stream)
     form = _form(head, source, form)
     dating = dating or Dating()
@@ -279,8 +280,8 @@ def begin_log(
 
 
 def read_records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
-    """Cut a log into records, see `read_log`; `text` is what `begin_log` gave."""
-    return _entries(stream, text) if text.form == "export" else _records(stream, text)
+    """Cut a log from its beginning into records."""
+    return (_entries if text.form == "export" else _records)(stream, text)
 
 
 def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | None:
@@ -303,7 +304,8 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
     SourceError
         If the given form is not its.
     """
-    records = read_records(stream, LogText(source, form=_form(_head(stream), source, form)))
+    form = _form(_head(stream), source, form)
+    records = read_records(stream, LogText(source, form=form))
     host = next((record.host for record in records if record.from_kernel), None)
     stream.seek(0)
     return host

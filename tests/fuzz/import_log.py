@@ -21,7 +21,7 @@ with atheris.instrument_imports(include=["logtrace"]):
     from logtrace.machines import Machines
     from logtrace.record import printable
     from logtrace.source.forms import FORMS
-    from logtrace.source.logfile import begin_log
+    from logtrace.source.logfile import begin_log, read_records
 
 FORCED = (None, *FORMS)
 
@@ -47,7 +47,7 @@ def rows(data: bytes, form: str | None, **options: int) -> list[list[dict]]:
     if options and bulk.can_read(log.form):
         batches = bulk.read(stream, log, "lab", workers=1, **options)
     else:
-        batches = importer._read(stream, log, Machines("lab"), len(data))
+        batches = importer._read(read_records(stream, log), Machines("lab"), len(data))
     found_of_all = [each for batch in batches for each in batch.found.values()]
     tables = []
     for place, name in enumerate(("runs", "losses", "files", "calls", "incidents")):

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from store_samples import log_of
 
@@ -202,8 +202,27 @@ ACTIONS = st.one_of(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(ACTIONS, max_size=30), st.sampled_from(["dated", "renamed"]))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(ACTIONS, min_size=10, max_size=30), st.sampled_from(["dated", "renamed"]))
+@example([("write", 2, 80), ("look",), ("rotate", 2, "packed")], "dated")
+@example([("write", 2, 161), ("rotate", 2, "renamed"), ("write", 2, 99), ("kill", 5)], "dated")
+@example(
+    [("write", 1, 80), ("stop",), ("rotate", 1, "copied"), ("write", 1, 30), ("stop",)], "dated"
+)
+@example(
+    [
+        ("write", 2, 246),
+        ("look",),
+        ("rotate", 2, "renamed"),
+        ("look",),
+        ("write", 2, 603),
+        *[("look",)] * 3,
+        ("stop",),
+        ("look",),
+        ("write", 2, 306),
+    ],
+    "dated",
+)
 def test_every_run_is_stored_once_for_its_host(actions, kind):
     with TemporaryDirectory() as folder:
         world = World(folder, kind)

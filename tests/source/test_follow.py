@@ -215,14 +215,14 @@ def test_what_is_written_while_a_rename_is_noticed_is_not_missed(path, following
     old = path.with_suffix(".log.1")
     path.rename(old)
     append(path, line(3))
-    noticed = GrowingLog._successor
+    noticed = GrowingLog._newer
 
     def write_meanwhile(self, part):
         append(old, line(2))
         monkeypatch.undo()
         return noticed(self, part)
 
-    monkeypatch.setattr(GrowingLog, "_successor", write_meanwhile)
+    monkeypatch.setattr(GrowingLog, "_newer", write_meanwhile)
     assert rung(source)
     assert list(drain(source).values()) == [[2], [3]]
 
@@ -410,6 +410,17 @@ def test_files_that_begin_alike_are_told_apart_by_what_was_read_last(path, follo
     append(path, line(1), line(7))
     assert rung(again)
     assert list(drain(again).items()) == [(f"{first.name}+2", [1, 7])]
+
+
+@pytest.mark.parametrize("broken", [b"\x1f\x8b\x08\0", b"binary \0\n", b"no end"])
+def test_a_part_that_can_not_be_read_does_not_keep_the_newer_ones(path, following, broken):
+    path.with_name("kern.log.2").write_bytes(broken)
+    append(path.with_name("kern.log.1"), line(1))
+    source = following(path, begin="oldest")
+    assert numbers(source) == [1]
+    path.with_name("kern.log.1").rename(path.with_name("kern.log.3"))
+    append(path, line(2))
+    assert numbers(source) == [2]
 
 
 def test_older_logs_are_left_alone_if_nothing_is_known(path, following):

@@ -27,7 +27,7 @@ from truth import Run, Story
 
 from logtrace import store as store_module
 from logtrace.errors import StoreError
-from logtrace.source.follow import FileSource
+from logtrace.source.follow import Beginning, GrowingLog
 from logtrace.store import Store
 from logtrace.watch import Watch
 
@@ -114,20 +114,16 @@ class Trial:
         with self._log.open("ab", buffering=0) as log:
             log.write(part)
 
-    def _tables(self) -> store_module.HostTables:
-        return Store(str(self._folder / "store")).host(HOST)
+    def _store(self) -> Store:
+        return Store(str(self._folder / "store"))
 
-    def _source(self) -> FileSource:
-        tables = self._tables()
+    # What would tell of changes is left out: it is drained when it has changed
+    def _source(self) -> GrowingLog:
+        return GrowingLog(self._log, Beginning(self._store().positions(), host=HOST))
 
-        def resume_after(name: str) -> int | None:
-            position = tables.position(name)
-            return position and position.resume_after
-
-        return FileSource(self._log, resume_after=resume_after)
-
-    def _watch(self, source: FileSource) -> Watch:
-        return Watch(self._tables(), HOST, [source])
+    def _watch(self, source: GrowingLog) -> Watch:
+        store = self._store()
+        return Watch(store.host, HOST, [source], positions=store.positions())
 
 
 def differences(host: Path, truth: Sequence[Run]) -> list[str]:

@@ -1,6 +1,6 @@
 """Kill a watch over and over while everything goes wrong, and compare its store with the truth.
 
-python tests/torture/torture.py [--kills 1000] [--seed N] [--guest-kills N]
+python tests/torture/torture.py [--kills 1000] [--guest-kills N] [--seed N] [--folder PATH]
 
 The last line of the output is the comparison; the exit status is 0 if it comes out even.
 """
@@ -8,6 +8,7 @@ The last line of the output is the comparison; the exit status is 0 if it comes 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import signal
@@ -18,53 +19,23 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import BinaryIO, Self
 
 import stored
+from guest import torture_guest
+from result import Result, TortureError
 from truth import RotatedLog, Run, Story
+
+from logtrace import vm
+from logtrace.errors import LogtraceError
 
 HOST = "torture"
 DISK_BYTES = 1 << 30
 _PATIENCE_S = 600
-_LONGEST_LIFE_S = 10
 _OWN_MOUNTS = "TORTURE_HAS_OWN_MOUNTS"
-
-
-class TortureError(Exception):
-    """Something went wrong that is no loss of a run."""
-
-
-@dataclass
-class Result:
-    """How many runs there were, were stored, and were lost; and of how many that is known."""
-
-    truth: int = 0
-    stored: int = 0
-    counted: int = 0
-    wrong: list[str] = field(default_factory=list)
-
-    def add(self, other: Result) -> None:
-        self.truth += other.truth
-        self.stored += other.stored
-        self.counted += other.counted
-        self.wrong += other.wrong
-
-    @property
-    def lost(self) -> int:
-        return self.truth - self.stored
-
-    @property
-    def is_even(self) -> bool:
-        return self.lost == self.counted and not self.wrong
-
-    def __str__(self) -> str:
-        return (
-            f"truth {self.truth:,} runs = stored {self.stored:,} + lost {self.lost:,}"
-            f" (counted {self.counted:,}): {'equal' if self.is_even else 'NOT equal'}"
-        )
 
 
 class Disk:
@@ -97,9 +68,19 @@ class Disk:
     def fill(self, left: int) -> None:
         """Leave some bytes."""
         self.filled += 1
-        free = shutil.disk_usage(self.place).free
         with self._ballast.open("wb") as ballast:
+            while not self._fill_with(ballast, left):
+                pass  # the watch took some of the room meanwhile
+
+    def _fill_with(self, ballast: BinaryIO, left: int) -> bool:
+        free = shutil.disk_usage(self.place).free
+        try:
             os.posix_fallocate(ballast.fileno(), 0, max(1, free - left))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            return free == 0
+        return True
 
     def free(self) -> None:
         self._ballast.unlink(missing_ok=True)
@@ -110,6 +91,7 @@ class Watcher:
 
     def __init__(self, store: Path, log: Path, complaints: Path) -> None:
         self.host = store / f"host={HOST}"
+        self._log = str(log)
         self._complaints = complaints
         self._command = [
             *(sys.executable, "-m", "logtrace", "watch", "--quiet"),
@@ -120,27 +102,37 @@ class Watcher:
         """Start it, and kill it at some moment, most often when it stores something."""
         process = self._start()
         try:
-            self._await_a_moment(random)
+            self._await_a_moment(process, random)
             if process.poll() is not None:
                 raise TortureError(f"the watch ended by itself:\n{self._complaints.read_text()}")
         finally:
             process.kill()
             process.wait()
 
-    def _await_a_moment(self, random: Random) -> None:
-        if random.random() < 0.4:
+    def _await_a_moment(self, process: subprocess.Popen[bytes], random: Random) -> None:
+        if random.random() < 0.3:
             time.sleep(random.uniform(0.05, 3))
-        else:
-            self._await_changes(random.randrange(1, 60))
-            time.sleep(random.choice((0, random.uniform(0, 0.05))))
+            return
+        began = time.monotonic()
+        while process.poll() is None and not self._has_log_open(process.pid):
+            time.sleep(0.01)
+        # what takes how long depends on what else the machine does
+        idle_s = 2 + 5 * (time.monotonic() - began)
+        self._await_changes(random.randrange(1, 60), idle_s)
+        time.sleep(random.choice((0, random.uniform(0, 0.05))))
+
+    def _has_log_open(self, pid: int) -> bool:
+        files = Path(f"/proc/{pid}/fd").iterdir()
+        return any(_target(file).startswith(self._log) for file in files)
 
     # A watch that has nothing to store changes nothing
-    def _await_changes(self, number: int) -> None:
-        before, until = self._changes(), time.monotonic() + _LONGEST_LIFE_S
-        while number and time.monotonic() < until:
+    def _await_changes(self, number: int, idle_s: float) -> None:
+        before, changed_at = self._changes(), time.monotonic()
+        while number and time.monotonic() < changed_at + idle_s:
             time.sleep(0.001)
             if before != (before := self._changes()):
                 number -= 1
+                changed_at = time.monotonic()
 
     def catch_up(self) -> None:
         """Let it store all there is."""
@@ -148,13 +140,14 @@ class Watcher:
         if status:
             raise TortureError(f"`watch --once` failed:\n{self._complaints.read_text()}")
 
-    def is_cut_in_two(self) -> bool:
-        """Whether a table has been committed to and that of runs, which is the last, not yet."""
+    def cut_in_two_at(self) -> int:
+        """When a table was committed to and that of runs, which is the last, not yet; else 0."""
         newest = {
             table: max((log.stat().st_mtime_ns for log in self._logs(table)), default=0)
             for table in ("losses", "files", "calls", "runs")
         }
-        return max(newest.values()) > newest["runs"]
+        last = max(newest.values())
+        return last if last > newest["runs"] else 0
 
     def _logs(self, table: str) -> list[Path]:
         return list((self.host / table / "_delta_log").glob("*[0-9].json"))
@@ -169,6 +162,13 @@ class Watcher:
             return subprocess.Popen(
                 [*self._command, *options], stdout=complaints, stderr=complaints
             )
+
+
+def _target(link: Path) -> str:
+    try:
+        return os.readlink(link)
+    except FileNotFoundError:  # it has been closed meanwhile
+        return ""
 
 
 def _changed_ns(path: Path) -> int:
@@ -306,14 +306,15 @@ def torture_files(kills: int, seed: int, folder: Path, *, mounts: bool) -> Resul
 def _kill_over_and_over(
     phase: Phase, kills: int, watcher: Watcher, writer: Writer, random: Random
 ) -> None:
-    began, runs, cut_in_two = time.monotonic(), len(writer.story.truth), 0
+    began, runs, cuts = time.monotonic(), len(writer.story.truth), {watcher.cut_in_two_at(), 0}
+    known = len(cuts)
     for _ in range(kills):
         if writer.failure:
             return
         watcher.live(random)
-        cut_in_two += watcher.is_cut_in_two()
+        cuts.add(watcher.cut_in_two_at())
     print(
-        f"{phase.name}: {kills} kills, {cut_in_two} of them between two commits that belong"
+        f"{phase.name}: {kills} kills, {len(cuts) - known} of them between two commits that belong"
         f" together, in {time.monotonic() - began:.0f} s;"
         f" {len(writer.story.truth) - runs:,} runs",
         flush=True,
@@ -345,6 +346,9 @@ def main() -> int:
     """Torture, compare, and say how it came out."""
     parser = argparse.ArgumentParser(description="Kill a watch over and over.")
     parser.add_argument("--kills", type=int, default=1000, help="in all")
+    parser.add_argument(
+        "--guest-kills", type=int, help="how many of them in a guest (default: one in 25)"
+    )
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--folder", type=Path, help="where to work; kept")
     options = parser.parse_args()
@@ -355,8 +359,16 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     result = Result()
     try:
-        result.add(torture_files(options.kills, options.seed, folder, mounts=mounts))
-    except TortureError as error:
+        in_guest = options.kills // 25 if options.guest_kills is None else options.guest_kills
+        if missing := in_guest and vm.missing_requirement():
+            print(f"ring buffer: left out, as {missing}")
+            in_guest = 0
+        if options.kills > in_guest:
+            kills = options.kills - in_guest
+            result.add(torture_files(kills, options.seed, folder, mounts=mounts))
+        if in_guest:
+            result.add(torture_guest(in_guest, options.seed, folder / "guest"))
+    except (TortureError, LogtraceError) as error:
         result.wrong.append(str(error))
     finally:
         if not options.folder:
