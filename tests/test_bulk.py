@@ -256,6 +256,13 @@ def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch
     assert len(fed(log, monkeypatch)) == 2
 
 
+def test_lines_that_come_again_behind_whole_runs_are_no_copies(monkeypatch):
+    again = [start(999), stats(), stats(), ops(), ops(), end(999), end(999)]
+    log = dmesg(*map(run_of, range(1, 9)), [start(999)], run_of(9), again, run_of(10))
+    assert [line[15:].decode() for line in fed(log, monkeypatch)].count(start(9)) == 0
+    assert read(log.encode(), bulk) == read(log.encode())
+
+
 def test_a_line_that_is_not_understood_leaves_the_others_to_be_read_together(monkeypatch):
     broken = ["OS Assignment2 ftrace [12] Strat"]
     log = dmesg(["usb"], *map(run_of, range(1, 41)), broken, *map(run_of, range(1, 41)), ["usb"])
