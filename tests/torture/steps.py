@@ -34,14 +34,15 @@ from logtrace.watch import Watch
 HOST = "torture"
 PARTS = 3
 COUNT, KILL, FAIL = range(3)
-REJECTED = b"[    1.000000] OS Assignment2 ftrace [7] Strat\n"
+FIRST_STAMP = b"[    1.000000] "
+REJECTED = b"OS Assignment2 ftrace [7] Strat\n"
 WARNING = (
-    b"[    1.000000] ------------[ cut here ]------------\n"
-    b"[    1.000000] WARNING: CPU: 1 PID: 214 at /tmp/faulty.c:12 faulty_init+0x10/0x100 [faulty]\n"
-    b"[    1.000000] RIP: 0010:faulty_init+0x10/0x1000 [faulty]\n"
-    b"[    1.000000] Call Trace:\n"
-    b"[    1.000000]  faulty_init+0x10/0x1000 [faulty]\n"
-    b"[    1.000000] ---[ end trace 0000000000000000 ]---\n"
+    b"------------[ cut here ]------------\n"
+    b"WARNING: CPU: 1 PID: 214 at /tmp/faulty.c:12 faulty_init+0x10/0x100 [faulty]\n"
+    b"RIP: 0010:faulty_init+0x10/0x1000 [faulty]\n"
+    b"Call Trace:\n"
+    b" faulty_init+0x10/0x1000 [faulty]\n"
+    b"---[ end trace 0000000000000000 ]---\n"
 )
 
 
@@ -49,12 +50,16 @@ def parts_of_a_log() -> tuple[list[bytes], list[Run]]:
     """Make up a log that fills all tables, in parts that end where runs are under way."""
     log = io.BytesIO()
     story = Story(Random(7), log.write)
-    parts = []
+    parts, stamp = [], FIRST_STAMP
     for number in range(PARTS):
         story.go_on(25)
         if number == PARTS - 1:
             story.end_all()
-        parts.append(REJECTED + WARNING + log.getvalue())
+        # a clock that fell back would be that of another boot
+        others = (REJECTED + WARNING).splitlines(keepends=True)
+        parts.append(b"".join(stamp + line for line in others) + log.getvalue())
+        *_, last = log.getvalue().splitlines()
+        stamp = last[: last.index(b"] ") + 2]
         log.seek(0)
         log.truncate()
     return parts, story.truth
