@@ -69,8 +69,9 @@ _FIRST_OTHER_PRIORITY = 8  # the first that is of another facility than the kern
 
 # Of such a line, a run is not all that may be said
 _TELLS_MORE = f"{incident_grammar.MAY_BEGIN}|{FIRST_MESSAGE}"
-# What a kernel says first, or may say where it is written with escapes
-_SAYS_FIRST = re.compile(FIRST_MESSAGE.encode() + rb"|\\x[2-7]")
+# What a kernel says first, or may say where it is written with escapes; each is sought by itself,
+# as that is many times as fast
+_SAYS_FIRST = re.compile(FIRST_MESSAGE.encode()), re.compile(rb"\\x[2-7]")
 # Words, and what forms decode or leave out: escapes of the kernel and of terminals
 _MAY_MEAN = rf"{grammar.MAY_MEAN}|{_TELLS_MORE}|\\\\x|\x1b"
 
@@ -412,8 +413,9 @@ def _of_no_kernel(text: Text, form: str) -> Flags:
 
 def _says_first(text: Text) -> Flags:
     found = np.zeros(len(text), np.bool_)
-    for each in _SAYS_FIRST.finditer(text.data):
-        found[np.searchsorted(text.stops, each.start())] = True
+    for pattern in _SAYS_FIRST:
+        for each in pattern.finditer(text.data):
+            found[np.searchsorted(text.stops, each.start())] = True
     return found
 
 
