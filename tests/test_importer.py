@@ -4,6 +4,7 @@ import io
 import lzma
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -334,6 +335,35 @@ def test_an_import_that_is_killed_between_the_tables_of_two_machines_goes_on_exa
     assert [row[0::2] for row in found(store)] == [
         (name, pid) for name in ("lab1", "lab2", "lab3") for pid in (1, 2, 3)
     ]
+    assert imported(store, log).already_stored
+
+
+@pytest.mark.parametrize("commits", range(5))
+def test_an_import_in_bulk_that_is_killed_goes_on_exactly_once(
+    store, tmp_path, monkeypatch, commits
+):
+    log = tmp_path / "log"
+    log.write_text(log_of(*range(1, 12)))
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 1)
+    monkeypatch.setattr(bulk, "read", partial(bulk.read, chunk_bytes=500))
+    monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
+    left = [commits]
+
+    def killed(tables, *args, _append=HostTables.append, **rows):
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        _append(tables, *args, **rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HostTables, "append", killed)
+        with pytest.raises(KilledError):
+            imported(store, log)
+    before = len(pids(store)) if commits else 0
+    assert before < 11
+    assert bool(before) == bool(commits)
+    assert imported(store, log).runs == 11 - before
+    assert sorted(pids(store)) == list(range(1, 12))
     assert imported(store, log).already_stored
 
 
