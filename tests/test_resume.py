@@ -68,7 +68,7 @@ def steps(tmp_path_factory):
     return try_steps
 
 
-# Some of the steps here, all of them in `make torture`.
+# Some of the steps; torture/steps.py tries any share of them.
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_at_whatever_step_it_is_stopped_each_row_is_stored_once(steps, tmp_path, how):
     done = steps(how, tmp_path, every=31)

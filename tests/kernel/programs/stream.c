@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,8 +32,12 @@ int main(int argc, char **argv)
 	null = open("/dev/null", O_WRONLY);
 	way_find(false);
 	for (long number = first; number < first + count; number++) {
-		if (way_start(0, 0))
-			err(EXIT_FAILURE, "start");
+		/* Traces that have ended count until the kernel has freed them. */
+		while (way_start(0, 0)) {
+			if (errno != EAGAIN)
+				err(EXIT_FAILURE, "start");
+			usleep(1000);
+		}
 		syscall(SYS_write, null, bytes, number);
 		if (way_end(0, 0))
 			err(EXIT_FAILURE, "end");
