@@ -8,6 +8,9 @@
 # make test-kernels                       test the modules on every kernel (an hour or more)
 # make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
 # make bench-kernel                       measure what traces cost: docs/performance.md
+# make torture                            kill a watch a thousand times (an hour): docs/losses.md
+# make bench-logs                         measure how fast logs are imported, at rest: the same page
+# make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
 
@@ -17,16 +20,17 @@ PYTHON_PACKAGES := python3 python3-venv
 MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
-TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse
+TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
+LOG_BENCH_PACKAGES := ripgrep
 BROWSER_PACKAGES := chromium chromium-driver
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -57,9 +61,24 @@ kernel: .venv/dev
 	@.ci/install $(MODULE_PACKAGES) $(KERNEL_PACKAGES)
 	kmod/kernel/build
 
+torture: .venv/dev
+	@.ci/install $(GUEST_PACKAGES)
+	python tests/torture/torture.py $(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
+
 bench-kernel: .venv/dev
 	@.ci/install $(BENCH_PACKAGES)
 	python bench/kernel.py
+
+bench-logs: .venv/dev
+	@.ci/install $(LOG_BENCH_PACKAGES)
+	python bench/logs.py
+
+FUZZ_SECONDS ?= 300
+
+# What it finds goes to out/fuzz; what it starts from is committed.
+fuzz: .venv/fuzz
+	@mkdir -p out/fuzz
+	cd out/fuzz && python $(CURDIR)/tests/fuzz/import_log.py . -max_total_time=$(FUZZ_SECONDS)
 
 # The stamps say which extras the environment has; a change of setup.cfg installs again.
 .venv/run: setup.cfg pyproject.toml | .venv/bin/python
@@ -71,6 +90,10 @@ bench-kernel: .venv/dev
 	@echo "Installing logtrace and what its development requires into .venv" >&2
 	@python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch .venv/run $@
+
+.venv/fuzz: .venv/dev
+	@python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/install $(PYTHON_PACKAGES)

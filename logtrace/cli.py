@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
-    from logtrace.source import Source
-    from logtrace.store import HostTables
+    from logtrace.source import LogTree, Source
+    from logtrace.source.follow import Begin, Beginning
     from logtrace.traced import Traced
     from logtrace.watch import Progress, Watch
     from logtrace.ways import Options
@@ -98,7 +98,7 @@ def watch(
     ctx: click.Context,
     sources: tuple[str, ...],
     url: str | None,
-    start: str,
+    start: Begin,
     once: bool,
     host: str,
     zone: ZoneInfo,
@@ -106,24 +106,37 @@ def watch(
 ) -> None:
     """Follow the kernel's log and store the runs that it tells of.
 
-    SOURCE is kmsg (the default) or a text file that dmesg's output is appended to. Ctrl-C
-    ends it; started again, it goes on where it was.
+    SOURCE is kmsg (the default), journal (this machine's), a log file, a folder of log files or of
+    journals, or a path with * for any name and {host} for a machine's. Ctrl-C ends it; started
+    again, it goes on where it was.
     """
-    from logtrace.store import Store, default_url
+    from logtrace.source.follow import Beginning
+    from logtrace.store import Store, default_url, hostname, spare_memory
     from logtrace.watch import Watch
 
+    spare_memory()
     store = Store(url or default_url())
-    tables = store.host(host)
+    names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+    is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
+    beginning = Beginning(
+        store.positions(),
+        start,
+        host,
+        forced=ctx.get_parameter_source("host") is not click.core.ParameterSource.DEFAULT,
+        zone=zone,
+    )
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(closing(_open_source(ctx, name, tables, start)))
-            for name in dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+            stack.enter_context(closing(source))
+            for name in names
+            for source in _open_sources(ctx, name, beginning)
         ]
-        modules = None if once else _module_monitor(ctx, host)
+        modules = _module_monitor(ctx, host) if is_own and not once else None
         if modules:
             stack.enter_context(closing(modules))
         show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
-        watching = stack.enter_context(closing(Watch(tables, host, opened, modules, show)))
+        watch = Watch(store.host, host, opened, modules, show, positions=beginning.positions)
+        watching = stack.enter_context(closing(watch))
         if once:
             watching.drain()
         else:
@@ -165,6 +178,8 @@ def _view(
 
 
 def _print_as_json(progress: Progress) -> None:
+    for notice in progress.notices:
+        click.echo(_visible(notice), err=True)
     for row in progress.latest:
         click.echo(_json_line(row))
 
@@ -174,37 +189,35 @@ def _source_name(name: str) -> str:
     return name if name in ("kmsg", "journal") else str(Path(name).absolute())
 
 
-def _open_source(ctx: click.Context, name: str, tables: HostTables, start: str) -> Source:
+def _open_sources(
+    ctx: click.Context, name: str, beginning: Beginning
+) -> Sequence[Source | LogTree]:
+    from logtrace.positions import Position
     from logtrace.source import boot_id
-    from logtrace.store import Position
 
-    oldest = start == "oldest"
     if name == "kmsg":
         from logtrace.source.kmsg import KmsgSource
 
         boot = boot_id()
-        stored = tables.position(f"kmsg:{boot}") or Position(-1, -1)
-        return KmsgSource(
+        known = beginning.positions.of(f"kmsg:{boot}")
+        stored = known.get(beginning.host, Position(-1, -1))
+        kmsg = KmsgSource(
             boot,
-            resume_after=-1 if oldest else stored.resume_after,
+            resume_after=-1 if beginning.begin == "oldest" else stored.resume_after,
             seen=stored.seen,
-            only_new=start == "now",
+            only_new=beginning.begin == "now",
         )
-    from logtrace.source.follow import FileSource
+        return [kmsg]
+    from logtrace.source.folder import FileTree, Layout
+    from logtrace.source.journal import is_journal_folder, open_journals
 
-    if name == "journal":
-        raise click.BadParameter("the journal can't be watched; kmsg has the same records")
     path = Path(name)
-    if path.is_dir():
-        raise click.BadParameter(f"{name} is a folder; name the log files in it")
-    if not path.exists() and path.absolute().parent.is_dir():
+    if name == "journal" or (path.is_dir() and is_journal_folder(path)):
+        return open_journals(None if name == "journal" else path, beginning)
+    layout = Layout.of(name)
+    if not layout.many and not path.exists() and layout.root.is_dir():
         _note(ctx, f"{name} does not exist yet; waiting for it")
-
-    def resume_after(source: str) -> int | None:
-        known = tables.position(source)
-        return -1 if known and oldest else known and known.resume_after
-
-    return FileSource(path, resume_after=resume_after, only_new=start == "now")
+    return [FileTree(layout, beginning)]
 
 
 def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
@@ -224,11 +237,11 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
 )
 @store_option
 @host_option
-@click.option("--boot-id", metavar="ID", help="The boot that the log is of.")
+@click.option("--boot-id", metavar="ID", help="The boot that the log is of; of several, the first.")
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["kmsg", "json", "syslog", "dmesg"]),
+    type=click.Choice(["kmsg", "json", "syslog", "dmesg", "verbose", "export", "pstore"]),
     help="The log's form. Default: that of its first lines.",
 )
 @zone_option
@@ -236,7 +249,7 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
     "--year",
     type=click.IntRange(1991, 9999),
     metavar="YYYY",
-    help="The year of stamps without one. Default: the latest that the file's time allows.",
+    help="The year of the first stamp without one. Default: the latest that fits the file's time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
 @verbosity_options
@@ -252,10 +265,11 @@ def import_(
     year: int | None,
     as_json: bool,
 ) -> None:
-    """Store the runs of finished logs of dmesg, journalctl, syslog or /dev/kmsg.
+    """Store the runs of finished logs of dmesg, journalctl, syslog, consoles or /dev/kmsg.
 
-    PATH is a file (plain, .gz, .bz2, .xz or .zst), a folder, or - for standard input. A log that
-    was imported before is left out. What can't be read is named, and the rest imported.
+    PATH is a file (plain, .gz, .bz2, .xz or .zst), a folder, or - for standard input. What a log
+    says of several machines goes into the tables of each. A log that was imported before is left
+    out. What can't be read is named, and the rest imported.
     """
     from logtrace.importer import find_logs, import_log
     from logtrace.store import Store, default_url
@@ -279,7 +293,9 @@ def _told(done: Imported) -> str:
     if done.already_stored:
         return f"{done.path}: imported before, nothing to do"
     lost = f", {_many(done.losses, 'line')} not understood" if done.losses else ""
-    return f"{done.path}: {_many(done.runs, 'run')} in {_many(done.records, 'record')}{lost}"
+    machines = f" of {len(done.hosts)} machines" if len(done.hosts) > 1 else ""
+    told = f"{_many(done.runs, 'run')} in {_many(done.records, 'record')}"
+    return f"{done.path}: {told}{machines}{lost}"
 
 
 def _assumed(done: Imported, zone: ZoneInfo) -> str | None:
@@ -321,18 +337,20 @@ def incidents(
     ctx: click.Context, selection: Selection, by: str | None, incident_id: str | None, output: str
 ) -> None:
     """List what the kernel reported of faults, newest first."""
-    from logtrace import incident_list
+    from logtrace import incident_list, terminal
 
     frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
     if by:
         frame = incident_list.by_fingerprint(frame)
     if output != "table":
         _write(frame, output)
+    elif by:
+        terminal.print_causes(terminal.console(), frame, selection.zone)
     elif incident_id is not None:
         for report in frame["report"]:
             click.echo(_visible(report))
     else:
-        click.echo(_visible(incident_list.as_text(frame)))
+        terminal.print_incidents(terminal.console(), frame, selection.zone)
     if (selection.by_name or incident_id is not None) and not len(frame):
         _note(ctx, "no incident matches")
         ctx.exit(_NOTHING_MATCHED)
@@ -596,6 +614,31 @@ def status(as_json: bool) -> None:
         click.echo(json.dumps([vars(module) for module in modules], indent=2))
     else:
         terminal.print_modules(terminal.console(), modules)
+
+
+@kmod.command()
+@filter_options
+@format_options
+@verbosity_options
+@click.pass_context
+def history(ctx: click.Context, selection: Selection, output: str) -> None:
+    """List when programs could have been traced: when both modules were loaded.
+
+    Known is what a watch has seen; when none ran, it is unknown.
+    """
+    from logtrace.coverage import of_store
+    from logtrace.when import utc_now
+
+    frame = of_store(selection.engine(), selection.filters, utc_now())
+    if output == "table":
+        from logtrace import terminal
+
+        terminal.print_coverage(terminal.console(), frame, selection.zone)
+    else:
+        _write(frame, output)
+    if selection.by_name and frame.empty:
+        _note(ctx, "no watch has seen the modules")
+        ctx.exit(_NOTHING_MATCHED)
 
 
 @kmod.command()

@@ -58,6 +58,8 @@ class ReportData:
         ``runs`` where not given.
     files, calls
         The tables `logtrace.schema.FILES` and `logtrace.schema.CALLS` of the runs; None for none.
+    coverage
+        For which part of the range programs could have been traced: `logtrace.coverage.Span`.
     """
 
     runs: pd.DataFrame
@@ -74,6 +76,7 @@ class ReportData:
     reasons: pd.DataFrame | None = None
     files: pd.DataFrame | None = None
     calls: pd.DataFrame | None = None
+    coverage: pd.DataFrame | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Give the names and frames of the tables of details that have rows."""

@@ -24,6 +24,28 @@ if TYPE_CHECKING:
     from logtrace.store import Store
 
 
+# An incident hit the run of its process that was open then: of the runs of this process in the
+# same log, the one that began last before it, if it had not ended. What its note says had no End
+# line is open until the next run of the process, but the process id may be another's by then.
+_HITS = """
+    SELECT * EXCLUDE (hit, found_run, found_owner),
+        CASE WHEN hit THEN found_run END AS run_id,
+        CASE WHEN hit THEN found_owner END AS owner
+    FROM (
+        SELECT incidents.*, found.run_id AS found_run, found.owner AS found_owner,
+            incidents.first_seq <= found.last_seq OR (
+                coalesce(contains(found.note, 'the End line is missing'), false)
+                AND coalesce(incidents.comm = found.comm, true)
+                AND coalesce(incidents.us >= found.started_us, true)
+            ) AS hit
+        FROM incidents ASOF LEFT JOIN (SELECT *, coalesce(boot_id, '') AS boot FROM runs) AS found
+            ON incidents.host = found.host AND coalesce(incidents.boot_id, '') = found.boot
+            AND incidents.source = found.source AND incidents.pid = found.pid
+            AND incidents.first_seq >= found.first_seq
+    )
+"""
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which rows are meant; None everywhere means all.
@@ -85,6 +107,7 @@ _TIME_OF = {
     "losses": "noticed_at",
     "tracer": '"at"',
     "incidents": '"at"',
+    "hits": '"at"',
 }
 
 
@@ -123,6 +146,9 @@ class Engine:
                 _create_view(self._database, table, columns, files)
                 if not files:
                     self._empty.add(table)
+            self._database.execute(f"CREATE VIEW hits AS {_HITS}")
+        if "incidents" in self._empty:
+            self._empty.add("hits")
 
     def rows(
         self,
@@ -138,7 +164,7 @@ class Engine:
         Parameters
         ----------
         table
-            One of ``schema.TABLES``.
+            One of ``schema.VIEWS``.
         filters
             Which rows; of the tables `OF_RUNS`, the rows of which runs.
         order
@@ -154,13 +180,13 @@ class Engine:
             Columns and types of the table's schema.
         """
         if table in self._empty:
-            return schema.empty_frame(schema.TABLES[table])
+            return schema.empty_frame(schema.VIEWS[table])
         where, values = _where(table, filters or Filters(), of_first)
-        names = ", ".join(f'"{name}"' for name in schema.TABLES[table].names)
+        names = ", ".join(f'"{name}"' for name in schema.VIEWS[table].names)
         query = f"SELECT {names} FROM {table} {where} ORDER BY {order}"
         if limit is not None:
             query += f" LIMIT {limit:d}"
-        return schema.to_frame(self._arrow(query, values).cast(schema.TABLES[table]))
+        return schema.to_frame(self._arrow(query, values).cast(schema.VIEWS[table]))
 
     def aggregate(
         self,
@@ -252,7 +278,7 @@ def _where(
         return _where_of_runs(filters, of_first)
     conditions: list[str] = []
     values: list[Any] = []
-    names = set(schema.TABLES[table].names)
+    names = set(schema.VIEWS[table].names)
     for entry in fields(filters):
         value = getattr(filters, entry.name)
         column = _COLUMN_OF.get(entry.name, entry.name)

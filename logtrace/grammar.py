@@ -19,6 +19,7 @@ __all__ = [
     "EXTRA_KINDS",
     "KINDS",
     "Event",
+    "Field",
     "Grammar",
     "Kind",
     "default",
@@ -87,6 +88,25 @@ class Event(NamedTuple):
         return self.kind in EXTRA_KINDS
 
 
+class Field(NamedTuple):
+    """Where a value stands in a line.
+
+    Parameters
+    ----------
+    name
+        Its column.
+    is_number
+        Whether it is one.
+    start, stop
+        Places of its first character and of the one behind its last.
+    """
+
+    name: str
+    is_number: bool
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Pattern:
     kind: Kind
@@ -110,6 +130,12 @@ class _Pattern:
             else:
                 return None
         return Event(self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative)
+
+    def fields(self, line: str) -> list[Field]:
+        match = self.regex.fullmatch(line)
+        spans = match.regs[1:] if match else ()
+        named = zip(self.groups, spans, strict=True)
+        return [Field(*group, *span) for group, span in named if span != (-1, -1)]
 
 
 def _pattern(kind: Kind, dialect: Dialect, rank: int) -> _Pattern:
@@ -136,6 +162,7 @@ class Grammar:
             for kind in (*ADDED_KINDS, *EXTRA_KINDS)
             if kind in dialect.patterns
         ]
+        self._patterns = {(each.rank, each.kind): each for each in patterns}
         # what users add may have other words than those that `_may_be` looks for
         self._added = tuple(each for each in patterns if each.dialect.origin != "logtrace")
         self._extra = tuple(each for each in patterns if each.kind in EXTRA_KINDS)
@@ -143,6 +170,11 @@ class Grammar:
             tuple(each for each in patterns if _BITS.get(each.kind, 0) & bits)
             for bits in range(1 << len(_BITS))
         )
+
+    @property
+    def has_added(self) -> bool:
+        """Whether users have added dialects."""
+        return bool(self._added)
 
     def parse(self, text: str) -> Event | None:
         """Understand a text that is one line of a run.
@@ -159,6 +191,23 @@ class Grammar:
             in it has more than 64 bits.
         """
         return self._parse(text, _may_be(text))
+
+    def fields(self, text: str, event: Event) -> list[Field]:
+        """Say where the values of a line stand.
+
+        Parameters
+        ----------
+        text
+            A text that `parse` understands.
+        event
+            What it gave.
+
+        Returns
+        -------
+        list of Field
+            In the order of the pattern's groups; those that matched nothing are left out.
+        """
+        return self._patterns[event.rank, event.kind].fields(text.rstrip())
 
     def _parse(self, text: str, bits: int) -> Event | None:
         if len(text) > _LONGEST:
@@ -247,6 +296,14 @@ def looks_like_trace(text: str) -> bool:
 
 # Every trace line has some of these words: looking for them spares other lines the patterns
 _WORDS = "trace", "ssign", "open", "file", "writ", "TRACE", "SSIGN"
+
+MAY_MEAN = (
+    r"(?s:rit.*ead|ead.*rit|pen.*los|los.*pen)"
+    r"|(?i:race|ssign|(?:open|file)[\s\v]*\[|read(?s:.*)writ)"
+)
+"""A pattern, also of RE2, that is in every text of which `events` or `looks_like_trace` knows
+something, if no dialects were added; in most others it is not."""
+
 _BITS: dict[Kind, int] = {"stats": 1, "ops": 2, "start": 4, "end": 4}
 
 

@@ -9,15 +9,25 @@ from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
 
+from logtrace import bulk
 from logtrace.errors import SourceError
-from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record, printable
-from logtrace.runs import Row, Rows, RunAssembler
-from logtrace.source.forms import Dating
-from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.machines import Batch, Found, Machines
+from logtrace.record import Loss, Record, printable
+from logtrace.source.dating import Dating
+from logtrace.source.journal import first_host_of, is_journal, read_journal
+from logtrace.source.logfile import (
+    begin_log,
+    digest_log,
+    first_host,
+    open_log,
+    read_records,
+)
+from logtrace.source.pstore import check_readable, unfold, without_joined
 from logtrace.store import HostTables, Position
 
 _BATCH_RECORDS = 20_000
+_WAITING_ROWS = 20_000  # are stored before more are read
+_END_OF_JOURNAL = 1 << 62  # behind any entry's number, which is none of the file's offsets
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,8 @@ class Imported:
         How many lines were truncated or not understood.
     already_stored
         Whether a log with this content had been imported before; then nothing was done.
+    hosts
+        The machines whose tables got rows, and the one that the log begins with; sorted.
     assumed
         What its stamps lack and was assumed: ``"zone"``, and the years.
     """
@@ -45,6 +57,7 @@ class Imported:
     runs: int
     losses: int
     already_stored: bool
+    hosts: tuple[str, ...] = ()
     assumed: tuple[str, ...] = ()
 
 
@@ -76,7 +89,7 @@ def find_logs(paths: Iterable[Path]) -> list[Path]:
         files = sorted(item for item in path.rglob("*") if _is_log(item, path))
         if not files:
             raise SourceError(f"{path}: no file in this folder")
-        found += files
+        found += without_joined(files)
     return found
 
 
@@ -100,20 +113,22 @@ def import_log(
     Parameters
     ----------
     tables
-        The tables of `host`.
+        The tables of `host`; those of other machines that speak in the log are beside them.
     path
-        A log in one of ``forms.FORMS`` or without stamps; ``-`` is standard input.
+        A log in one of ``forms.FORMS`` or without stamps, or a file of systemd's journal;
+        ``-`` is standard input.
     host
-        Name of the machine whose log it is.
+        Name of the machine whose log it is, where the log does not say. What names no machine
+        in a log that names one is of the machine that is named first.
     boot_id
-        The boot it is from, where known.
+        The boot it is from, where known; see `read_log`.
     form
-        Its form; without it, it is recognised.
+        Its form, or ``pstore``; without it, it is recognised.
     zone
         The zone of stamps without one.
     year
-        The year of stamps without one; without it, the latest in which a stamp is not behind the
-        time when the file was written.
+        The year of the first stamp without one; without it, the last of them is of the latest
+        year in which it is not behind the time when the file was written.
 
     Returns
     -------
@@ -127,37 +142,108 @@ def import_log(
     StoreError
         If the store can't be written.
     """
-    with open_log(path) as stream:
+    check_readable(path)
+    journal = is_journal(path)
+    with path.open("rb") if journal else open_log(path) as log:
+        stream, form = (log, None) if journal else unfold(log, path.name, form)
         digest = digest_log(stream)
-        size = stream.seek(0, os.SEEK_END)
-        stream.seek(0)
-        source = f"log:{digest}"
-        stored = tables.position(source) or Position(-1, -1)
-        if stored.seen >= size:
-            return Imported(path, 0, 0, 0, already_stored=True)
-        records = runs = losses = 0
-        dating = Dating(zone, _written(path), year)
-        assembler = RunAssembler(host, stored.seen)
-        reports = IncidentAssembler(host, stored.seen)
+        size = _END_OF_JOURNAL if journal else stream.seek(0, os.SEEK_END)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
-        for batch in _batches(read_log(stream, f"{name}@{digest[:12]}", boot_id, form, dating)):
-            rows = assembler.feed(batch)
-            _append(tables, source, batch[-1].seq, stored, rows, reports.feed(batch))
-            records, runs, losses = (
-                records + len(batch),
-                runs + len(rows.runs),
-                losses + len(rows.losses),
-            )
-        rows = assembler.finish()
-        _append(tables, source, size, stored, rows, reports.finish())
+        source = f"{name}@{digest[:12]}"
+        named = first_host_of(path) if journal else first_host(stream, source, form)
+        log_host = named or host
+        store = _LogStore(tables, host, f"log:{digest}")
+        if store.seen(log_host) >= size:
+            return Imported(path, 0, 0, 0, already_stored=True)
+        dating = Dating(zone, _written(path), year)
+        text = None if journal else begin_log(stream, source, boot_id, form, dating)
+        if text and bulk.can_read(text.form):
+            batches = bulk.read(stream, text, log_host, store.seen(log_host))
+        else:
+            items = read_records(stream, text) if text else read_journal(path)
+            batches = _read(items, Machines(log_host, store.seen), size)
+        records = 0
+        for batch in batches:
+            for each, found in batch.found.items():
+                store.add(each, found)
+            records += batch.records
+            if store.waiting >= _WAITING_ROWS and not batch.is_last:
+                store.store(batch.seen)
+        store.finish(size, log_host)
     return Imported(
         path,
         records,
-        runs + len(rows.runs),
-        losses + len(rows.losses),
+        store.runs,
+        store.losses,
         already_stored=False,
+        hosts=tuple(sorted(store.hosts)),
         assumed=tuple(sorted(dating.assumed)),
     )
+
+
+def _read(
+    items: Iterator[Record] | Iterator[Record | Loss], machines: Machines, size: int
+) -> Iterator[Batch]:
+    seen = -1
+    while batch := list[Record | Loss](islice(items, _BATCH_RECORDS)):
+        seen = _number(batch[-1])
+        yield Batch(seen, len(batch), machines.feed(batch))
+    yield Batch(seen, 0, dict(machines.finish(size)), is_last=True)
+
+
+def _number(item: Record | Loss) -> int:
+    return item.last_seq if isinstance(item, Loss) else item.seq
+
+
+class _LogStore:
+    """Stores what the machines of a log did, each in its own tables.
+
+    Each table knows how far it has come. The log is done when the machine that it begins
+    with has come to its end, which is stored last.
+    """
+
+    def __init__(self, tables: HostTables, host: str, source: str) -> None:
+        self._tables = tables
+        self._source = source
+        self._of_host = {host: tables}
+        self._waiting: dict[str, Found] = {}
+        self.waiting = self.runs = self.losses = 0
+        self.hosts: set[str] = set()
+
+    def seen(self, host: str) -> int:
+        """Say how far a machine's part of the log was stored; -1 if not at all."""
+        position = self._host_tables(host).position(self._source)
+        return -1 if position is None else position.seen
+
+    def add(self, host: str, found: Found) -> None:
+        """Keep what was found until it is stored."""
+        if found:
+            self._waiting.setdefault(host, Found()).add(found)
+            self.waiting += len(found)
+
+    def store(self, seen: int) -> None:
+        """Store what waits."""
+        waiting, self._waiting, self.waiting = self._waiting, {}, 0
+        for host, found in waiting.items():
+            self._append(host, seen, found)
+
+    def finish(self, size: int, first: str) -> None:
+        """Store the rest; of the first machine behind all others, even if it is nothing."""
+        rest = self._waiting.pop(first, Found())
+        self.store(size)
+        self._append(first, size, rest)
+
+    def _append(self, host: str, seen: int, found: Found) -> None:
+        tables = self._of_host.setdefault(host, self._host_tables(host))
+        position = Position(seen, seen)
+        rows = found.rows._asdict() | {"runs": found.runs}
+        tables.append(self._source, position, **rows, incidents=found.incidents)
+        self.hosts.add(host)
+        self.runs += len(found.runs)
+        self.losses += len(found.rows.losses)
+
+    def _host_tables(self, host: str) -> HostTables:
+        return self._of_host.get(host) or self._tables.beside(host)
 
 
 # When the last line of a log was written, as far as that can be known.
@@ -165,21 +251,3 @@ def _written(path: Path) -> datetime:
     if str(path) == "-":
         return datetime.now(UTC)
     return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-
-
-# Reading begins anew after a broken import; what it had stored stays as it is.
-def _append(
-    tables: HostTables,
-    source: str,
-    seen: int,
-    stored: Position,
-    rows: Rows,
-    incidents: list[Row],
-) -> None:
-    if seen > stored.seen:
-        tables.append(source, Position(seen, seen), **rows._asdict(), incidents=incidents)
-
-
-def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
-    while batch := list(islice(records, _BATCH_RECORDS)):
-        yield batch

@@ -9,7 +9,7 @@ and the architectures' ``traps.c`` and ``fault.c``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 KINDS = (
     "bug",
@@ -23,6 +23,8 @@ KINDS = (
     "rcu_stall",
     "panic",
     "kasan",
+    "kfence",
+    "ubsan",
     "lockdep",
     "oom_kill",
     "module_load",
@@ -33,6 +35,9 @@ KINDS = (
 
 ONE_LINE = frozenset({"module_load", "taint", "signature"})
 """Types whose report is a single line."""
+
+RULED = frozenset({"kasan", "kfence", "ubsan"})
+"""Types whose report ends with a line of ``=``."""
 
 CUT_HERE = "------------[ cut here ]------------"
 
@@ -47,6 +52,8 @@ HEADS = tuple(
     for kind, pattern in (
         ("panic", r"Kernel panic - not syncing"),
         ("kasan", rf"BUG: KASAN: [\w -]+ in (?:{_PLACE})?"),
+        ("kfence", rf"BUG: KFENCE: [\w ()-]+ in (?:{_PLACE})?"),
+        ("ubsan", r"UBSAN: [\w -]+ in \S+"),
         ("page_fault", r"BUG: kernel NULL pointer dereference, address:"),
         ("page_fault", r"BUG: unable to handle (?:page fault|kernel )"),
         ("page_fault", r"Unable to handle kernel .* at virtual address "),
@@ -104,43 +111,75 @@ HEADS = tuple(
 # Every line that begins a report has one of these: looking for them spares others the patterns
 _WORDS = (
     *("BUG", "WARNING: ", "INFO: ", "[#", "panic", "taint", "cut here", "LOCKUP", "oom-killer"),
-    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version "),
+    *("Unable to handle", "verification failed", "is rejected", "symbol ", "version magic"),
+    *("UBSAN", "list_", "usercopy: ", "buffer overflow", "execute"),
 )
 
-_CPU_LINE = re.compile(
+
+MAY_BEGIN = "|".join(map(re.escape, _WORDS))
+"""A pattern, also of RE2, that is in every line of which `may_begin` says yes."""
+
+_CPU_LINE = (
     r"CPU: (?P<cpu>\d{1,5}) (?:UID: \d{1,10} )?PID: (?P<pid>\d{1,10}) "
     r"Comm: (?P<comm>.{1,64}?) (?:Kdump: loaded )?(?:Tainted|Not tainted)"
 )
-_INSTRUCTION = re.compile(rf"(?:RIP: [0-9a-f]{{4}}:|pc : )(?:\[<\w+>\]\s+)*(?:\[<\w+>\] )?{_PLACE}")
-_FRAME = re.compile(rf"\s*(?:\[<\w+>\]\s+)?(?P<guess>\? )?{_PLACE}(?: \(\w\))?\s*")
-_VICTIM = re.compile(
-    r".*[Oo]ut of memory.*: Kill(?:ed)? process (?P<pid>\d{1,10}) \((?P<comm>.{1,64}?)\)"
+_VICTIM = r".*[Oo]ut of memory.*: Kill(?:ed)? process (?P<pid>\d{1,10}) \((?P<comm>.{1,64}?)\)"
+_KASAN_TASK = (
+    r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task (?P<comm>.{1,64})"
+    r"/(?P<pid>\d{1,10})"
 )
-_KASAN_TASK = re.compile(
-    r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task "
-    r"(?P<comm>.{1,64})/(?P<pid>\d{1,10})"
+_POINTER = r"(?:\[<\w+>\]\s+)*"
+_SOURCE = r"(?: \S+:\d+)?(?: \[inline\])?"  # as scripts/decode_stacktrace.sh adds
+_FRAME = re.compile(rf"\s*{_POINTER}(?P<guess>\? )?(?:\w+ from )?{_PLACE}(?: \(\w+\))?{_SOURCE}\s*")
+_DETAILS = tuple(
+    (part, re.compile(pattern))
+    for part, pattern in (
+        ("victim", _VICTIM),
+        (None, _CPU_LINE),
+        (None, _KASAN_TASK),
+        ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
+        (None, rf"pc : {_PLACE}"),
+        (
+            "summary",
+            r"(?:RIP|Code|RSP|R[A-DS][XIP]|RBP|R\d\d|FS|CS|CR\d|DR\d|PKRU|EIP|E[A-D]X|ESI): ",
+        ),
+        ("last", r"note: .{1,64}\[\d{1,10}\] exited with "),
+        ("death", r".*\[#\d+\]"),
+        ("rule", r"={10,}$"),
+    )
 )
+_PREFACE = re.compile(
+    r"list_\w+(?: double add| corruption)|usercopy: Kernel memory |detected buffer overflow in "
+    r"|kernel tried to execute NX-protected page|unable to execute userspace code"
+)
+_DEATH = re.compile(r"\[#\d+\]")
 _END = re.compile(r"---\[ end (?:trace|Kernel panic)")
 _BODY = re.compile(
     r"\s*(?:Call [Tt]race:|</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#DF)>|Modules linked in:|"
-    r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |Code:|RSP: |R[A-DS][XIP]: |RBP: |"
-    r"R\d\d: |FS: |CS: |CR2: |CR0: |DR\d: |PKRU: |EFLAGS|EAX: |ESI: |PGD |P[4UM]D |PTE |#PF: |"
-    r"Oops|invalid opcode:|task:|pc :|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
+    r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |PGD |P[4UM]D |PTE |#PF: |"
+    r"EFLAGS|task:|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
     r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
-    r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|list_\w+ corruption|"
-    r"refcount_t: |Kernel Offset|Kernel panic|Tainted|Not tainted|\"echo 0|Mem-Info|"
-    r"oom-kill:|oom_reaper|Out of memory|Memory cgroup out|Node \d|Tasks state|active_anon|"
+    r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|"
+    r"refcount_t: |Kernel Offset|Not tainted|\"echo 0|Mem-Info|"
+    r"oom-kill:|oom_reaper|(?:memory|swap|memory\+swap|kmem): usage |Out of memory|"
+    r"Memory cgroup out|Node \d|Tasks state|active_anon|"
     r"\[ *pid *\]|\[ *\d+\] +\d+|Allocated by task|Freed by task|The buggy address|"
+    r"page: refcount:|flags: 0x|page_type: |raw: [0-9a-f]|head: [0-9a-f]|page dumped because: |"
     r"Memory state around|[ >][0-9a-f]{8,16}: |which lock already|but task is|the existing "
     r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|stack backtrace|-> #\d|"
-    r"\d+ locks? held by|#\d+: |=====|-----|show_signal_msg|note: )"
+    r"\d+ locks? held by|#\d+: |-----|show_signal_msg)"
 )
+# As most messages do: usb 1-1: ..., EXT4-fs (vda): ..., systemd[1]: ..., [drm] ...
+_NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+\])?: ")
 
 _REPORTERS = re.compile(
     r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
     r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
     r"print_report|print_address_description|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
-    r"page_fault|general_protection|invalid_op|error_entry)(?:\.\w+)*"
+    r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
+    r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
+    r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"
+    r"|(?:__)?(?:ww_|rt_)?mutex_(?:slow)?lock\w*|rwsem_\w+|(?:__)?down(?:_\w+)?)(?:\.\w+)*"
 )
 _NUMBER = re.compile(r"0x[0-9a-f]+|\b[0-9a-f]{8,16}\b|\d+")
 _SUFFIX = re.compile(r"\.(?:isra|constprop|part|cold|llvm)\b.*")
@@ -158,10 +197,12 @@ class Sign:
         CPU number, process id and name, where the line has them.
     module, function, offset
         Where it happened; the offset in bytes from the function's beginning.
-    frame
-        Whether it is a line of a call trace; one with ``?`` is a guess and tells nothing.
-    ends
-        Whether it is the report's last line; a process that it names is the one it hit.
+    part
+        ``cut`` (``cut here``), ``preface`` (of a report whose type the next lines tell),
+        ``death`` (an Oops with its number), ``frame`` (of a call trace; one with ``?`` is a
+        guess and tells nothing), ``end``, ``summary`` (what may come once more behind the
+        end), ``last`` (behind that), ``rule`` (a line of ``=``), ``victim`` (the last line of
+        an out-of-memory report, which names the process that it hit), or None.
     """
 
     kind: str | None = None
@@ -171,13 +212,12 @@ class Sign:
     module: str | None = None
     function: str | None = None
     offset: int | None = None
-    frame: bool = False
-    ends: bool = False
+    part: str | None = None
 
 
 def may_begin(text: str) -> bool:
     """Whether a line may begin a report; quickly, as nearly all lines do not."""
-    return any(word in text for word in _WORDS)
+    return any(map(text.__contains__, _WORDS))
 
 
 def parse(text: str) -> Sign | None:
@@ -194,24 +234,36 @@ def parse(text: str) -> Sign | None:
         None for a line that is of no report.
     """
     text = text[:2000]
+    if text == CUT_HERE:
+        return Sign(part="cut")
+    if _PREFACE.match(text):
+        return Sign(part="preface")
     if _END.match(text):
-        return Sign(ends=True)
+        return Sign(part="end")
     for kind, pattern in HEADS:
         if match := pattern.match(text):
-            return _sign(match, kind)
-    if match := _VICTIM.match(text):
-        return replace(_sign(match), ends=True)
-    for pattern in (_CPU_LINE, _INSTRUCTION, _KASAN_TASK):
-        if match := pattern.match(text):
-            return _sign(match)
+            return _sign(match, kind, "death" if _DEATH.search(text) else None)
     if match := _FRAME.fullmatch(text):
-        return Sign() if match["guess"] else _sign(match, frame=True)
-    return Sign() if text == CUT_HERE or _BODY.match(text) else None
+        return Sign() if match["guess"] else _sign(match, part="frame")
+    for part, pattern in _DETAILS:
+        if match := pattern.match(text):
+            return _sign(match, part=part)
+    return Sign() if _BODY.match(text) else None
 
 
-def function_name(name: str) -> str | None:
-    """Give a function's name as its source has it; None for one that only reports."""
-    return None if _REPORTERS.fullmatch(name) else _SUFFIX.sub("", name)
+def is_of_others(text: str) -> bool:
+    """Whether a line that `parse` does not know names a subsystem or device at its beginning."""
+    return _NAMED.match(text) is not None
+
+
+def tells_something(name: str) -> bool:
+    """Whether a function did something of its own: others only report, or wait."""
+    return _REPORTERS.fullmatch(name) is None
+
+
+def source_name(name: str) -> str:
+    """Give a function's name as its source has it, without what a compiler appends."""
+    return _SUFFIX.sub("", name)
 
 
 def without_numbers(text: str) -> str:
@@ -219,7 +271,7 @@ def without_numbers(text: str) -> str:
     return _NUMBER.sub("N", text)
 
 
-def _sign(match: re.Match[str], kind: str | None = None, *, frame: bool = False) -> Sign:
+def _sign(match: re.Match[str], kind: str | None = None, part: str | None = None) -> Sign:
     found = match.groupdict()
     cpu, pid, offset = found.get("cpu"), found.get("pid"), found.get("offset")
     return Sign(
@@ -230,5 +282,5 @@ def _sign(match: re.Match[str], kind: str | None = None, *, frame: bool = False)
         found.get("module"),
         found.get("function"),
         int(offset, 16) if offset and len(offset) < 16 else None,
-        frame,
+        part,
     )

@@ -9,8 +9,6 @@ from logtrace.engine import Engine, Filters
 if TYPE_CHECKING:
     import pandas as pd
 
-_SHOWN = ["incident_id", "at", "host", "type", "cpu", "pid", "comm", "module", "function"]
-
 
 def incidents(
     engine: Engine, filters: Filters | None = None, incident_id: str | None = None
@@ -29,9 +27,9 @@ def incidents(
     Returns
     -------
     pandas.DataFrame
-        Columns of ``schema.INCIDENTS``.
+        Columns of ``schema.HITS``.
     """
-    frame = engine.rows("incidents", filters, order='"at" DESC NULLS LAST, first_seq DESC')
+    frame = engine.rows("hits", filters, order='"at" DESC NULLS LAST, first_seq DESC')
     if incident_id is not None:
         frame = frame[frame["incident_id"].str.startswith(incident_id)]
     return frame.reset_index(drop=True)
@@ -55,11 +53,3 @@ def by_fingerprint(frame: pd.DataFrame) -> pd.DataFrame:
     groups = frame.groupby(keys, dropna=False, as_index=False)
     counted = groups.agg(incidents=("incident_id", "size"), latest=("at", "max"))
     return counted.sort_values("incidents", ascending=False, kind="stable", ignore_index=True)
-
-
-def as_text(frame: pd.DataFrame) -> str:
-    """Write incidents or groups of them as a table of plain text, times in UTC."""
-    if frame.empty:
-        return "no incident"
-    shown = [name for name in _SHOWN if name in frame] if "report" in frame else list(frame)
-    return frame[shown].astype("string").fillna("").to_string(index=False)

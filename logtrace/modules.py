@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +16,13 @@ from logtrace.runs import Row
 
 TRACING_MODULES = ("os_ftracehooking", "ftracehooking", "iotracehooking")
 """The modules that print trace lines, in the order in which they are loaded."""
+
+
+_ALIVE_EVERY_US = 600_000_000
+
+
+def _uptime_us() -> int:
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
 def _kernel_events() -> Any:
@@ -35,6 +43,8 @@ class ModuleMonitor:
         Where sysfs is.
     now
         Wall clock, UTC.
+    uptime_us
+        The kernel's clock, microseconds since boot, suspended or not.
     events
         Opens a ``pyudev.Monitor``, which is what has `fileno` and `poll`.
 
@@ -51,15 +61,17 @@ class ModuleMonitor:
         *,
         sys: Path = Path("/sys"),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        uptime_us: Callable[[], int] = _uptime_us,
         events: Callable[[], Any] = _kernel_events,
     ) -> None:
-        self.name = f"modules:{boot_id}"
         self._host = host
         self._boot_id = boot_id
         self._sys = sys
         self._now = now
+        self._uptime_us = uptime_us
+        self._watch = self.seq = uptime_us()
+        self.name = f"modules:{boot_id}:{self._watch}"
         try:
-            self.seq = self._last_event()
             self._events = events()
         except (OSError, ImportError) as error:
             raise SourceError(
@@ -73,9 +85,10 @@ class ModuleMonitor:
         """Give the descriptor that becomes readable when an event comes."""
         return int(self._events.fileno())
 
-    def present(self) -> list[Row]:
-        """Give a row of ``schema.TRACER`` for each module that was loaded at the start."""
-        return [self._row(name, "present") for name in TRACING_MODULES if name in self.loaded]
+    def begin(self) -> list[Row]:
+        """Give the first rows of ``schema.TRACER``: the watch, and each module there is."""
+        present = [name for name in TRACING_MODULES if name in self.loaded]
+        return [self._row(None, "begin"), *(self._row(name, "present") for name in present)]
 
     def drain(self) -> list[Row]:
         """Give a row of ``schema.TRACER`` for each event since the last call; never waits."""
@@ -87,13 +100,25 @@ class ModuleMonitor:
             rows += self._changes()
         return rows
 
+    @property
+    def alive_in_s(self) -> float:
+        """Seconds until `alive` has something to tell."""
+        return max(0.0, (self.seq + _ALIVE_EVERY_US - self._uptime_us()) / 1e6)
+
+    def alive(self) -> list[Row]:
+        """Give a row that says that somebody still watches, if none has come for long."""
+        return [] if self.alive_in_s else [self._row(None, "alive")]
+
+    def end(self) -> list[Row]:
+        """Give the last row: that nobody watches any more."""
+        return [self._row(None, "end")]
+
     def close(self) -> None:
         """Stop following; pyudev closes its descriptor with the last reference."""
         del self._events
 
     def _take(self, event: Any) -> list[Row]:
         name, action = event.sys_name, event.action
-        self.seq = max(self.seq, int(event.properties.get("SEQNUM", 0)))
         if name not in TRACING_MODULES or action not in ("add", "remove"):
             return []
         (self.loaded.add if action == "add" else self.loaded.discard)(name)
@@ -101,19 +126,17 @@ class ModuleMonitor:
 
     # What the lost events would have told, from what is in the kernel now.
     def _changes(self) -> list[Row]:
-        self.seq = self._last_event()
         changed = self.loaded ^ self._in_kernel()
         rows = [self._row(name, "remove" if name in self.loaded else "add") for name in changed]
         self.loaded ^= changed
         return rows
 
-    def _last_event(self) -> int:
-        return int((self._sys / "kernel" / "uevent_seqnum").read_text())
-
     def _in_kernel(self) -> set[str]:
         return {name for name in TRACING_MODULES if (self._sys / "module" / name).is_dir()}
 
-    def _row(self, module: str, action: str) -> Row:
+    # Rows are numbered by the kernel's clock, which tells them apart and goes on after a restart.
+    def _row(self, module: str | None, action: str) -> Row:
+        self.seq = max(self.seq + 1, self._uptime_us())
         return {
             "host": self._host,
             "boot_id": self._boot_id,
@@ -121,4 +144,16 @@ class ModuleMonitor:
             "module": module,
             "action": action,
             "kernel": platform.release(),
+            "version": self._told(module, "version"),
+            "srcversion": self._told(module, "srcversion"),
+            "watch": self._watch,
         }
+
+    # Of a module that has gone nothing is told.
+    def _told(self, module: str | None, name: str) -> str | None:
+        if module is None:
+            return None
+        try:
+            return (self._sys / "module" / module / name).read_text().strip() or None
+        except OSError:
+            return None

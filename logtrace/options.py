@@ -86,7 +86,7 @@ def host_option(command: Callable[P, R]) -> Callable[P, R]:
         "--host",
         metavar="NAME",
         callback=named,
-        help="Whose log it is. Default: this machine's name.",
+        help="Whose log it is, where the log does not say. Default: this machine's name.",
     )(command)
 
 

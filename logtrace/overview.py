@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from logtrace import stats
+from logtrace import coverage, stats
 from logtrace.contents import ReportData
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
 """The order of runs in reports and tables."""
@@ -72,7 +76,7 @@ def gather(
         usage=usage,
         timeline=timeline,
         losses=engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq"),
-        tracer=engine.rows("tracer", filters, order='"at" DESC'),
+        tracer=_of_modules(engine.rows("tracer", filters, order='"at" DESC')),
         since=filters.since,
         until=filters.until,
         zone=zone,
@@ -80,8 +84,14 @@ def gather(
         width=width,
         totals=stats.totals(engine, filters),
         reasons=stats.reasons(engine, filters),
+        coverage=coverage.of_store(engine, filters, now),
         **details,
     )
+
+
+# The others are of the watch, and tell what is known.
+def _of_modules(tracer: pd.DataFrame) -> pd.DataFrame:
+    return tracer[tracer["module"].notna()].reset_index(drop=True)
 
 
 def narrow_to_run(engine: Engine, filters: Filters, beginning: str) -> Filters:

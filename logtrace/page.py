@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from logtrace import display
 from logtrace.contents import ReportData, losses_by_place, reasons_of, times_of, totals_of
+from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
 from logtrace.payload import newest_runs, timeline_payload, to_json
 
@@ -49,8 +50,10 @@ STATUS_MEANINGS: Mapping[str, str] = {
 
 REASON_MEANINGS: Mapping[str, str] = {
     "overrun": "the kernel overwrote them before they were read",
+    "vacuumed": "the journal removed them before they were read",
     "gap": "their numbers are missing from the sequence",
     "truncated": "they were cut short",
+    "emptied": "a file was emptied or removed before all of it was read; how much is not known",
     "rejected": "they look like trace lines and follow no known dialect",
 }
 """What each reason for a loss means."""
@@ -131,6 +134,14 @@ _LINES = (
     Column("first_seq", "Number or offset"),
     Column("reason", "Reason", "text"),
     Column("text", "Line", "text"),
+)
+_COVERAGE = (
+    Column("start", "From", "time"),
+    Column("end", "To", "time"),
+    Column("host", "Host", "text"),
+    Column("state", "Programs were", "text"),
+    Column("kernel", "Kernel", "text"),
+    Column("version", "Source version", "text"),
 )
 _TRACER = (
     Column("at", "When", "time"),
@@ -346,8 +357,14 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
         "losses": _table(losses_by_place(losses), _LOSSES),
         "lines": _table(lines, _LINES),
+        "coverage": _table(_coverage(data), _COVERAGE),
         "tracer": _table(data.tracer.sort_values("at", ascending=False), _TRACER),
     }
+
+
+def _coverage(data: ReportData) -> pd.DataFrame:
+    frame = to_frame([]) if data.coverage is None else data.coverage
+    return frame.sort_values(["start", "host"], ascending=False)
 
 
 def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:

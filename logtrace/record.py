@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 _KERNEL_FACILITY = 0
+FIRST_MESSAGE = "Linux version "
+"""How what a kernel says first begins."""
+
+_BACK_US = 1_000_000  # processors' clocks may differ by less
 _KMSG_HEADER = re.compile(
     rb"(?P<priority>\d{1,10}),(?P<seq>\d{1,18}),(?P<usec>\d{1,18}),(?P<flags>[^,;\n]*)"
     rb"(?P<more>[^;\n]*);"
@@ -97,10 +101,11 @@ class Loss:
     first_seq, last_seq
         The range, both ends included.
     records
-        How many records or lines.
+        How many records or lines; 0 where that can't be known.
     reason
         ``overrun`` (the ring buffer was overwritten), ``gap`` (numbers are missing),
-        ``truncated`` or ``rejected`` (a line like a trace line, not understood).
+        ``emptied`` (a file was emptied or removed before all of it was read), ``truncated``
+        or ``rejected`` (a line like a trace line, not understood).
     at
         When it was noticed, UTC; None in a text log.
     text
@@ -209,7 +214,7 @@ def parse_line(line: bytes, *, source: str, seq: int, boot_id: str | None = None
             caller=None,
             text=decode_printed(match["text"]),
             at=at.astimezone(UTC),
-            clock="log",
+            clock="boot",
         )
     return None
 
@@ -218,6 +223,30 @@ def parse_bare(line: bytes, *, source: str, seq: int, boot_id: str | None = None
     """Parse a line of a log without stamps; parameters as for `parse_line`."""
     text = decode_printed(line)
     return Record(source, boot_id, seq, None, None, None, None, text)
+
+
+def is_of_another_boot(before: Record, record: Record) -> bool:
+    """Say whether a machine was started anew between two records of its kernel.
+
+    Parameters
+    ----------
+    before, record
+        Records of the kernel that stand one behind the other in the log of a machine.
+
+    Returns
+    -------
+    bool
+        Whether their boot ids differ. Where neither has one, whether the kernel's clock went
+        back by more than a second, or the second one is what a kernel says first and does not
+        go on with the clock of the one before.
+    """
+    if before.boot_id is not None or record.boot_id is not None:
+        return before.boot_id != record.boot_id
+    first = record.text.startswith(FIRST_MESSAGE)
+    if before.usec is None or record.usec is None:
+        return first
+    back = before.usec - record.usec
+    return back > _BACK_US or (first and back >= 0)
 
 
 def printable(text: str) -> str:

@@ -106,6 +106,8 @@ def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "timeline", data.timeline
     yield "losses", data.losses
     yield "tracer", data.tracer
+    if data.coverage is not None:
+        yield "coverage", data.coverage
 
 
 def _make_folder(path: Path) -> None:

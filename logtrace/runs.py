@@ -10,16 +10,18 @@ a `Loss`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from logtrace import grammar
 from logtrace.cumulative import Span, Totals
 from logtrace.extras import Extras
-from logtrace.record import Loss, Record, printable
+from logtrace.record import Loss, Record, is_of_another_boot, printable
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
+_MOST_OPEN = 100_000  # the tracing modules trace fewer at a time
+_ANOTHER_START = "another Start of the same pid came before its End"
 _AT_ONCE_US = 1_000_000  # what one call prints, it prints in less
 
 _OF_A_RUN = ("host", "boot_id", "run_id", "pid", "comm")
@@ -71,6 +73,7 @@ class _Line:
 class _Run:
     lines: list[_Line]
     extras: Extras | None = None
+    again: _Line | None = None  # its Start line once more, right behind it
     notes: list[str] = field(default_factory=list)
     ambiguous: bool = False
 
@@ -105,11 +108,13 @@ class RunAssembler:
         self._unsure_ends = 0  # End lines that a mixed block still belongs to
         self._bare_end = 0  # the last End line, if it had no stats lines
         self._held: tuple[int | None, _Run] | None = None  # the stats lines may come behind its End
+        self._ended: _Line | None = None  # the End line of a run whose lines all came twice
         self._totals = Totals()
         self._grammar = known or grammar.default()
         self._lines = 0
         self._number: int | None = None  # of the item that is taken; None at the end of the log
         self._source: str | None = None
+        self._before: Record | None = None  # the last of the kernel
         self._needed_from = 0
 
     @property
@@ -131,7 +136,40 @@ class RunAssembler:
 
     @property
     def _idle(self) -> bool:
-        return not (self._open or self._block or self._stray or self._unsure_ends or self._held)
+        waiting = self._open or self._block or self._stray or self._held or self._ended
+        return not (waiting or self._unsure_ends)
+
+    @property
+    def waits(self) -> bool:
+        """Whether any record, of whatever it tells, may show that a run has ended."""
+        return self._held is not None
+
+    def pass_runs(self, pids: Sequence[int]) -> int:
+        """Let complete runs pass that are read elsewhere.
+
+        Parameters
+        ----------
+        pids
+            Of runs that follow each other, each of a Start, a stats, a calls and an End line by
+            one caller, with nothing between them that `feed` would take note of.
+
+        Returns
+        -------
+        int
+            How many of them are runs without doubt, from the first on; the lines of the next
+            one have to be fed.
+        """
+        if self._block or self._stray or self._held or len(self._open) == _MOST_OPEN:
+            return 0
+        places = (place for place, pid in enumerate(pids) if pid in self._open)
+        count = next(places, len(pids)) if self._open else len(pids)
+        if count:
+            self._lines += len(grammar.KINDS) * count
+            self._ended = None
+            self._bare_end = 0
+            if not self._open:
+                self._unsure_ends = 0
+        return count
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.
@@ -170,17 +208,27 @@ class RunAssembler:
         """
         rows = Rows.none()
         self._number = None
+        self._close_all(rows, "the log ends before its End line")
+        return rows
+
+    def _close_all(self, rows: Rows, why: str) -> None:
         self._settle(rows)
         self._flush_stray(rows)
         self._claim_block()
         self._flush_block(rows)
         for pid in list(self._open):
-            self._close(self._open.pop(pid), rows, pid, "the log ends before its End line")
-        return rows
+            run = self._restarted(self._open.pop(pid), rows)
+            self._close(run, rows, pid, why)
 
     def _take(self, record: Record, rows: Rows) -> None:
+        if record.from_kernel:
+            if self._before and is_of_another_boot(self._before, record):
+                self._begin_boot(rows)
+            self._before = record
         if self._held and not _at_once(self._held[1].lines[-1].record, record):
             self._settle(rows)
+        if self._ended and not _at_once(self._ended.record, record):
+            self._ended = None
         events = self._events(record) if record.from_kernel else ()
         if not events or (record.truncated and events[0].extra):
             self._reject(record, rows)
@@ -193,6 +241,13 @@ class RunAssembler:
             started |= event.kind == "start"
             self._take_line(self._line(record, event, place, timed), event, rows)
 
+    # Nothing of a run, and no counter of a module, is left when the machine is started anew.
+    def _begin_boot(self, rows: Rows) -> None:
+        self._close_all(rows, "the machine was started anew before its End line")
+        self._unsure_ends = self._bare_end = 0
+        self._ended = None
+        self._totals.forget()
+
     # What was cut off may have been cut where somebody chose: it is one line or none.
     def _events(self, record: Record) -> tuple[grammar.Event, ...]:
         if not record.truncated:
@@ -201,6 +256,9 @@ class RunAssembler:
         return (event,) if event else ()
 
     def _take_line(self, line: _Line, event: grammar.Event, rows: Rows) -> None:
+        ended, self._ended = self._ended, None
+        if ended and _is_again(ended, line):
+            return
         if event.kind == "start":
             self._settle(rows)
             self._start(line, rows)
@@ -247,14 +305,27 @@ class RunAssembler:
         pid = _pid(line)
         if self._stray and self._stray[0] == pid:
             self._flush_stray(rows)
-        if pid in self._open:
+        if run := self._open.get(pid):
+            if not (run.again or run.ambiguous) and _is_again(run.lines[0], line):
+                run.again = line
+                return
             self._claim_block()
-            why = "another Start of the same pid came before its End"
-            self._close(self._open.pop(pid), rows, pid, why)
+            self._close(self._restarted(self._open.pop(pid), rows), rows, pid, _ANOTHER_START)
+        if len(self._open) == _MOST_OPEN:
+            oldest = next(iter(self._open))
+            why = f"{_MOST_OPEN} other runs began before its End line"
+            self._close(self._restarted(self._open.pop(oldest), rows), rows, oldest, why)
         if not self._open:
             self._unsure_ends = 0
         self._note_need(line)
         self._open[pid] = _Run([line])
+
+    # Whether a Start line that came twice began a second run is told by the lines behind it.
+    def _restarted(self, run: _Run, rows: Rows) -> _Run:
+        if run.again is None:
+            return run
+        self._close(_Run(run.lines[:1]), rows, _pid(run.lines[0]), _ANOTHER_START)
+        return replace(run, lines=[run.again, *run.lines[1:]], again=None)
 
     def _add_to_block(self, line: _Line, rows: Rows) -> None:
         if self._held and not _may_follow(self._held[1], self._block, line):
@@ -298,6 +369,9 @@ class RunAssembler:
         pid = self._whose(_pid(line))
         run = self._open.pop(pid, None) or self._take_stray(pid, rows)
         block = self._take_block(run, rows)
+        if run.again and not self._open and _comes_twice(block):
+            run.again, self._ended, block = None, line, block[::2]
+        run = self._restarted(run, rows)
         self._bare_end, bare_end = 0, self._bare_end
         if block:
             self._attribute(block, run, line, bare_end)
@@ -418,6 +492,7 @@ class RunAssembler:
         rows.losses.append(self._loss_row(loss))
         self._settle(rows)
         self._totals.forget()
+        self._ended = None
         self._flush_stray(rows)
         self._flush_block(rows)
         for run in self._open.values():
@@ -475,6 +550,21 @@ def _is_one_run(block: list[_Line]) -> bool:
     return len(kinds) == 1 or (
         len(kinds) == 2 and kinds[0] in ("stats", "cut") and kinds[1] in ("ops", "cut")
     )
+
+
+# Some modules, or the console beside them, print each line twice.
+def _is_again(before: _Line, line: _Line) -> bool:
+    return (
+        line.order == before.order + 1
+        and line.record.text == before.record.text
+        and line.record.caller == before.record.caller
+        and _at_once(before.record, line.record)
+    )
+
+
+def _comes_twice(block: list[_Line]) -> bool:
+    pairs = zip(block[::2], block[1::2], strict=False)
+    return len(block) in (2, 4) and all(_is_again(*pair) for pair in pairs)
 
 
 def _kind(line: _Line) -> str:
@@ -618,8 +708,32 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
     return (found[0][0] if found else "complete"), [note for _, note in found if note]
 
 
+def run_ids(
+    host: str, boot_id: str | None, source: str, seqs: Iterable[int], place: int = 0
+) -> list[str]:
+    """Make the ids of runs.
+
+    Parameters
+    ----------
+    host, boot_id, source
+        Of the runs.
+    seqs
+        The numbers of their first records.
+    place
+        That of their first lines in these records.
+
+    Returns
+    -------
+    list of str
+        The column ``run_id``.
+    """
+    before = f"{host}\n{boot_id}\n{source.rpartition('@')[2]}\n"
+    common = before.encode("utf-8", "surrogateescape")
+    behind = b"\n%d" % place if place else b""
+    digest = hashlib.sha256
+    return [digest(b"%b%d%b" % (common, seq, behind)).hexdigest()[:16] for seq in seqs]
+
+
 def _run_id(host: str, first: Record, place: int) -> str:
-    identity = f"{host}\n{first.boot_id}\n{first.source.rpartition('@')[2]}\n{first.seq}"
-    if place:
-        identity += f"\n{place}"
-    return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    (run_id,) = run_ids(host, first.boot_id, first.source, [first.seq], place)
+    return run_id

@@ -121,7 +121,7 @@ LOSSES = pa.schema(
         ("first_seq", _COUNT),
         ("last_seq", _COUNT),
         ("records", _COUNT),  # how many records or lines
-        ("reason", _TEXT),  # overrun, gap, truncated, rejected
+        ("reason", _TEXT),  # overrun, gap, emptied, truncated, rejected
         ("noticed_at", _TIME),
         ("text", _TEXT),  # the rejected or truncated line
     ]
@@ -134,11 +134,15 @@ TRACER = pa.schema(
         ("boot_id", _TEXT),
         ("at", _TIME),
         ("module", _TEXT),
-        ("action", _TEXT),  # present (at the start of watching), add, remove
+        # add, remove; present (when the watch began); of the watch: begin, alive, end
+        ("action", _TEXT),
         ("kernel", _TEXT),  # the kernel's release
+        ("version", _TEXT),  # the module's, and that of its source
+        ("srcversion", _TEXT),
+        ("watch", _COUNT),  # who saw it: microseconds since boot when that watch began
     ]
 )
-"""One row for each time a tracing module came or went."""
+"""One row for each time a tracing module came or went, and for what was watched."""
 
 INCIDENTS = pa.schema(
     [
@@ -162,10 +166,20 @@ INCIDENTS = pa.schema(
         ("fingerprint", _TEXT),  # equal for incidents of one cause: see docs/incidents.md
         ("report", _TEXT),  # all of its lines
         ("truncated", _FLAG),  # whether lines of it are cut or left out
+        ("mixed", _FLAG),  # whether its lines can't be told from those of another report
         ("source", _TEXT),
     ]
 )
 """One row for each report of the kernel that something went wrong."""
+
+HITS = pa.schema(
+    [
+        *INCIDENTS,
+        ("run_id", _TEXT),  # of the run that it hit; null where the log leaves that in doubt
+        ("owner", _TEXT),  # that run's
+    ]
+)
+"""Incidents, with what is looked up when they are asked for."""
 
 TABLES: Mapping[str, pa.Schema] = {
     "runs": RUNS,
@@ -175,15 +189,19 @@ TABLES: Mapping[str, pa.Schema] = {
     "tracer": TRACER,
     "incidents": INCIDENTS,
 }
+"""What a store keeps."""
+
+VIEWS: Mapping[str, pa.Schema] = {**TABLES, "hits": HITS}
+"""What can be asked for."""
 
 
-def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
+def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> pa.Table:
     """Gather rows into an Arrow table.
 
     Parameters
     ----------
     rows
-        Mappings with the schema's columns; a missing column is null.
+        Mappings with the schema's columns; a missing column is null. A table is given as it is.
     schema
         One of the schemas above.
 
@@ -192,16 +210,19 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     pyarrow.Table
         The rows in their order, with exactly the schema's columns.
     """
+    if isinstance(rows, pa.Table):
+        return rows
     # pyarrow makes arrays of Python values only with pandas at its side, if there is a
     # pandas: importing it would double the memory of a watch, and delay its first commit
     rows = list(rows)
     arrays = [
-        _array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
+        to_array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
     ]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Gather values, of which some may be None, into an Arrow array of a type."""
     import nanoarrow
 
     if values.count(None) == len(values):

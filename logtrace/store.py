@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -17,15 +18,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from logtrace import schema
 from logtrace.errors import StoreError
+from logtrace.positions import Position as Position
+from logtrace.positions import Positions
 from logtrace.record import printable
 
 if TYPE_CHECKING:
-    from deltalake import DeltaTable
+    import pyarrow as pa
+    from deltalake import DeltaTable, WriterProperties
 
 _COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
 _COMPACT_EVERY = 64
@@ -43,27 +47,21 @@ _REACHED_BY = {
     "incidents": "ended_seq",
 }
 
+# For the allocator and the threads of delta-rs. By default each of its dozens of threads keeps
+# what it has freed, for the next time.
+_SPARING = {
+    "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0",
+    "TOKIO_WORKER_THREADS": "1",
+}
+
+# Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
+_VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
+
 Row = Mapping[str, Any]
 
 
 # delta-rs decodes the percent sign, and fails or panics at the others
 _NOT_IN_PATHS = re.compile(r"[%\[\]^|\\\x00-\x1f\x7f\ud800-\udfff]")
-
-
-class Position(NamedTuple):
-    """How far a source has been stored.
-
-    Parameters
-    ----------
-    seen
-        Sequence number (or offset) of the last record whose rows are stored.
-    resume_after
-        Where reading goes on: before `seen` if a run was open then, as its lines are
-        needed again; the rows that were stored already are left out.
-    """
-
-    seen: int
-    resume_after: int
 
 
 def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = None) -> str:
@@ -87,6 +85,16 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(data) / "logtrace")
+
+
+def spare_memory() -> None:
+    """Let a process that lives long give back the memory that commits took.
+
+    It stores somewhat slower for it. Has an effect before anything is read or stored; variables
+    that are set in the environment stay as they are.
+    """
+    for name, value in _SPARING.items():
+        os.environ.setdefault(name, value)
 
 
 def hostname() -> str:
@@ -131,6 +139,29 @@ class Store:
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
         return sorted(_host_name(path) for path in self._host_folders())
+
+    def positions(self) -> Positions:
+        """Say how far each source that is watched has been stored, for every host.
+
+        Returns
+        -------
+        Positions
+            All that the tables know of, but imported logs.
+
+        Raises
+        ------
+        StoreError
+            If a table can't be read.
+        """
+        positions = Positions()
+        for folder in self._host_folders():
+            reached = _transactions(folder / "runs")
+            for source in reached:
+                resume = reached.get(_resume(source))
+                if resume is not None and not source.startswith("log:"):
+                    position = Position(reached[source], resume, reached.get(_check(source)))
+                    positions.note(_host_name(folder), source, position)
+        return positions
 
     def files(self, table: str) -> list[str]:
         """List the Parquet files of a table, of all hosts.
@@ -180,6 +211,10 @@ class HostTables:
         self._commits = 0
         self._reached: dict[str, Position] = {}
 
+    def beside(self, host: str) -> HostTables:
+        """Give the tables of another host in the same store."""
+        return HostTables(self._folder.parent / f"host={_folder_name(host)}")
+
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
 
@@ -201,7 +236,7 @@ class HostTables:
         source: str,
         position: Position,
         *,
-        runs: Iterable[Row] = (),
+        runs: Iterable[Row] | pa.Table = (),
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
         calls: Iterable[Row] = (),
@@ -217,7 +252,7 @@ class HostTables:
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
         runs, losses, files, calls, incidents
-            Rows of the tables.
+            Rows of the tables; runs may be an Arrow table of ``schema.RUNS``.
 
         Raises
         ------
@@ -303,7 +338,9 @@ class HostTables:
                 ) from None
 
     # Gives the position that the table has then.
-    def _append(self, name: str, source: str, position: Position, new: Iterable[Row]) -> Position:
+    def _append(
+        self, name: str, source: str, position: Position, new: Iterable[Row] | pa.Table
+    ) -> Position:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
@@ -312,17 +349,20 @@ class HostTables:
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
-        rows = list(new)
         if name in _REACHED_BY and stored is not None:
             # after a crash between two commits they have come further than the runs
-            rows = [row for row in rows if _is_behind(row[_REACHED_BY[name]], stored)]
+            new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
+        reached = {
+            _seen(source): position.seen,
+            _resume(source): position.resume_after,
+            _check(source): position.check,
+        }
         properties = CommitProperties(
             app_transactions=[
-                Transaction(_seen(source), position.seen),
-                Transaction(_resume(source), position.resume_after),
+                Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
-        table = schema.to_table(rows, schema.TABLES[name])
+        table = schema.to_table(new, schema.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -331,13 +371,14 @@ class HostTables:
                 delta = DeltaTable.create(
                     str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
-            if rows:
+            if len(table):
                 write_deltalake(
                     delta,
                     table,
                     mode="append",
                     schema_mode="merge" if older else None,
                     commit_properties=properties,
+                    writer_properties=_encoding(name),
                 )
             else:
                 delta.create_write_transaction(
@@ -357,6 +398,16 @@ def _is_behind(number: int | None, stored: Position) -> bool:
 
 def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
+
+
+def _encoding(table: str) -> WriterProperties:
+    from deltalake import ColumnProperties, WriterProperties
+
+    if table != "runs":
+        return WriterProperties()
+    number = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
+    run_id = ColumnProperties(dictionary_enabled=False)
+    return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
 
 
 # On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.
@@ -382,12 +433,45 @@ def _resume(source: str) -> str:
     return f"{source}#resume"
 
 
+def _check(source: str) -> str:
+    return f"{source}#check"
+
+
 def _position(delta: DeltaTable | None, source: str) -> Position | None:
     if delta is None:
         return None
     seen = delta.transaction_version(_seen(source))
     resume = delta.transaction_version(_resume(source))
-    return None if seen is None or resume is None else Position(seen, resume)
+    if seen is None or resume is None:
+        return None
+    return Position(seen, resume, delta.transaction_version(_check(source)))
+
+
+# delta-rs tells of a transaction only by its name: all of them stand in the table's log
+def _transactions(folder: Path) -> dict[str, int]:
+    delta = _open(folder)
+    if delta is None:
+        return {}
+    log = folder / "_delta_log"
+    found: dict[str, int] = {}
+    try:
+        checkpoint = -1
+        if (last := log / "_last_checkpoint").exists():
+            from pyarrow import parquet
+
+            checkpoint = json.loads(last.read_bytes())["version"]
+            for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
+                actions = parquet.read_table(file, columns=["txn"])["txn"].to_pylist()
+                found |= {txn["appId"]: txn["version"] for txn in actions if txn}
+        for version in range(checkpoint + 1, delta.version() + 1):
+            for line in (log / f"{version:020}.json").read_bytes().splitlines():
+                if txn := json.loads(line).get("txn"):
+                    found[txn["appId"]] = txn["version"]
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"store {folder} can't be read: {error}", "check its permissions"
+        ) from None
+    return found
 
 
 def _open(folder: Path) -> DeltaTable | None:

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from logtrace.display import bytes_text, count_text, time_text, visible
+from logtrace.display import bytes_text, clock_text, count_text, time_text, visible
 from logtrace.tables import Column, column, print_lines, room_for, table_lines
 from logtrace.ways import DEVICE
 
@@ -88,6 +88,87 @@ def print_usage(console: Console, usage: pd.DataFrame, keys: Iterable[str], zone
     ]
     print_lines(console, table_lines(columns, console.width))
     _print_caption(console, f"odd: runs that are not complete · times in {zone}")
+
+
+def print_incidents(console: Console, incidents: pd.DataFrame, zone: tzinfo) -> None:
+    """Print a table of incidents.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    incidents
+        Rows of ``schema.HITS``.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(incidents)
+    columns = [
+        column(rows, "Incident", lambda row: row["incident_id"][:8], style=lambda _row: "dim"),
+        column(rows, "Time", lambda row: _moment(row, zone)),
+        column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+        column(rows, "Type", lambda row: _cell(row["type"])),
+        column(rows, "CPU", lambda row: _cell(row["cpu"]), right=True),
+        column(rows, "Pid", lambda row: _cell(row["pid"]), right=True),
+        column(rows, "Program", lambda row: _cell(row["comm"]), name=True),
+        column(rows, "Run", lambda row: _cell(row["run_id"])[:8], style=lambda _row: "dim"),
+        column(rows, "Module", lambda row: _cell(row["module"]), name=True),
+        column(rows, "Function", _place, name=True),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(
+        console, f"{_plural(len(rows), 'incident')} · times in {zone}, or in seconds since boot"
+    )
+
+
+def print_causes(console: Console, causes: pd.DataFrame, zone: tzinfo) -> None:
+    """Print how many incidents each cause had.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    causes
+        What ``incident_list.by_fingerprint`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(causes)
+    columns = [
+        column(rows, "Fingerprint", lambda row: row["fingerprint"], style=lambda _row: "dim"),
+        column(rows, "Type", lambda row: _cell(row["type"])),
+        column(rows, "Module", lambda row: _cell(row["module"]), name=True),
+        column(rows, "Function", lambda row: _cell(row["function"]), name=True),
+        column(rows, "Incidents", lambda row: _count(row["incidents"]), right=True),
+        column(rows, "Latest", lambda row: _cell(row["latest"], zone)),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(console, f"{_plural(len(rows), 'cause')} · times in {zone}")
+
+
+def print_coverage(console: Console, coverage: pd.DataFrame, zone: tzinfo) -> None:
+    """Print when programs could have been traced.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    coverage
+        What ``coverage.of_store`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(coverage)
+    columns = [
+        column(rows, "Host", lambda row: visible(row["host"])),
+        column(rows, "From", lambda row: _cell(row["start"], zone)),
+        column(rows, "To", lambda row: _cell(row["end"], zone)),
+        column(rows, "State", lambda row: row["state"]),
+        column(rows, "Kernel", lambda row: _cell(row["kernel"], zone)),
+        column(rows, "Source version", lambda row: _cell(row["version"], zone)),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(console, f"unknown: nobody watched · times in {zone}")
 
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
@@ -168,6 +249,8 @@ class LiveView:
     def show(self, progress: Progress) -> None:
         """Draw the progress anew."""
         self._runs.extendleft(progress.latest)
+        for notice in progress.notices:
+            self._live.console.print(Text(visible(notice), style="yellow"), soft_wrap=True)
         self._live.update(self._draw(progress), refresh=True)
 
     def _draw(self, progress: Progress) -> Group:
@@ -225,6 +308,8 @@ class PlainView:
 
     def show(self, progress: Progress) -> None:
         """Print what is new."""
+        for notice in progress.notices:
+            self._console.print(Text(visible(notice)), soft_wrap=True)
         for run in progress.latest:
             self._console.print(Text(self._line(run)), soft_wrap=True)
         if progress.trouble and progress.trouble != self._trouble:
@@ -257,6 +342,18 @@ _RUN_LAYOUTS = (
 
 def _key_column(rows: Iterable[Mapping[str, Any]], key: str, zone: tzinfo) -> Column:
     return column(rows, key.capitalize(), lambda row: _cell(row[key], zone), name=True)
+
+
+# A kernel that failed may have left no time but its own.
+def _moment(row: Mapping[str, Any], zone: tzinfo) -> str:
+    if _missing(row["at"]) and not _missing(row["us"]):
+        return clock_text(int(row["us"]))
+    return _cell(row["at"], zone)
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    offset = "" if _missing(row["offset"]) else f"+{int(row['offset']):#x}"
+    return _cell(row["function"]) + offset
 
 
 def _count_column(rows: Iterable[Mapping[str, Any]], title: str, name: str) -> Column:

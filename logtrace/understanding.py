@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from logtrace import grammar
 from logtrace.cumulative import Suspect, suspects
 from logtrace.dialects import ADDED_KINDS
+from logtrace.machines import Found, Machines
 from logtrace.record import Record, printable
-from logtrace.runs import Row, RunAssembler
+from logtrace.runs import Row
 from logtrace.source.logfile import open_log, read_log
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 MOST_MISSED = 1000
 """How many lines that were not understood are described; all are counted."""
 
+_BATCH_RECORDS = 20_000
 _MOST_RUNS = 100_000  # that are looked at for counters that are never set back
 _SHOWN = 400
 _PATIENCE_S = 0.2
@@ -115,20 +119,23 @@ def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
     """
     known = known or grammar.default()
     check = LogCheck(path)
-    assembler = RunAssembler("", known=known)
+    machines = Machines("", known=known)
     losses: list[Row] = []
-    runs: list[Row] = []
+    runs: dict[str, list[Row]] = {}
     with open_log(path) as stream:
-        for record in read_log(stream, "log"):
-            rows = assembler.feed([record])
-            _count(check, record, known)
-            check.not_understood += len(rows.losses)
-            losses += rows.losses[: MOST_MISSED - len(losses)]
-            check.runs += len(rows.runs)
-            runs += rows.runs[: _MOST_RUNS - len(runs)]
-        rest = assembler.finish()
-        check.runs += len(rest.runs)
-        check.suspects = suspects([*runs, *rest.runs])
+        size = stream.seek(0, os.SEEK_END)
+        records = read_log(stream, f"{path}@")
+        while batch := list(islice(records, _BATCH_RECORDS)):
+            for record in batch:
+                _count(check, record, known)
+            for host, found in machines.feed(batch).items():
+                _add(check, host, found, runs)
+                check.not_understood += len(found.rows.losses)
+                losses += found.rows.losses[: MOST_MISSED - len(losses)]
+        for host, found in machines.finish(size):
+            _add(check, host, found, runs)
+        check.suspects = [suspect for rows in runs.values() for suspect in suspects(rows)]
+        losses.sort(key=lambda row: row["first_seq"])
         lines = _line_numbers(stream, [row["first_seq"] for row in losses])
     for row in losses:
         text = row["text"] or ""
@@ -138,6 +145,11 @@ def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
             Missed(lines[row["first_seq"]], shown, row["reason"], kind, dialect, fits)
         )
     return check
+
+
+def _add(check: LogCheck, host: str, found: Found, runs: dict[str, list[Row]]) -> None:
+    runs.setdefault(host, []).extend(found.rows.runs[: max(0, _MOST_RUNS - check.runs)])
+    check.runs += len(found.rows.runs)
 
 
 def _count(check: LogCheck, record: Record, known: grammar.Grammar) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import selectors
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
+from functools import cache
 from typing import NamedTuple
+from urllib.parse import quote
 
 from logtrace.errors import SourceError, StoreError
 from logtrace.incidents import IncidentAssembler
 from logtrace.modules import ModuleMonitor
+from logtrace.positions import Position, Positions
 from logtrace.record import Loss, Record
 from logtrace.runs import Row, Rows, RunAssembler
-from logtrace.source import Source
-from logtrace.store import HostTables, Position
+from logtrace.source import Log, LogTree, Source
+from logtrace.store import HostTables
 
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
@@ -26,6 +29,8 @@ _RETRY_AFTER_S = 5.0
 _FEW_RECORDS = 100
 _MOST_DRAINS_OF_FEW = 1000
 _MANY_ROWS = 10_000  # are stored before more are read
+_LAG = 1 << 24  # bytes of a log that are read again after a crash, if it had no rows
+_LONGEST_HOST = 200  # as a folder's name
 _STOP, _COMMITTED = b"s", b"c"
 
 
@@ -51,6 +56,8 @@ class Progress:
         Tracing modules in the kernel; None where that can't be known.
     trouble
         Why rows can't be stored at the moment.
+    notices
+        What can't be read and why, each once.
     """
 
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -62,9 +69,11 @@ class Progress:
     open_runs: list[tuple[int, Record]] = field(default_factory=list)
     loaded: set[str] | None = None
     trouble: str | None = None
+    notices: list[str] = field(default_factory=list)
 
 
 class _Batch(NamedTuple):
+    host: str
     source: str
     position: Position
     rows: Rows = Rows.none()
@@ -72,49 +81,163 @@ class _Batch(NamedTuple):
     incidents: Sequence[Row] = ()
 
 
-@dataclass
+class _Stream:
+    """What one machine prints into a log."""
+
+    def __init__(self, host: str, stored: Position | None) -> None:
+        self.host = host
+        self.stored = stored  # or on its way to the store
+        seen = -1 if stored is None else stored.seen
+        self.assembler = RunAssembler(host, seen)
+        self._incidents = IncidentAssembler(host, seen)
+        self._rows = Rows.none()
+        self._found: list[Row] = []
+        self._first: int | None = None  # what was fed first of the log's present part
+        self._carried = False  # whether lines of the part before may still be needed
+
+    @property
+    def waiting(self) -> int:
+        """How many rows are to be stored."""
+        return sum(map(len, self._rows)) + len(self._found)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether records are needed again to go on from here."""
+        return self._needed_from is not None
+
+    @property
+    def _needed_from(self) -> int | None:
+        needed = (self.assembler.resume_before, self._incidents.resume_before)
+        return min((number for number in needed if number is not None), default=None)
+
+    def feed(self, items: Sequence[Record | Loss]) -> Rows:
+        if self._first is None:
+            self._first = _number(items[0])
+        rows = self.assembler.feed(items)
+        self._rows.add(rows)
+        self._found += self._incidents.feed(items)
+        self._carried = self._carried and self._needed_from == self._first
+        return rows
+
+    def resume_after(self, seen: int) -> int:
+        needed = self._needed_from
+        if self._carried:
+            return -1
+        return seen if needed is None else min(seen, needed - 1)
+
+    # Whether the store must know of it before another's position may be stored
+    @property
+    def is_new(self) -> bool:
+        return self.stored is None and (self._first is not None or self._carried)
+
+    def take(self, source: str, seen: int, check: int | None) -> _Batch:
+        position = Position(seen, self.resume_after(seen), check)
+        rows, self._rows = self._rows, Rows.none()
+        found, self._found = self._found, []
+        self.stored = position
+        self.assembler.seen = self._incidents.seen = seen
+        return _Batch(self.host, source, position, rows, incidents=found)
+
+    # The log has another part now.
+    def carry_on(self, stored: Position | None) -> None:
+        self._carried, self._first = True, None
+        self.stored = stored
+        self.assembler.seen = self._incidents.seen = -1 if stored is None else stored.seen
+
+
 class _Watched:
-    source: Source
-    assembler: RunAssembler
-    incidents: IncidentAssembler
-    name: str
-    log: str | None = None  # the source of the newest record
-    reached: Position = field(default_factory=lambda: Position(-1, -1))
-    pending: Rows = field(default_factory=Rows.none)
-    found: list[Row] = field(default_factory=list)  # incidents that are pending
+    """A log, and what each machine prints into it.
+
+    Where reading goes on is the least of what any machine needs. So a machine of which the
+    store does not know is stored before those that it knows, and these hold the place
+    meanwhile.
+    """
+
+    def __init__(self, log: Log, host: str, positions: Positions) -> None:
+        self.log = log
+        self.name = log.name
+        self.streams: dict[str, _Stream] = {}
+        self._host = host
+        self._positions = positions
+        self._seen = -1
+        self._check: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._seen = -1
+        known = self._positions.of(self.name)
+        carried = {host: stream for host, stream in self.streams.items() if stream.is_open}
+        for host, stream in carried.items():
+            stream.carry_on(known.get(host))
+        self.streams = {host: _Stream(host, stored) for host, stored in known.items()} | carried
 
     # A log that is printed into the same file once more gives the same records again.
     def only_new(self, items: Iterable[Record | Loss]) -> list[Record | Loss]:
-        return [item for item in items if _number(item) > self.reached.seen]
+        return [item for item in items if _number(item) > self._seen]
 
-    def feed(self, items: Sequence[Record | Loss]) -> Rows:
-        rows = self.assembler.feed(items)
-        self.pending.add(rows)
-        self.found += self.incidents.feed(items)
-        seen = _number(items[-1])
-        needed = (self.assembler.resume_before, self.incidents.resume_before)
-        before = [number - 1 for number in needed if number is not None]
-        self.reached = Position(seen, min([seen, *before]))
-        self.log = items[-1].source
-        return rows
+    def feed(self, items: Sequence[Record | Loss]) -> list[tuple[_Stream, Rows]]:
+        parts = self._by_host(items)
+        self._seen = _number(items[-1])
+        self._check = getattr(self.log, "check", None)  # of records with numbers there is none
+        return [(self.streams[host], self.streams[host].feed(part)) for host, part in parts.items()]
 
-    # What was stored before is not stored again, however far back reading began.
-    def take_pending(self) -> list[_Batch]:
-        if self.reached.seen <= self.assembler.seen:
-            return []
-        rows, self.pending = self.pending, Rows.none()
-        found, self.found = self.found, []
-        self.assembler.seen = self.incidents.seen = self.reached.seen
-        return [_Batch(self.name, self.reached, rows, incidents=found)]
+    # What no kernel has printed makes no machine known.
+    def _by_host(self, items: Sequence[Record | Loss]) -> dict[str, list[Record | Loss]]:
+        parts: dict[str, list[Record | Loss]] = {}
+        named = (_usable(item.host) for item in items if isinstance(item, Record))
+        whose = self.streams or [next(filter(None, named), self._host)]
+        for item in items:
+            if isinstance(item, Loss):
+                for host in whose:
+                    parts.setdefault(host, []).append(item)
+                continue
+            host = _usable(item.host) or self._host
+            if host in self.streams or host in parts or item.from_kernel:
+                parts.setdefault(host, []).append(item)
+        for host in parts:
+            if host not in self.streams:
+                self.streams[host] = _Stream(host, None)
+        return parts
 
-    def switch(self, name: str, seen: int) -> None:
-        self.name = name
-        self.assembler.seen = self.incidents.seen = seen
-        self.reached = Position(-1, -1)
+    @property
+    def is_due(self) -> bool:
+        return any(stream.waiting or stream.is_new for stream in self.streams.values())
+
+    def take(self, *, everything: bool = False) -> list[_Batch]:
+        """Give what is to be stored, in the order in which it must be."""
+        ahead = [stream for stream in self.streams.values() if stream.is_new]
+        known = [stream for stream in self.streams.values() if stream.stored]
+        lag = 0 if everything else _LAG
+        moved = [
+            stream
+            for stream in known
+            if stream.stored and self._seen - stream.stored.seen > (0 if stream.waiting else lag)
+        ]
+        batches: list[_Batch] = []
+        if len(ahead) > 1 and not known:
+            first, *others = ahead
+            batches.append(_Batch(first.host, self.name, Position(-1, -1)))
+            ahead = [*others, first]
+        batches += [stream.take(self.name, self._seen, self._check) for stream in ahead + moved]
+        for batch in batches:
+            self._positions.note(batch.host, batch.source, batch.position)
+        return batches
+
+    # Another file is read now.
+    def turn(self) -> list[_Batch]:
+        batches = self.take(everything=True)
+        self.name = self.log.name
+        self._begin()
+        return batches
 
 
 def _number(item: Record | Loss) -> int:
     return item.last_seq if isinstance(item, Loss) else item.seq
+
+
+# Whatever a log names must be fit for the name of a folder.
+def _usable(host: str | None) -> str | None:
+    return host if host and len(quote(host, safe="")) <= _LONGEST_HOST else None
 
 
 class Watch:
@@ -123,36 +246,40 @@ class Watch:
     Parameters
     ----------
     tables
-        The tables of `host`.
+        Gives the tables of a host.
     host
-        Name of the machine whose logs they are.
+        Name of the machine of records that name none.
     sources
         What to read.
     modules
         Whom to ask about the tracing modules; None where that can't be known.
     show
         Called with the progress after every change, from the thread that follows.
+    positions
+        How far sources have been stored.
     """
 
     def __init__(
         self,
-        tables: HostTables,
+        tables: Callable[[str], HostTables],
         host: str,
-        sources: Sequence[Source],
+        sources: Sequence[Source | LogTree],
         modules: ModuleMonitor | None = None,
         show: Callable[[Progress], None] = lambda _progress: None,
+        *,
+        positions: Positions,
     ) -> None:
-        self._tables = tables
+        self._tables = cache(tables)
+        self._host = host
+        self._sources = sources
+        self._positions = positions
         self._modules = modules
-        self._module_rows: list[Row] = modules.present() if modules else []
+        self._module_rows: list[Row] = modules.begin() if modules else []
         self._show = show
-        self._queue: list[_Batch] = []
-        self._queued: dict[str, int] = {}
-        self._watched = [
-            _Watched(source, RunAssembler(host, seen), IncidentAssembler(host, seen), source.name)
-            for source in sources
-            for seen in (self._seen(source.name),)
-        ]
+        self._queue: deque[_Batch] = deque()
+        self._watched: dict[Log, _Watched] = {}
+        self._due: dict[_Watched, None] = {}
+        self._open: dict[_Stream, list[tuple[int, Record]]] = {}
         self._bell, self._ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._commit_at: float | None = None
         self._committing: Future[None] | None = None
@@ -174,8 +301,8 @@ class Watch:
             If the store can't be written.
         """
         try:
-            for watched in self._watched:
-                self._read_to_end(watched)
+            for source in self._sources:
+                self._read_to_end(source)
         finally:
             self._store_rest()
 
@@ -192,8 +319,8 @@ class Watch:
             If the store can't be written at the end either.
         """
         with selectors.DefaultSelector() as selector:
-            for watched in self._watched:
-                selector.register(watched.source, selectors.EVENT_READ, watched)
+            for source in self._sources:
+                selector.register(source, selectors.EVENT_READ, source)
             if self._modules:
                 selector.register(self._modules, selectors.EVENT_READ, self._modules)
             selector.register(self._bell, selectors.EVENT_READ)
@@ -202,12 +329,12 @@ class Watch:
             try:
                 while not self._turn(selector):
                     pass
-                for watched in self._watched:
-                    self._take(watched)  # what comes later is for the next watch
+                for source in self._sources:
+                    self._take_from(source)  # what comes later is for the next watch
             except SourceError:
-                self._store_rest()
+                self._end()
                 raise
-        self._store_rest()
+        self._end()
         self.progress.trouble = None
         self._tell()
 
@@ -222,17 +349,21 @@ class Watch:
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        idle = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
+        waits = [] if self._commit_at is None else [max(0.0, self._commit_at - time.monotonic())]
+        if self._modules:
+            waits.append(self._modules.alive_in_s)
         bells = b""
-        for key, _ in selector.select(idle):
+        for key, _ in selector.select(min(waits, default=None)):
             # one drain each: no source keeps the others waiting
-            if isinstance(key.data, _Watched):
-                self._take(key.data)
+            if key.fileobj == self._bell:
+                bells = os.read(self._bell, 64)
             elif self._modules and key.data is self._modules:
                 self._module_rows += self._modules.drain()
                 self._tell()
             else:
-                bells = os.read(self._bell, 64)
+                self._take_from(key.data)
+        if self._modules:
+            self._module_rows += self._modules.alive()
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
@@ -240,59 +371,67 @@ class Watch:
             self._start_commit()
         return _STOP in bells
 
-    def _read_to_end(self, watched: _Watched) -> None:
+    def _read_to_end(self, source: Source | LogTree) -> None:
         drains_of_few = 0
-        while drains_of_few < _MOST_DRAINS_OF_FEW and (records := self._take(watched)):
+        while drains_of_few < _MOST_DRAINS_OF_FEW and (records := self._take_from(source)):
             drains_of_few = drains_of_few + 1 if records < _FEW_RECORDS else 0
-            if sum(map(len, watched.pending)) >= _MANY_ROWS:
-                self._store_rest()
+            if sum(stream.waiting for each in self._due for stream in each.streams.values()) >= (
+                _MANY_ROWS
+            ):
+                self._store_due()
 
-    # Drain a source once; say how many records it gave, which is 0 if there are no more.
-    def _take(self, watched: _Watched) -> int:
-        items = watched.source.drain()
-        renamed = watched.source.name != watched.name
-        for log, part in groupby(items, key=lambda item: item.source):
-            if renamed and log != watched.log:
-                self._switch(watched)
-                renamed = False
-            if new := watched.only_new(part):
-                self._feed(watched, new)
-        if renamed:
-            self._switch(watched)
+    # Drain what is ready once; say how many records it gave, which is 0 if there are no more.
+    def _take_from(self, source: Source | LogTree) -> int:
+        if not isinstance(source, LogTree):
+            return self._take(source)
+        records = sum(map(self._take, source.ready()))
+        self.progress.notices = source.take_notices()
+        if self.progress.notices:
+            self._tell()
+            self.progress.notices = []
+        return records
+
+    def _take(self, log: Log) -> int:
+        items = log.drain()
+        watched = self._watched.get(log)
+        if watched is None:
+            watched = self._watched[log] = _Watched(log, self._host, self._positions)
+        elif log.name != watched.name:
+            self._queue += watched.turn()
+        if new := watched.only_new(items):
+            self._feed(watched, new)
         return len(items)
 
-    # Another file has the name now: what its predecessor gave is stored under its own.
-    def _switch(self, watched: _Watched) -> None:
-        self._enqueue(watched.take_pending())
-        watched.switch(watched.source.name, self._seen(watched.source.name))
-
     def _feed(self, watched: _Watched, items: Sequence[Record | Loss]) -> None:
-        rows = watched.feed(items)
+        fed = watched.feed(items)
         progress = self.progress
         progress.records += sum(isinstance(item, Record) for item in items)
-        progress.runs += len(rows.runs)
-        progress.losses += len(rows.losses)
-        progress.lost_records += sum(row["records"] for row in rows.losses)
-        progress.open_runs = [run for each in self._watched for run in each.assembler.open_runs]
-        self._tell(rows.runs)
+        for stream, rows in fed:
+            progress.runs += len(rows.runs)
+            progress.losses += len(rows.losses)
+            progress.lost_records += sum(row["records"] for row in rows.losses)
+            if stream.assembler.open_runs:
+                self._open[stream] = stream.assembler.open_runs
+            else:
+                self._open.pop(stream, None)
+        progress.open_runs = [run for runs in self._open.values() for run in runs]
+        if watched.is_due:
+            self._due[watched] = None
+        self._tell([run for _, rows in fed for run in rows.runs])
 
     def _tell(self, latest: Sequence[Row] = ()) -> None:
         self.progress.latest = list(latest)
         self._show(self.progress)
 
     def _plan_commit(self) -> None:
-        waiting = (
-            self._queue
-            or self._module_rows
-            or any(any((*watched.pending, watched.found)) for watched in self._watched)
-        )
+        waiting = self._queue or self._module_rows or self._due
         if waiting and self._commit_at is None and self._committing is None:
             self._commit_at = time.monotonic() + _COMMIT_AFTER_S
 
     # Storing takes its time, and records are to be read when they come: a thread of its own.
     def _start_commit(self) -> None:
         if not self._queue:  # else rows gather until the store is back
-            self._enqueue_all()
+            self._enqueue_due()
         self._commit_at = None
         self._committing = self._writer.submit(self._commit)
         self._committing.add_done_callback(lambda _: self._ring(_COMMITTED))
@@ -312,39 +451,48 @@ class Watch:
             self.progress.trouble = trouble
             self._tell()
 
-    def _store_rest(self) -> None:
-        if self._committing is not None:
-            wait([self._committing])  # what it failed to store is still in the queue
-        self._enqueue_all()
+    def _end(self) -> None:
+        if self._modules:
+            self._module_rows += self._modules.end()
+        self._store_rest()
+
+    def _store_due(self) -> None:
+        self._wait_for_commit()
+        self._enqueue_due()
         self._commit()
 
-    def _enqueue_all(self) -> None:
-        for watched in self._watched:
-            self._enqueue(watched.take_pending())
+    def _store_rest(self) -> None:
+        self._wait_for_commit()
+        self._enqueue_due(everything=True)
+        self._commit()
+
+    # What it failed to store is still in the queue.
+    def _wait_for_commit(self) -> None:
+        if self._committing is not None:
+            wait([self._committing])
+
+    def _enqueue_due(self, *, everything: bool = False) -> None:
+        for watched in self._watched.values() if everything else self._due:
+            self._queue += watched.take(everything=everything)
+        self._due.clear()
         if self._modules and self._module_rows:
             seq = self._modules.seq
             rows, self._module_rows = self._module_rows, []
-            self._enqueue([_Batch(self._modules.name, Position(seq, seq), tracer=rows)])
-
-    def _enqueue(self, batches: Sequence[_Batch]) -> None:
-        self._queue += batches
-        self._queued |= {batch.source: batch.position.seen for batch in batches}
+            position = Position(seq, seq)
+            self._queue.append(_Batch(self._host, self._modules.name, position, tracer=rows))
 
     # What can't be stored stays queued for the next try.
     def _commit(self) -> None:
         while self._queue:
             batch = self._queue[0]
+            tables = self._tables(batch.host)
             if batch.tracer:
-                self._tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
+                tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
             else:
-                self._tables.append(
+                tables.append(
                     batch.source,
                     batch.position,
                     **batch.rows._asdict(),
                     incidents=batch.incidents,
                 )
-            del self._queue[0]
-
-    def _seen(self, name: str) -> int:
-        stored = self._tables.position(name)
-        return max(-1 if stored is None else stored.seen, self._queued.get(name, -1))
+            self._queue.popleft()

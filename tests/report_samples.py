@@ -158,5 +158,8 @@ def tracer_row(**changes):
         "module": "iotracehooking",
         "action": "add",
         "kernel": "6.1.0-56-amd64",
+        "version": "1",
+        "srcversion": "1B2C3D4E5F60718293A4B5C",
+        "watch": 1_000_000,
     }
     return row | changes

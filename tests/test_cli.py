@@ -22,6 +22,7 @@ from logtrace import cli as cli_module
 from logtrace import dkms, doctor, kmod, schema
 from logtrace.cli import cli
 from logtrace.errors import KernelModuleError, SourceError, StoreError
+from logtrace.store import hostname
 
 COMMAND = [sys.executable, "-m", "logtrace"]
 
@@ -301,6 +302,7 @@ def test_import_of_standard_input_can_be_told_as_json(logtrace):
         "runs": 1,
         "losses": 0,
         "already_stored": False,
+        "hosts": [hostname()],
         "assumed": [],
     }
     assert json.loads(logtrace("runs", "--json").stdout)[0]["boot_id"] == "b7"
@@ -384,9 +386,47 @@ def test_a_file_that_is_not_there_yet_is_waited_for_and_that_is_said(logtrace, t
     assert f"{tmp_path}/log does not exist yet" in done.stderr
 
 
-@pytest.mark.parametrize("source", [".", "journal"])
-def test_what_cannot_be_watched_is_wrong_usage(logtrace, source):
-    assert logtrace("watch", source).exit_code == 2
+def write_hosts(folder, **pids):
+    for host, pid in pids.items():
+        (folder / host).mkdir(parents=True, exist_ok=True)
+        with (folder / host / "kern.log").open("a") as file:
+            file.write(log_of(pid))
+
+
+def hosts_of(logtrace):
+    runs = json.loads(logtrace("runs", "--json").stdout)
+    return sorted((run["host"], run["pid"]) for run in runs)
+
+
+def test_the_logs_of_a_folder_are_stored_for_the_machines_that_it_names(logtrace, tmp_path):
+    remote = tmp_path / "remote"
+    write_hosts(remote, pc1=1, pc2=2)
+    logtrace("watch", "--once", remote)
+    write_hosts(remote, pc1=3, pc3=4)
+    logtrace("watch", "--once", remote)
+    assert hosts_of(logtrace) == [("pc1", 1), ("pc1", 3), ("pc2", 2), ("pc3", 4)]
+
+
+def test_logs_are_chosen_by_a_pattern(logtrace, tmp_path):
+    write_hosts(tmp_path / "remote", pc1=1, pc2=2)
+    (tmp_path / "remote" / "pc1" / "messages").write_text(log_of(1))
+    logtrace("watch", "--once", tmp_path / "remote" / "{host}" / "kern.log")
+    assert hosts_of(logtrace) == [("pc1", 1), ("pc2", 2)]
+
+
+def test_a_machine_that_is_given_is_that_of_all_records(logtrace, tmp_path):
+    write_hosts(tmp_path / "remote", pc1=1, pc2=2)
+    logtrace("watch", "--once", "--host", "lab", tmp_path / "remote")
+    assert hosts_of(logtrace) == [("lab", 1), ("lab", 2)]
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_what_can_not_be_read_in_a_folder_is_told_and_the_rest_stored(logtrace, tmp_path, options):
+    write_hosts(tmp_path / "remote", pc1=1)
+    (tmp_path / "remote" / "x.journal").write_bytes(b"LPKSHHRH\0")
+    done = logtrace("watch", "--once", *options, tmp_path / "remote")
+    assert (done.exit_code, "x.journal: not a text log" in done.output) == (0, True)
+    assert hosts_of(logtrace) == [("pc1", 1)]
 
 
 def test_a_log_in_a_folder_that_is_not_there_is_an_error(logtrace):

@@ -325,7 +325,8 @@ PATHS = st.lists(st.one_of(st.binary(max_size=9), HOSTILE), max_size=5).map(b"".
 def test_a_path_of_any_bytes_forges_nothing_and_comes_back(path):
     line = fd(7, path="\0").encode().replace(b"\0", module_escapes(path))
     raw = b"6,12,345,-;" + kernel_escapes(line) + b"\n"
-    rows = read(start(7), stats(), ops(), trace(7, files=1), lambda _: parse_kmsg(raw), end(7))
+    parsed = parse_kmsg(raw, boot_id="b1")
+    rows = read(start(7), stats(), ops(), trace(7, files=1), lambda _: parsed, end(7))
     assert [run["status"] for run in rows.runs] == ["complete"]
     assert rows.losses == []
     (file,) = rows.files

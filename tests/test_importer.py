@@ -4,18 +4,21 @@ import io
 import lzma
 import os
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from store_samples import CONTRACT, log_of
 
-from logtrace import importer, schema
+from logtrace import bulk, importer, schema
+from logtrace.cli import cli
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
 from logtrace.importer import find_logs, import_log
-from logtrace.store import Store
+from logtrace.store import HostTables, Store
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_iso_stamps_give_the_wall_clock(store, tmp_path):
     run = rows(store).iloc[0]
     assert (run["started_at"], run["clock"]) == (
         datetime(2026, 11, 23, 1, 0, 0, 125000, UTC),
-        "log",
+        "boot",
     )
 
 
@@ -155,7 +158,9 @@ def test_what_is_no_log_is_named_and_nothing_is_stored(store, tmp_path, content)
 def test_a_broken_import_goes_on_where_it_was(store, tmp_path, monkeypatch):
     log = tmp_path / "log"
     log.write_text(log_of(*range(1, 12)))
+    monkeypatch.setattr(bulk, "can_read", lambda form: False)
     monkeypatch.setattr(importer, "_BATCH_RECORDS", 7)
+    monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
     tables = store.host("lab01")
     append, commits = tables.append, []
 
@@ -250,3 +255,139 @@ def test_a_form_can_be_given_and_one_that_is_not_the_logs_is_refused(store, tmp_
         imported(store, log, form="kmsg")
     assert imported(store, log, form="syslog").runs == 1
     assert len(rows(store)) == 1
+
+
+def central_log(*machines):
+    """Runs of several machines whose lines alternate; all have the same process ids."""
+    logs = [[f"Nov 23 23:30:00 {name} kernel: {line}\n" for line in lines.splitlines()]
+            for name, lines in machines]  # fmt: skip
+    return "".join(line for lines in zip(*logs, strict=True) for line in lines)
+
+
+def found(store, table="runs"):
+    columns = ["host", "first_seq", "pid", "status"]
+    return sorted(map(tuple, rows(store, table)[columns].to_dict("split")["data"]))
+
+
+def test_each_machine_of_a_central_log_has_tables_of_its_own(store, tmp_path):
+    log = tmp_path / "central.log"
+    log.write_text(central_log(("lab1", log_of(7)), ("lab2.example", log_of(7))))
+    done = imported(store, log, host="here")
+    assert (done.runs, done.hosts) == (2, ("lab1", "lab2.example"))
+    assert [row[0::3] for row in found(store)] == [
+        ("lab1", "complete"),
+        ("lab2.example", "complete"),
+    ]
+    assert store.hosts() == ["lab1", "lab2.example"]
+    assert imported(store, log, host="elsewhere").already_stored
+
+
+def test_the_command_says_of_how_many_machines_a_log_was(store, tmp_path):
+    log = tmp_path / "central.log"
+    log.write_text(central_log(("lab1", log_of(7)), ("lab2", log_of(7))))
+    done = CliRunner().invoke(cli, ["import", "--store", str(store), str(log)])
+    assert done.stdout == f"{log}: 2 runs in 8 records of 2 machines\n"
+
+
+def test_a_machine_that_says_nothing_of_runs_has_no_tables(store, tmp_path):
+    log = tmp_path / "central.log"
+    log.write_text(SYSLOG + "Nov 23 23:30:01 lab8 kernel: usb 1-1: new device\n")
+    assert imported(store, log).hosts == ("lab7",)
+    assert store.hosts() == ["lab7"]
+
+
+def test_a_line_that_names_no_machine_is_of_the_one_that_the_log_names_first(store, tmp_path):
+    log = tmp_path / "kern.log"
+    log.write_text(SYSLOG + "OS Assignment2 ftrace [12] Strat\n")
+    imported(store, log, host="here")
+    assert list(rows(store, "losses")["host"]) == ["lab7"]
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("waiting", "commits"), [(1, number) for number in range(1, 7)] + [(99, 0), (99, 1), (99, 2)]
+)
+def test_an_import_that_is_killed_between_the_tables_of_two_machines_goes_on_exactly_once(
+    store, tmp_path, monkeypatch, waiting, commits
+):
+    log = tmp_path / "central.log"
+    logs = [(name, log_of(1, 2, 3)) for name in ("lab2", "lab1", "lab3")]
+    log.write_text(central_log(*logs))
+    monkeypatch.setattr(importer, "_BATCH_RECORDS", 15)
+    monkeypatch.setattr(importer, "_WAITING_ROWS", waiting)
+    left = [commits]
+
+    def killed(tables, *args, _append=HostTables.append, **rows):
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        _append(tables, *args, **rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HostTables, "append", killed)
+        with pytest.raises(KilledError):
+            imported(store, log)
+    again = imported(store, log)
+    assert not again.already_stored
+    assert [row[0::2] for row in found(store)] == [
+        (name, pid) for name in ("lab1", "lab2", "lab3") for pid in (1, 2, 3)
+    ]
+    assert imported(store, log).already_stored
+
+
+@pytest.mark.parametrize("commits", range(5))
+def test_an_import_in_bulk_that_is_killed_goes_on_exactly_once(
+    store, tmp_path, monkeypatch, commits
+):
+    log = tmp_path / "log"
+    log.write_text(log_of(*range(1, 12)))
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 1)
+    monkeypatch.setattr(bulk, "read", partial(bulk.read, chunk_bytes=500))
+    monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
+    left = [commits]
+
+    def killed(tables, *args, _append=HostTables.append, **rows):
+        if not left[0]:
+            raise KilledError
+        left[0] -= 1
+        _append(tables, *args, **rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(HostTables, "append", killed)
+        with pytest.raises(KilledError):
+            imported(store, log)
+    before = len(pids(store)) if commits else 0
+    assert before < 11
+    assert bool(before) == bool(commits)
+    assert imported(store, log).runs == 11 - before
+    assert sorted(pids(store)) == list(range(1, 12))
+    assert imported(store, log).already_stored
+
+
+def test_what_was_open_when_the_machine_was_started_anew_ended_there(store, tmp_path):
+    start, *rest = CONTRACT.splitlines(keepends=True)
+    log = tmp_path / "console.log"
+    log.write_text(start + "[    0.000000] Linux version 6.1.0\n" + start + "".join(rest))
+    imported(store, log, boot_id="b")
+    unended, whole = rows(store).to_dict("records")
+    assert (unended["status"], whole["status"]) == ("no_end", "complete")
+    assert unended["note"].endswith("the machine was started anew before its End line")
+    assert unended["boot_id"] == "b"
+    assert pd.isna(whole["boot_id"])  # the boot that was named is over
+    assert unended["run_id"] != whole["run_id"]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, [2025, 2026]), ({"year": 2019}, [2019, 2020])],
+)
+def test_stamps_without_year_go_on_over_new_year(store, tmp_path, options, expected):
+    before, after = (line.replace("Nov 23", "Dec 31") for line in (SYSLOG, SYSLOG))
+    log = tmp_path / "kern.log"
+    written(log, before + after.replace("Dec 31", "Jan  1"), datetime(2026, 3, 2, tzinfo=UTC))
+    done = imported(store, log, **options)
+    assert [row["started_at"].year for row in rows(store).to_dict("records")] == expected
+    assert done.assumed == (*map(str, expected), "zone")

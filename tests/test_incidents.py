@@ -1,5 +1,8 @@
 """Incidents are found as kernels print them, wherever the log is cut or mixed."""
 
+import json
+from dataclasses import replace
+
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -8,12 +11,12 @@ from incident_samples import CUT, END, REPORTS
 
 from logtrace import incident_grammar
 from logtrace.cli import cli
-from logtrace.engine import Engine
+from logtrace.engine import Engine, Filters
 from logtrace.importer import import_log
 from logtrace.incident_list import by_fingerprint, incidents
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import Record
-from logtrace.store import Store
+from logtrace.store import Position, Store
 
 ORDINARY = [
     "usb 1-1: new high-speed USB device number 2",
@@ -55,9 +58,10 @@ def test_a_line_that_begins_a_report_is_never_passed_over(pattern, data):
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_every_line_is_kept_where_the_caller_is_known(name):
-    lines = [line for line in REPORTS[name][0] if line and "trying to acquire" not in line]
-    (row,) = found(records(lines, "T214"))
+@pytest.mark.parametrize("caller", [None, "T214"])
+def test_every_line_is_kept(name, caller):
+    lines = REPORTS[name][0]
+    (row,) = found(records(lines, caller))
     assert row["report"].split("\n") == [line.replace("\t", "\\x09") for line in lines]
 
 
@@ -91,6 +95,55 @@ def test_two_processors_that_report_at_once_are_told_apart_by_caller():
     assert sorted(row["report"] for row in rows) == sorted("\n".join(each) for each in (one, two))
 
 
+@pytest.mark.parametrize("between", ["no pattern knows this", "  nor  [this]", "key=value"])
+def test_a_line_that_names_no_subsystem_is_kept_where_it_stands_within_a_report(between):
+    lines = list(REPORTS["WARNING"][0])
+    lines.insert(5, between)
+    (row,) = found(records([*lines, between]))
+    assert row["report"].split("\n") == lines
+
+
+@pytest.mark.parametrize("message", ["faulty: 1 of 2 is wrong", "usb 1-1: no"])
+def test_the_message_of_who_warns_is_kept(message):
+    cut, *rest = REPORTS["WARNING"][0]
+    (row,) = found(records([cut, message, *rest]))
+    assert row["report"].split("\n") == [cut, message, *rest]
+
+
+def test_two_processors_that_report_at_once_without_caller_are_marked():
+    one, two = REPORTS["BUG"][0], REPORTS["WARNING"][0]
+    rows = found(records([*one[:4], *two[:-1], *one[4:], two[-1]]))
+    assert [(row["type"], row["mixed"]) for row in rows] == [("bug", True), ("warning", True)]
+    assert rows[0]["report"].split("\n") == [*one[:4], *two[:-1], *one[4:], two[-1]]
+    assert rows[1]["function"] == "faulty_init"
+    assert found(records([*one, *two]))[0]["mixed"] is False
+
+
+@pytest.mark.parametrize("last", [[], ["note: insmod[214] exited with irqs disabled"]])
+def test_registers_behind_the_end_are_kept(last):
+    registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]
+    lines = [*REPORTS["null dereference"][0][:-1], *registers, END, *registers, *last]
+    assembler = IncidentAssembler("host")
+    rows = assembler.feed(records(lines))
+    assert len(rows) == len(last)  # what follows shows the end, unless the last line does
+    rows += assembler.feed([record(100, ORDINARY[0]), record(101, registers[0])])
+    assert [row["report"].split("\n") for row in rows] == [lines]
+
+
+def test_who_is_killed_when_memory_runs_out_is_nobody_in_another_report():
+    lines = REPORTS["WARNING"][0]
+    killed = REPORTS["OOM kill"][0][-1].replace("214", "99")
+    (row,) = found(records([*lines[:5], killed, *lines[5:]]))
+    assert (row["pid"], row["comm"]) == (214, "insmod")
+    assert row["report"].endswith(END)
+
+
+def test_a_line_within_a_record_begins_no_report():
+    lines = REPORTS["WARNING"][0]
+    forged = "OS Assignment2 ftrace file[\n" + "\n".join(lines)
+    assert found([record(0, forged)]) == []
+
+
 def test_a_report_without_an_end_ends_where_nothing_more_comes():
     lines = REPORTS["soft lockup"][0]
     assembler = IncidentAssembler("host")
@@ -99,6 +152,17 @@ def test_a_report_without_an_end_ends_where_nothing_more_comes():
     (row,) = assembler.feed([later])
     assert row["last_seq"] == len(lines) - 1
     assert assembler.resume_before is None
+
+
+def test_a_report_that_the_machine_was_started_anew_in_ends_there():
+    lines = REPORTS["soft lockup"][0]
+    begun = [replace(each, boot_id=None, usec=9_000_000 + each.seq) for each in records(lines)]
+    anew = [
+        replace(each, boot_id=None, usec=0, seq=100 + each.seq)
+        for each in records(["Linux version 6.1.0", *lines[1:]])
+    ]
+    (row,) = [row for row in found([*begun, *anew]) if row["first_seq"] == 0]
+    assert row["last_seq"] == len(lines) - 1
 
 
 def test_a_report_without_end_is_bounded():
@@ -125,7 +189,8 @@ logs = st.lists(
 def test_ordinary_lines_between_change_nothing(lines, data):
     mixed = []
     for line in lines:
-        mixed += data.draw(st.lists(st.sampled_from(ORDINARY), max_size=3))
+        if mixed[-1:] != [CUT]:  # behind which stands the message of who warns
+            mixed += data.draw(st.lists(st.sampled_from(ORDINARY), max_size=3))
         mixed.append(line)
     plain = found([record(0, line, usec=0) for line in lines])
     assert essence(found([record(0, line, usec=0) for line in mixed])) == essence(plain)
@@ -174,3 +239,125 @@ def test_an_imported_log_gives_each_incident_once(tmp_path):
     assert detail.output.splitlines() == REPORTS["BUG"][0]
     missing = CliRunner().invoke(cli, [*arguments, "--id", "nothing"])
     assert missing.exit_code == 3
+
+
+# The command
+
+
+STAMPS = {"BUG": "2026-11-23T10:00:00", "WARNING": "2026-11-23T12:00:00"}
+
+
+@pytest.fixture
+def shown(tmp_path):
+    """A function that imports two reports, and gives what ``logtrace incidents`` prints."""
+    log = tmp_path / "kern.log"
+    log.write_text(
+        "".join(
+            f"{stamp},{number:06}+00:00 {line}\n"
+            for name, stamp in STAMPS.items()
+            for number, line in enumerate(REPORTS[name][0])
+        )
+    )
+    store = Store(str(tmp_path / "store"))
+    import_log(store.host("host"), log, "host")
+
+    def show(*options, code=0):
+        arguments = ["incidents", "--store", str(store.root), "--tz", "Asia/Seoul", *options]
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        assert done.exit_code == code
+        return done.stdout
+
+    return show
+
+
+def test_times_are_of_the_users_zone(shown):
+    assert "2026-11-23 21:00:00" in shown()
+    assert "times in Asia/Seoul" in shown()
+    assert "2026-11-23 21:00:00" in shown("--by", "fingerprint")
+
+
+@pytest.mark.parametrize(
+    ("options", "types"),
+    [
+        ((), ["warning", "bug"]),
+        (("--since", "2026-11-23T20:00"), ["warning"]),
+        (("--until", "2026-11-23T20:00"), ["bug"]),
+        (("--since", "2026-11-24"), []),
+        (("--comm", "insmod", "--until", "2026-11-23T20:00"), ["bug"]),
+    ],
+)
+def test_incidents_are_of_the_time_that_is_asked_for(shown, options, types):
+    assert [row["type"] for row in json.loads(shown(*options, "--json"))] == types
+
+
+def test_what_is_asked_for_by_name_and_not_there_is_said(shown):
+    shown("--owner", "nobody", code=3)
+    assert json.loads(shown("--since", "2026-11-24", "--json")) == []
+
+
+def test_an_incident_without_wall_clock_shows_the_kernels_own(tmp_path):
+    log = tmp_path / "dmesg.txt"
+    log.write_text("".join(f"[   12.000345] {line}\n" for line in REPORTS["BUG"][0]))
+    store = Store(str(tmp_path / "store"))
+    import_log(store.host("host"), log, "host")
+    done = CliRunner().invoke(cli, ["incidents", "--store", str(store.root)])
+    assert "12.000345" in done.stdout
+
+
+def test_what_would_move_the_cursor_is_shown_as_an_escape(tmp_path):
+    row = {"host": "h", "incident_id": "0" * 16, "type": "bug", "comm": "\x1b[2J", "first_seq": 1,
+           "function": "\u202ef", "report": "\x1b[2J\nBUG: \u202e", "us": 1}  # fmt: skip
+    store = Store(str(tmp_path / "store"))
+    rows = {"runs": [], "losses": [], "files": [], "calls": [], "incidents": [row]}
+    store.host("h").append("kmsg:b", Position(1, 1), **rows)
+    for options in ([], ["--id", "0"]):
+        done = CliRunner().invoke(cli, ["incidents", "--store", str(store.root), *options])
+        assert "\\x1b[2J" in done.stdout
+        assert "\\u202e" in done.stdout
+        assert not {"\x1b", "\u202e"} & set(done.stdout)
+
+
+# The run that was hit
+
+RUN = {"host": "h", "boot_id": "b", "source": "kmsg", "pid": 7, "first_seq": 10, "last_seq": 90,
+       "run_id": "r", "owner": "2021202045", "comm": "cat", "started_us": 1000,
+       "status": "complete"}  # fmt: skip
+HIT = {"host": "h", "boot_id": "b", "source": "kmsg", "pid": 7, "first_seq": 20, "us": 2000,
+       "comm": "cat", "incident_id": "i", "type": "bug", "ended_seq": 30}  # fmt: skip
+NO_END = {"status": "no_end", "last_seq": 10, "note": "the End line is missing"}
+NEXT = {"first_seq": 100, "last_seq": 190, "run_id": "next"}
+
+
+@pytest.mark.parametrize(
+    ("runs", "incident", "expected"),
+    [
+        ([{}], {}, "r"),
+        ([{}, NEXT], {"first_seq": 120}, "next"),
+        ([{}], {"comm": "a thread of it"}, "r"),
+        ([{}], {"first_seq": 9}, None),
+        ([{}, NEXT], {"first_seq": 95}, None),
+        ([{}], {"pid": 8}, None),
+        ([{}], {"pid": None}, None),
+        ([{}], {"boot_id": "another"}, None),
+        ([{}], {"host": "other"}, None),
+        ([{}], {"source": "/log@0"}, None),
+        ([{"boot_id": None}], {"boot_id": None}, "r"),
+        ([NO_END], {}, "r"),
+        ([NO_END, NEXT], {"first_seq": 95}, "r"),
+        ([NO_END, NEXT], {"first_seq": 195}, None),
+        ([NO_END], {"comm": "another"}, None),
+        ([NO_END], {"us": 999}, None),
+    ],
+)
+def test_an_incident_is_tied_to_the_run_of_its_process_that_was_open(
+    tmp_path, runs, incident, expected
+):
+    store = Store(str(tmp_path))
+    rows = {"losses": [], "files": [], "calls": []}
+    rows |= {"runs": [RUN | run for run in runs], "incidents": [HIT | incident]}
+    store.host("h").append("kmsg:b", Position(200, 200), **rows)
+    engine = Engine(store)
+    (found,) = incidents(engine).to_dict("records")
+    assert (found["run_id"] if found["run_id"] == found["run_id"] else None) == expected
+    of_owner = incidents(engine, Filters(owner="2021202045"))
+    assert len(of_owner) == (expected is not None)

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import socket
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -41,18 +42,23 @@ class Sys:
     def __init__(self, folder):
         self.folder = folder
         (folder / "module").mkdir()
-        (folder / "kernel").mkdir()
-        self.number(100)
 
-    def number(self, number):
-        (self.folder / "kernel" / "uevent_seqnum").write_text(f"{number}\n")
-
-    def load(self, *names):
+    def load(self, *names, **told):
         for name in names:
             (self.folder / "module" / name).mkdir()
+            for file, text in told.items():
+                (self.folder / "module" / name / file).write_text(f"{text}\n")
 
     def unload(self, name):
-        (self.folder / "module" / name).rmdir()
+        shutil.rmtree(self.folder / "module" / name)
+
+
+class Clock:
+    def __init__(self):
+        self.us = 100_000_000
+
+    def __call__(self):
+        return self.us
 
 
 @pytest.fixture
@@ -69,26 +75,83 @@ def events():
 
 
 @pytest.fixture
-def monitor(sys, events):
-    sys.load("ftracehooking")
-    return ModuleMonitor("lab01", "b", sys=sys.folder, now=lambda: NOW, events=lambda: events)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def monitor(sys, events, clock):
+    sys.load("ftracehooking", version="1.2", srcversion="ABC")
+    return ModuleMonitor(
+        "lab01",
+        "b",
+        sys=sys.folder,
+        now=lambda: NOW,
+        uptime_us=clock,
+        events=lambda: events,
+    )
 
 
 def told(rows):
     return [(row["action"], row["module"]) for row in rows]
 
 
-def test_modules_that_are_loaded_at_the_start_are_present(monitor):
-    assert told(monitor.present()) == [("present", "ftracehooking")]
+def test_a_watch_begins_with_the_modules_that_are_present_and_ends(monitor):
+    assert told(monitor.begin()) == [("begin", None), ("present", "ftracehooking")]
+    assert told(monitor.end()) == [("end", None)]
     assert monitor.loaded == {"ftracehooking"}
-    assert monitor.seq == 100
 
 
 def test_a_row_has_the_columns_of_the_table(monitor):
-    (row,) = monitor.present()
+    _, row = monitor.begin()
+    assert row == {
+        "host": "lab01",
+        "boot_id": "b",
+        "at": NOW,
+        "module": "ftracehooking",
+        "action": "present",
+        "kernel": os.uname().release,
+        "version": "1.2",
+        "srcversion": "ABC",
+        "watch": 100_000_000,
+    }
     assert set(row) == set(schema.TRACER.names)
-    assert (row["host"], row["boot_id"], row["at"]) == ("lab01", "b", NOW)
-    assert row["kernel"] == os.uname().release
+
+
+def test_of_a_module_without_version_or_that_has_gone_none_is_told(monitor, events, sys):
+    sys.load("iotracehooking")
+    events.push("add", "iotracehooking", 101)
+    sys.unload("ftracehooking")
+    events.push("remove", "ftracehooking", 102)
+    assert [(row["version"], row["srcversion"]) for row in monitor.drain()] == [(None, None)] * 2
+
+
+def test_rows_are_numbered_by_the_clock_of_the_kernel_and_never_alike(monitor, clock):
+    monitor.begin()
+    assert monitor.seq == 100_000_002
+    clock.us += 5_000_000
+    monitor.end()
+    assert monitor.seq == 105_000_000
+
+
+def test_watches_of_one_boot_have_names_of_their_own(monitor, sys, events):
+    other = ModuleMonitor("lab01", "b", sys=sys.folder, uptime_us=lambda: 7, events=lambda: events)
+    assert {monitor.name, other.name} == {"modules:b:100000000", "modules:b:7"}
+
+
+def test_that_it_is_alive_is_told_after_ten_minutes_without_a_row(monitor, events, clock):
+    monitor.begin()
+    assert 599 < monitor.alive_in_s <= 600.1
+    assert monitor.alive() == []
+    clock.us += 400_000_000
+    events.push("add", "iotracehooking", 101)
+    monitor.drain()
+    clock.us += 400_000_000
+    assert monitor.alive() == []
+    clock.us += 200_000_000
+    assert monitor.alive_in_s == 0
+    assert told(monitor.alive()) == [("alive", None)]
+    assert monitor.alive() == []
 
 
 def test_modules_that_come_and_go_are_told_in_order(monitor, events):
@@ -101,7 +164,6 @@ def test_modules_that_come_and_go_are_told_in_order(monitor, events):
         ("remove", "ftracehooking"),
     ]
     assert monitor.loaded == set()
-    assert monitor.seq == 104
     assert monitor.drain() == []
 
 
@@ -109,7 +171,6 @@ def test_events_of_other_modules_and_other_kinds_are_no_rows(monitor, events):
     events.push("add", "usb_storage", 101)
     events.push("change", "ftracehooking", 102)
     assert monitor.drain() == []
-    assert monitor.seq == 102
 
 
 def test_what_lost_events_would_have_told_is_looked_up(monitor, events, sys):
@@ -118,14 +179,12 @@ def test_what_lost_events_would_have_told_is_looked_up(monitor, events, sys):
     loaded = monitor.loaded
     sys.load("os_ftracehooking", "iotracehooking")
     sys.unload("ftracehooking")
-    sys.number(900)
     assert sorted(told(monitor.drain())) == [
         ("add", "iotracehooking"),
         ("add", "os_ftracehooking"),
         ("remove", "ftracehooking"),
     ]
     assert monitor.loaded is loaded == {"os_ftracehooking", "iotracehooking"}
-    assert monitor.seq == 900
 
 
 def test_where_events_cannot_be_had_it_is_said(sys):
@@ -134,8 +193,6 @@ def test_where_events_cannot_be_had_it_is_said(sys):
 
     with pytest.raises(SourceError, match="not permitted"):
         ModuleMonitor("h", "b", sys=sys.folder, events=refused)
-    with pytest.raises(SourceError, match="uevent_seqnum"):
-        ModuleMonitor("h", "b", sys=sys.folder / "nowhere", events=FakeEvents)
 
 
 def test_without_libudev_the_remedy_is_named(sys):

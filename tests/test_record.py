@@ -218,7 +218,7 @@ def test_a_line_of_dmesg_is_taken_apart(text, usec, caller, message):
 )
 def test_an_iso_stamp_is_a_time_in_utc(stamp, at):
     record = line(stamp + b" text")
-    assert (record.at, record.clock, record.usec, record.text) == (at, "log", None, "text")
+    assert (record.at, record.clock, record.usec, record.text) == (at, "boot", None, "text")
 
 
 @pytest.mark.parametrize(

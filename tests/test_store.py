@@ -3,6 +3,8 @@ import fcntl
 import multiprocessing
 import resource
 import shutil
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -460,3 +462,32 @@ def test_events_of_the_modules_are_stored_once(lab, tables):
         tables.append_tracer("udev:b1", 1, [loaded])
     tables.append_tracer("udev:b1", 2, [loaded | {"action": "remove"}])
     assert rows(lab, "tracer", "action") == ["add", "remove"]
+
+
+MANY_COMMITS = """\
+import sys
+from pathlib import Path
+from logtrace.store import Position, Store, spare_memory
+
+def kept_kib():
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0])
+
+spare_memory()
+tables = Store(sys.argv[1]).host("lab1")
+for seq in range(60):
+    tables.append("kmsg:b1", Position(seq, seq), runs=[{"host": "lab1", "first_seq": seq}])
+    if seq in (9, 59):
+        print(kept_kib())
+"""
+
+
+def test_memory_does_not_grow_with_commits_where_it_is_spared(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_COMMITS, str(tmp_path / "store")],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    after_few, after_many = map(int, done.stdout.split())
+    assert after_many - after_few < 8 * 1024, "by default it is more than twice of this"

@@ -55,3 +55,16 @@ def test_a_log_that_is_understood_is_in_order(tmp_path):
     done = CliRunner().invoke(cli, ["doctor", str(path)])
     assert done.exit_code == 0
     assert "1 start lines of the dialect contract" in done.stdout
+
+
+def test_the_lines_of_several_machines_are_not_mixed(tmp_path):
+    texts = [line[13:] for line in LOG.splitlines() if not line.startswith("  its")]
+    texts[2:3] = ["[1] test file[a] stats [x] read - 2 / written - 3"]
+    texts += ["OS Assignment2 ftrace [7] End"]
+    path = tmp_path / "central.log"
+    path.write_text(
+        "".join(f"Nov 23 10:00:00 {host} kernel: {text}\n" for text in texts for host in "ab")
+    )
+    check = examine_log(path)
+    assert (check.runs, check.not_understood) == (2, 2)
+    assert [each.line for each in check.missed] == [9, 10]

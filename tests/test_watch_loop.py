@@ -14,16 +14,19 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from incident_samples import REPORTS
 from report_samples import tracer_row
 from store_samples import CONTRACT, detailed_log_of, log_of
 
 from logtrace import watch as watch_module
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
+from logtrace.positions import Position, Positions
 from logtrace.record import Loss, parse_line
 from logtrace.runs import Rows
-from logtrace.source.follow import FileSource
-from logtrace.store import Position, Store
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning
+from logtrace.store import Store
 from logtrace.watch import Watch
 
 PATIENCE_S = 20
@@ -83,8 +86,20 @@ class FakeModules:
     def fileno(self):
         return self.reader
 
-    def present(self):
-        return [tracer_row(action="present", module="ftracehooking")]
+    alive_in_s = 600.0
+
+    def begin(self):
+        return [self._row("begin", None), self._row("present", "ftracehooking")]
+
+    def alive(self):
+        return [] if self.alive_in_s else [self._row("alive", None)]
+
+    def end(self):
+        return [self._row("end", None)]
+
+    def _row(self, action, module):
+        self.seq += 1
+        return tracer_row(action=action, module=module)
 
     def push(self, number):
         self.events.append(number)
@@ -92,9 +107,9 @@ class FakeModules:
 
     def drain(self):
         os.read(self.reader, 1)
-        self.seq = self.events.pop(0)
+        self.events.pop(0)
         self.loaded.add("iotracehooking")
-        return [tracer_row(module="iotracehooking")]
+        return [self._row("add", "iotracehooking")]
 
     def close(self):
         os.close(self.reader)
@@ -121,8 +136,14 @@ def pids(store):
 
 
 def watching(store, *sources, modules=None, show=None, tables=None):
-    tables = tables or store.host("lab01")
-    watch = Watch(tables, "lab01", sources, modules, show or (lambda progress: None))
+    watch = Watch(
+        store.host if tables is None else lambda _host: tables,
+        "lab01",
+        sources,
+        modules,
+        show or (lambda progress: None),
+        positions=(store or tables).positions(),
+    )
     return closing(watch)
 
 
@@ -130,6 +151,17 @@ def drained(store, *sources):
     with watching(store, *sources) as watch:
         watch.drain()
         return watch.progress
+
+
+def test_a_fault_that_the_kernel_reports_is_stored_with_the_run_that_it_hit(store, source):
+    start, *rest = log_of(214, second=1).splitlines(keepends=True)
+    lines = [*REPORTS["null dereference"][0], *REPORTS["out-of-tree"][0]]
+    source.push(records("".join([start, *(f"[    1.000001] {line}\n" for line in lines), *rest])))
+    drained(store, source)
+    (run,) = rows(store)["run_id"]
+    incidents = rows(store, "hits")
+    assert list(incidents["type"]) == ["page_fault", "taint"]
+    assert list(incidents["run_id"].fillna("none")) == [run, "none"]
 
 
 def follow_until(done, store, *sources, **options):
@@ -334,7 +366,8 @@ def test_the_same_records_given_again_at_once_are_stored_once(store, source):
 def test_a_rotated_log_is_stored_under_its_own_name_to_its_end(store, source):
     old, new = records(log_of(1, 2), source="/log@1"), records(log_of(3), source="/log@2")
     source.push(old[:4], name="file:/log:1")
-    source.push([*old[4:], *new], name="file:/log:2")
+    source.push(old[4:], name="file:/log:1")
+    source.push(new, name="file:/log:2")
     drained(store, source)
     assert pids(store) == [1, 2, 3]
     tables = store.host("lab01")
@@ -360,18 +393,24 @@ class MemoryTables:
 
     def __init__(self, crashes):
         self.crashes = iter(crashes)
-        self.positions = {}
+        self.reached = {}
         self.rows = Rows.none()
         self.incidents = []
 
     def position(self, source):
-        return self.positions.get(source)
+        return self.reached.get(source)
+
+    def positions(self):
+        positions = Positions()
+        for source, position in self.reached.items():
+            positions.note("lab01", source, position)
+        return positions
 
     def append(self, source, position, *, incidents, **rows):
         if next(self.crashes, False):
             raise CrashError
-        if self.positions.get(source, Position(-1, -1)).seen < position.seen:
-            self.positions[source] = position
+        if self.reached.get(source, Position(-1, -1)).seen < position.seen:
+            self.reached[source] = position
             self.rows.add(Rows(**rows))
             self.incidents += incidents
 
@@ -401,6 +440,9 @@ PARTS = st.sampled_from(
         [END],
         ["OS Assignment2 ftrace [{}] Strat"],
         ["usb 1-1: new device"],
+        REPORTS["WARNING"][0],
+        REPORTS["null dereference"][0],
+        REPORTS["unsigned"][0],
     ]
 )
 LOGS = st.lists(st.tuples(PARTS, st.sampled_from([1, 2])), min_size=2, max_size=12)
@@ -438,6 +480,7 @@ def test_however_a_log_comes_and_whenever_it_crashes_the_rows_are_the_same(parts
     at_once = watch_in_pieces(log, [], [])
     in_pieces = watch_in_pieces(log, sizes, crashes)
     assert in_pieces.rows == at_once.rows
+    assert in_pieces.incidents == at_once.incidents
 
 
 # When the store or a source fails
@@ -496,22 +539,30 @@ def test_a_store_that_stays_away_is_an_error_at_the_end(store, source, monkeypat
         follow_until(lambda progress: progress.trouble, store, source, tables=tables)
 
 
-def test_a_store_moved_away_and_back_has_every_run_once(store, source, monkeypatch, tmp_path):
+def test_a_store_moved_away_and_back_has_every_run_once(source, monkeypatch, tmp_path):
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
     monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 0.05)
     log = records(log_of(1, 2, 3))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "no folder").touch()
+    mount = tmp_path / "mount"
+    mount.symlink_to("disk")
+    store = Store(str(mount / "store"))
+
+    def mount_instead(what):
+        (tmp_path / "new").symlink_to(what)
+        (tmp_path / "new").rename(mount)
+
     with watching(store, source) as watch:
         thread = threading.Thread(target=watch.follow)
         thread.start()
         try:
             source.push(log[:4])
             wait_for(lambda: store.root.exists() and pids(store) == [1])
-            store.root.rename(tmp_path / "away")
-            store.root.write_text("no folder")
+            mount_instead("no folder")
             source.push(log[4:8])
             wait_for(lambda: watch.progress.trouble)
-            store.root.unlink()
-            (tmp_path / "away").rename(store.root)
+            mount_instead("disk")
             wait_for(lambda: watch.progress.trouble is None)
             source.push(log[8:])
         finally:
@@ -547,14 +598,28 @@ def test_module_events_are_shown_and_stored(store, source):
             lambda progress: len(progress.loaded) == 2, store, source, modules=modules
         )
     assert seen[-1].loaded == {"ftracehooking", "iotracehooking"}
-    assert sorted(rows(store, "tracer")["action"]) == ["add", "present"]
+    assert sorted(rows(store, "tracer")["action"]) == ["add", "begin", "end", "present"]
 
 
-def test_what_is_present_is_told_once_while_nothing_happens(store, source):
-    for _ in range(2):
-        with closing(FakeModules()) as modules:
-            follow_until(lambda progress: True, store, source, modules=modules)
-    assert list(rows(store, "tracer")["action"]) == ["present"]
+def test_that_nothing_happens_is_told_now_and_then(store, source):
+    with closing(FakeModules()) as modules:
+        modules.alive_in_s = 0.0
+        modules.push(9)
+        follow_until(lambda progress: len(progress.loaded) == 2, store, source, modules=modules)
+    assert "alive" in actions(store)
+    assert actions(store)[0] == "begin"
+    assert actions(store)[-1] == "end"
+
+
+def actions(store):
+    return list(rows(store, "tracer")["action"]) if store.root.is_dir() else []
+
+
+def test_the_last_row_of_modules_is_stored_too_where_a_source_fails(store, source):
+    source.push(SourceError("Input/output error"))
+    with closing(FakeModules()) as modules, pytest.raises(SourceError):
+        follow_until(lambda progress: False, store, source, modules=modules)
+    assert actions(store) == ["begin", "present", "end"]
 
 
 def test_without_a_monitor_nothing_is_said_of_modules(store, source):
@@ -607,14 +672,9 @@ def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
 # Real files
 
 
-def file_source(store, path, **options):
-    tables = store.host("lab01")
-
-    def resume_after(name):
-        position = tables.position(name)
-        return position and position.resume_after
-
-    return closing(FileSource(path, resume_after=resume_after, **options))
+def file_source(store, path):
+    beginning = Beginning(store.positions(), host="lab01")
+    return closing(FileTree(Layout.of(str(path)), beginning))
 
 
 def test_a_file_that_grows_piece_by_piece_is_followed(store, tmp_path):

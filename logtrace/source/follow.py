@@ -1,92 +1,138 @@
-"""A text log that other programs append to, followed with watchdog."""
+"""A text log that grows, across its rotations."""
 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
-from collections.abc import Callable
-from dataclasses import replace
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import IO
-
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
+from typing import BinaryIO, Literal
 
 from logtrace.errors import SourceError
+from logtrace.positions import Position, Positions
 from logtrace.record import Loss, Record, printable
-from logtrace.source.logfile import LogText
+from logtrace.source.forms import Dating
+from logtrace.source.logfile import LogText, open_log
+from logtrace.source.rotation import Folders
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 4096
+_CHECKED_BYTES = 4000  # of a line: less than is read of it, whatever ends it
+_REMEMBERED_PARTS = 8
+_REMEMBERED_LINES = 1000
+_PACKINGS = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+
+Begin = Literal["resume", "oldest", "now"]
 
 
-class FileSource:
-    """A text log that other programs append to, followed with watchdog.
+@dataclass
+class Beginning:
+    """Where the logs that are followed begin, and whose they are.
 
-    A file that is renamed away is read to its end before the new one of its name, also if
-    it was renamed while nobody watched; one that is cut to nothing is read from its
-    beginning again. A last line without its
-    newline waits for the rest. `name` holds a digest of the file's first line: when it
-    changes, `position` begins anew.
+    Parameters
+    ----------
+    positions
+        What is already known of them.
+    begin
+        Behind what is known, at the oldest part there is, or at the end.
+    host
+        The machine of records that name none.
+    forced
+        Whether all records are that machine's, whatever they name.
+    zone
+        The zone of stamps without one.
+    boot_id
+        As in `Record`.
+    """
+
+    positions: Positions = field(default_factory=Positions)
+    begin: Begin = "resume"
+    host: str = ""
+    forced: bool = False
+    zone: tzinfo = UTC
+    boot_id: str | None = None
+
+
+def _refuse(_path: Path, text: str) -> None:
+    raise SourceError(text)
+
+
+class GrowingLog:
+    """A text log that grows, across its rotations.
+
+    Its parts are the files of one folder whose names differ only in a number, a date or a
+    packing (`rotation.place_of`). They are read in order, each to its end; the newest is
+    followed. A part is known by its first line and by the last line that was read of it,
+    whatever its name, so one that is renamed, copied or compressed is not read again. Of one
+    that was cut to nothing the copy is read on; where there is none, a loss is noted. A last
+    line without its newline waits for the rest. Parts that are older than what is known, or
+    than the newest where nothing is known, are left alone.
 
     Parameters
     ----------
     path
-        The file; it may not exist yet.
-    resume_after
-        Called with `name` when a file is opened: the offset of the last record that is
-        already known of it, or None.
-    only_new
-        Begin at the end.
-    boot_id
-        As in `Record`.
-
-    Raises
-    ------
-    SourceError
-        If its folder does not exist or can't be watched.
+        The folder, and the name that the parts have in common; none may exist yet.
+    beginning
+        Where it begins, and whose it is.
+    folders
+        Lists the parts; may be shared.
+    whole
+        Whether all of its parts are wanted if nothing is known of it.
+    trouble
+        Called with the file that can't be read, and that and why as text. Default: it is
+        raised as a `SourceError`.
+    wake
+        Called when there may be more to drain.
     """
 
     def __init__(
         self,
         path: Path,
+        beginning: Beginning | None = None,
+        folders: Folders | None = None,
         *,
-        resume_after: Callable[[str], int | None] = lambda _name: None,
-        only_new: bool = False,
-        boot_id: str | None = None,
+        whole: bool = False,
+        trouble: Callable[[Path, str], None] = _refuse,
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.path = path.absolute()
+        self.check: int | None = None
+        """A digest of the line at `position`; 0 where none can be given."""
+        self._from = beginning or Beginning()
+        self._begin = self._from.begin
+        self._positions = self._from.positions
+        self._folders = folders or Folders()
+        self._whole = whole or self._begin == "oldest"
+        self._trouble = trouble
+        self._wake = wake
         self._prefix = printable(f"file:{self.path}:")
         self.name = self._prefix
-        self._resume_after = resume_after
-        self._only_new = only_new
-        self._looked_back = only_new
-        self._boot_id = boot_id
-        self._stream: IO[bytes] | None = None
-        self._text = LogText("")
-        self._rest = b""
-        self._offset = 0
+        self._part: _Part | None = None
+        self._left: _Part | None = None  # the part that was read last, when it has been left
+        self._anew = False  # whether that very file is to be read from its beginning
+        self._alone: set[_Identity] | None = None  # older parts that nobody wants
+        self._lost = False
+        self._reached: dict[str, _Reached] = {}
+        self._after: Mapping[str, int] = {}
+        self._settled: dict[str, set[str]] = {}  # machines that need a part no more, by its name
+        self._others: set[str] = set()  # those of the part that is read
         self._position = -1
-        self._head = b""
-        self._woken, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._observer = Observer()
-        try:
-            self._observer.schedule(_Waker(self.path, self._ring), str(self.path.parent))
-            self._observer.start()
-        except OSError as error:
-            self._observer.stop()
-            self._close_pipe()
-            raise SourceError(f"{self.path.parent}: {error.strerror}") from None
-        self._ring()
+        self._dating = Dating(self._from.zone)
 
     @property
     def position(self) -> int:
         """Offset of the last record drained."""
         return self._position
 
-    def fileno(self) -> int:
-        """Give the pipe that watchdog rings."""
-        return self._woken
+    @property
+    def is_open(self) -> bool:
+        """Whether it holds a descriptor."""
+        return self._part is not None and self._part.is_open
 
     def drain(self) -> list[Record | Loss]:
         """Read lines that have been completed.
@@ -94,182 +140,416 @@ class FileSource:
         Returns
         -------
         list of Record or Loss
-            In the order of the file, all of the file that `name` is about; empty if there
+            In the order of the log, all of the part that `name` is about; empty if there
             is nothing more for now.
 
         Raises
         ------
         SourceError
-            If the file can't be read.
+            If it can't be read, and no `trouble` was given to tell it to.
         """
-        self._silence()
         try:
-            return self._drain()
+            items = self._drain()
         except FileNotFoundError:
-            self._only_new = False
             return []  # it was renamed between two looks at it
         except OSError as error:
-            raise SourceError(f"{self.path}: {error.strerror}") from None
+            self._tell(self.path, error)
+            return []
+        if items:
+            self._wake()
+        return items
 
-    def close(self) -> None:
-        """Stop watching and close the file."""
-        self._observer.stop()
-        self._observer.join()
-        self._forget()
-        self._close_pipe()
+    def park(self) -> None:
+        """Let go of the descriptor until there is more to read."""
+        if self._part is not None:
+            self._part.close()
 
-    def _ring(self) -> None:
-        try:
-            os.write(self._wake, b"!")
-        except BlockingIOError:
-            return  # enough bells are waiting
-
-    def _silence(self) -> None:
-        try:
-            while os.read(self._woken, 4096):
-                pass
-        except BlockingIOError:
-            return
-
-    def _close_pipe(self) -> None:
-        os.close(self._woken)
-        os.close(self._wake)
+    close = park
 
     def _drain(self) -> list[Record | Loss]:
-        items = self._leave() if self._was_cut() else self._read()
-        while not items:
-            if self._was_renamed():
-                items = self._read() or self._leave()
-            elif self._stream is None and self._open():
-                items = self._read()
+        while part := self._part or self._open_next():
+            self._part = part
+            if not part.is_open:
+                items = [] if self._reopen(part) else self._leave(part)
+            elif part.was_cut():
+                items = [] if self._go_on_in_copy(part) else self._leave_cut(part)
             else:
-                break
-        if items:
-            self._ring()  # there may be more
-        return items
+                items = self._read(part)
+                if not items:
+                    if not self._newer(part):
+                        return []
+                    # what was written until that was noticed
+                    items = self._read(part) or self._leave(part)
+            if items:
+                return items
+        return []
 
-    # The file's first line tells it from the file that had its name before.
-    def _open(self) -> bool:
-        path = self._renamed_meanwhile() or self.path
-        head = _head(path)
-        if head is None:
-            self._only_new = False
+    # Opening
+
+    def _open_next(self) -> _Part | None:
+        paths = self._first() if self._left is None else self._next(self._left)
+        part = next(filter(None, map(self._opened, paths)), None)
+        if part is None:
+            if self._begin == "now":
+                self._begin = "resume"  # what is not there yet is new as a whole
+            return None
+        self._enter(part)
+        return part
+
+    # A file that was cut to nothing is read anew, unless it was left as it was.
+    def _next(self, left: _Part) -> Iterator[Path]:
+        if self._anew and (path := self._found(left)):
+            yield path
+        yield from self._newer(left)
+
+    # What can't be read is passed over for the next one.
+    def _first(self) -> Iterator[Path]:
+        parts = self._folders.parts(self.path)
+        if self._begin == "resume" and self._positions.knows_path(self._prefix[:-1]):
+            return iter(parts[self._resumed(parts) :])
+        if self._alone is None:
+            older = [] if self._whole else parts[:-1]
+            self._alone = {_identity(path.stat()) for path in older}
+        wanted = (path for path in parts if _identity(path.stat()) not in self._alone)
+        return (path for path in wanted if path.stat().st_size)
+
+    # The newest part that is known, or one before it for those machines whose runs were open
+    # all through it; what is not known is newer than it.
+    def _resumed(self, parts: list[Path]) -> int:
+        start = None
+        settled: set[str] = set()
+        for place in reversed(range(len(parts))):
+            name, known = self._known(parts[place])
+            if known:
+                if start is not None:
+                    self._settled[name] = set(settled)
+                start = place
+                open_runs = {host for host, at in known.items() if at.resume_after < 0}
+                if not open_runs - settled:
+                    return start
+                settled |= known.keys() - open_runs
+            elif start is not None:
+                return start
+        if start is None:
+            self._lost = True
+        return start or 0
+
+    def _known(self, path: Path) -> tuple[str, Mapping[str, Position]]:
+        part = self._opened(path)
+        if part is None:
+            return "", {}
+        with closing(part):
+            return part.name, self._positions.of(part.name)
+
+    # None if it has no whole line yet, or can't be read.
+    def _opened(self, path: Path) -> _Part | None:
+        part = None
+        try:
+            part = _Part(path)
+            if part.is_binary:
+                raise SourceError(printable(f"{path}: not a text log"))
+            if part.head is not None:
+                part.name = self._name_of(part)
+                return part
+        except FileNotFoundError:
+            pass
+        except (OSError, EOFError, lzma.LZMAError, zlib.error, SourceError) as error:
+            if part is not None:
+                part.close()
+            self._tell(path, error)
+        if part is not None:
+            part.close()
+        return None
+
+    # Another log may begin with the same line, as those of all boots of a kernel do.
+    def _name_of(self, part: _Part) -> str:
+        assert part.head is not None
+        first = name = self._prefix + hashlib.sha256(part.head).hexdigest()
+        count = 0
+        while not self._continues(part, name):
+            count += 1
+            name = f"{first}+{count}"
+        return name
+
+    def _continues(self, part: _Part, name: str) -> bool:
+        known = self._positions.of(name).values()
+        last = self._reached.get(name) or max(known, key=lambda at: at.seen, default=None)
+        return not (last and last.check) or part.check_at(last.seen) == last.check
+
+    def _enter(self, part: _Part) -> None:
+        self._left, self._anew = None, False
+        reached = self._reached.get(part.name)
+        known = self._positions.of(part.name)
+        if self._lost and (reached or known):
+            self._lost = False  # it goes on where it was
+        oldest = self._begin == "oldest"
+        self._after = {} if oldest else {host: at.resume_after for host, at in known.items()}
+        self._others = self._settled.pop(part.name, set())
+        resume = min(
+            (at for host, at in self._after.items() if host not in self._others), default=-1
+        )
+        self.name = part.name
+        self._position = reached.seen if reached else resume
+        digest = part.name.removeprefix(self._prefix)
+        short = digest[:12] + digest[64:]
+        part.text = LogText(
+            printable(f"{self.path}@{short}"), self._from.boot_id, dating=self._dating
+        )
+        part.go_to(None if self._begin == "now" else max(self._position, 0))
+        self._begin = "resume" if self._begin == "now" else self._begin
+
+    # Following
+
+    # The newer parts, which are to be read when this one has been read; an empty file may be
+    # there before its writer has turned to it.
+    def _newer(self, part: _Part) -> list[Path]:
+        if _stat_identity(self.path) == part.identity:
+            return []
+        parts = self._folders.parts(self.path)
+        here = self._found(part, parts)
+        if here is not None:
+            newer = parts[parts.index(here) + 1 :]
+        else:
+            newer = [path for path in parts if path.stat().st_mtime_ns >= part.read_ns]
+        return [path for path in newer if path.stat().st_size]
+
+    # Where a part is now: it may have been renamed, or compressed.
+    def _found(self, part: _Part, parts: list[Path] | None = None) -> Path | None:
+        parts = self._folders.parts(self.path) if parts is None else parts
+        for path in [part.path, *parts]:
+            if path in parts and _stat_identity(path) == part.identity:
+                return path
+        return None if self._anew else self._copy_of(part, parts)
+
+    def _copy_of(self, part: _Part, parts: list[Path]) -> Path | None:
+        for path in reversed(parts):
+            if _stat_identity(path) == part.identity:
+                continue
+            other = self._opened(path)
+            if other is not None:
+                with closing(other):
+                    if other.name == part.name:
+                        return path
+        return None
+
+    def _reopen(self, part: _Part) -> bool:
+        path = self._found(part)
+        if path is not None and _stat_identity(path) == part.identity:
+            part.open(path)
+            return True
+        return path is not None and self._go_on_in(path)
+
+    def _go_on_in_copy(self, part: _Part) -> bool:
+        path = self._copy_of(part, self._folders.parts(self.path))
+        return path is not None and self._go_on_in(path)
+
+    # The last record is read once more: lines may have come that go on with it.
+    def _go_on_in(self, path: Path) -> bool:
+        other = self._opened(path)
+        if other is None:
             return False
-        self._stream, self._head = path.open("rb"), head
-        digest = _digest(head)
-        self._text = LogText(printable(f"{self.path}@{digest[:12]}"), self._boot_id)
-        self._find_place(self._prefix + digest)
+        assert self._part is not None
+        self._part.close()
+        self._enter(other)
+        self._part = other
         return True
 
-    # The file that was read the last time may have been renamed while nobody watched.
-    def _renamed_meanwhile(self) -> Path | None:
-        looked_back, self._looked_back = self._looked_back, True
-        if looked_back or self._is_known(self.path):
-            return None
-        siblings = [
-            path
-            for path in self.path.parent.iterdir()
-            if path.name.startswith(self.path.name) and path.is_file() and os.access(path, os.R_OK)
-        ]
-        known = [path for path in siblings if self._is_known(path)]
-        return max(known, key=lambda path: path.stat().st_mtime, default=None)
-
-    def _is_known(self, path: Path) -> bool:
-        head = _head(path)
-        return head is not None and self._resume_after(self._prefix + _digest(head)) is not None
-
-    def _find_place(self, name: str) -> None:
-        assert self._stream is not None
-        known = self._resume_after(name)
-        if name != self.name:
-            self.name, self._position = name, -1
-        self._position = max(self._position, -1 if known is None else known)
-        if self._only_new:
-            self._offset = self._stream.seek(0, os.SEEK_END)
-        else:
-            self._offset = self._stream.seek(max(self._position, 0))
-        self._only_new = False
-
-    def _read(self) -> list[Record | Loss]:
-        if self._stream is None:
-            return []
+    def _read(self, part: _Part) -> list[Record | Loss]:
         items: list[Record | Loss] = []
-        while not items:
-            chunk = self._stream.read(_CHUNK_BYTES)
-            if not chunk:
-                self._add(self._text.finish(), items)
-                break
-            *lines, self._rest = (self._rest + chunk).split(b"\n")
-            for line in lines:
-                self._add(self._text.feed(self._offset, line.rstrip(b"\r")), items)
-                self._offset += len(line) + 1
-            if len(self._rest) > _CHUNK_BYTES:
-                self._add(self._text.feed(self._offset, self._rest), items)
-                self._offset += len(self._rest)
-                self._rest = b""
-        return items
-
-    def _add(self, record: Record | None, items: list[Record | Loss]) -> None:
-        if record is not None and record.seq > self._position:
-            items.append(record)
-            self._position = record.seq
-
-    # Whether the file was cut to nothing, and perhaps filled again.
-    def _was_cut(self) -> bool:
-        if self._stream is None:
-            return False
-        return os.pread(self._stream.fileno(), len(self._head), 0) != self._head
-
-    # An empty file may have the name before its writer has turned to it.
-    def _was_renamed(self) -> bool:
-        if self._stream is None:
-            return False
+        self._dating.latest = part.written
         try:
-            there = self.path.stat()
-        except FileNotFoundError:
-            return False
-        mine = os.fstat(self._stream.fileno())
-        return there.st_size > 0 and not os.path.samestat(mine, there)
-
-    # Close the file; what it still gives is a last line that was never completed.
-    def _leave(self) -> list[Record | Loss]:
-        items: list[Record | Loss] = []
-        if self._rest:
-            self._add(self._text.feed(self._offset, self._rest), items)
-        last = self._text.finish()
-        self._add(replace(last, truncated=True) if last and self._rest else last, items)
-        self._forget()
+            while not items and (chunk := part.read()):
+                for offset, line in part.lines(chunk):
+                    self._add(part, part.text.feed(offset, line), items)
+            if not items:
+                self._add(part, part.text.finish(), items)
+        except (EOFError, lzma.LZMAError, zlib.error) as error:
+            self._tell(part.path, error)
+            self._lost = True
         return items
 
-    def _forget(self) -> None:
+    def _tell(self, path: Path, error: Exception) -> None:
+        reason = f"{path}: {getattr(error, 'strerror', None) or error}"
+        self._trouble(path, str(error) if isinstance(error, SourceError) else printable(reason))
+
+    def _add(self, part: _Part, record: Record | None, items: list[Record | Loss]) -> None:
+        if record is None:
+            return
+        host = self._from.host if self._from.forced or not record.host else record.host
+        if record.seq <= max(self._position, self._after.get(host, -1)) or host in self._others:
+            return
+        if self._lost:
+            self._lost = False
+            items.append(self._emptied(record))
+        items.append(record if record.host == host else replace(record, host=host))
+        self._position = record.seq
+        self.check = part.check_of(record.seq)
+        self._reached[part.name] = _Reached(record.seq, self.check)
+
+    def _emptied(self, record: Record) -> Loss:
+        at = datetime.now(UTC)
+        return Loss(record.source, record.boot_id, record.seq, record.seq, 0, "emptied", at)
+
+    # What a part still gives when it is left is a last line that was never completed.
+    def _leave(self, part: _Part) -> list[Record | Loss]:
+        items: list[Record | Loss] = []
+        rest, part.rest = part.rest, b""
+        if rest:
+            self._add(part, part.text.feed(part.offset, rest), items)
+        last = part.text.finish()
+        self._add(part, replace(last, truncated=True) if last and rest else last, items)
+        part.close()
+        self._part, self._left = None, part
+        while len(self._reached) > _REMEMBERED_PARTS:
+            del self._reached[next(iter(self._reached))]
+        return items
+
+    def _leave_cut(self, part: _Part) -> list[Record | Loss]:
+        items = self._leave(part)
+        self._anew = self._lost = True
+        return items
+
+
+_Identity = tuple[int, int]
+
+
+@dataclass
+class _Reached:
+    seen: int
+    check: int
+
+
+class _Part:
+    """A file of a log, and how far it has been read."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = ""
+        self.text = LogText("")
+        self.offset = 0  # of the line that `rest` begins
+        self.rest = b""
+        self.read_ns = 0
+        self._lines: dict[int, bytes] = {}
+        self._last: tuple[int, bytes] | None = None
+        self.open(path)
+        try:
+            self.head = self._line_at(0)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def is_open(self) -> bool:
+        return self._stream is not None
+
+    def open(self, path: Path) -> None:
+        """Open the file, or open it again where it is now."""
+        self.path = path
+        self._files = ExitStack()
+        raw = self._files.enter_context(path.open("rb"))
+        try:
+            status = os.fstat(raw.fileno())
+            self.identity = _identity(status)
+            self.packed = raw.peek(6).startswith(_PACKINGS)
+            stream = self._files.enter_context(open_log(path)) if self.packed else raw
+        except BaseException:
+            self._files.close()
+            raise
+        self._raw = raw
+        self._stream: BinaryIO | None = stream
+        stream.seek(self.offset + len(self.rest))
+
+    @property
+    def is_binary(self) -> bool:
+        at = self.stream.tell()
+        self.stream.seek(0)
+        beginning = self.stream.read(_HEAD_BYTES)
+        self.stream.seek(at)
+        return b"\0" in beginning
+
+    def close(self) -> None:
         if self._stream is not None:
-            self._stream.close()
-        self._stream = None
-        self._rest = b""
+            self._stream = None
+            self._files.close()
+
+    @property
+    def stream(self) -> BinaryIO:
+        assert self._stream is not None
+        return self._stream
+
+    @property
+    def written(self) -> datetime:
+        """When it was written last, UTC."""
+        return datetime.fromtimestamp(os.fstat(self._raw.fileno()).st_mtime, UTC)
+
+    def go_to(self, offset: int | None) -> None:
+        """Read on from an offset, or from the end."""
+        self.rest = b""
+        end = os.SEEK_END
+        self.offset = self.stream.seek(0, end) if offset is None else self.stream.seek(offset)
+
+    def read(self) -> bytes:
+        chunk = self.stream.read(_CHUNK_BYTES)
+        self.read_ns = os.fstat(self._raw.fileno()).st_mtime_ns
+        return chunk
+
+    def lines(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Cut what was read into whole lines with their offsets."""
+        *lines, self.rest = (self.rest + chunk).split(b"\n")
+        for line in lines:
+            offset, self.offset = self.offset, self.offset + len(line) + 1
+            yield self._noted(offset, line.rstrip(b"\r"))
+        if len(self.rest) > _CHUNK_BYTES:
+            line, self.rest = self.rest, b""
+            offset, self.offset = self.offset, self.offset + len(line)
+            yield self._noted(offset, line)
+
+    def _noted(self, offset: int, line: bytes) -> tuple[int, bytes]:
+        if len(self._lines) == _REMEMBERED_LINES:
+            self._lines.clear()
+        self._lines[offset] = line[:_CHECKED_BYTES]
+        return offset, line
+
+    def check_of(self, seq: int) -> int:
+        """Digest the line of a record, and forget the lines up to it."""
+        line = self._lines.get(seq)
+        self._lines = {offset: line for offset, line in self._lines.items() if offset > seq}
+        self._last = None if line is None else (seq, line)
+        return 0 if line is None else _check(line)
+
+    def check_at(self, seq: int) -> int | None:
+        """Digest the line at an offset; None if there is no whole one."""
+        line = self._line_at(seq)
+        return None if line is None else _check(line.rstrip(b"\r\n"))
+
+    def _line_at(self, offset: int) -> bytes | None:
+        at = self.stream.tell()
+        self.stream.seek(offset)
+        line = self.stream.readline(_HEAD_BYTES)
+        self.stream.seek(at)
+        return line if line.endswith(b"\n") or len(line) == _HEAD_BYTES else None
+
+    def was_cut(self) -> bool:
+        """Whether the file was cut to nothing, and perhaps filled again."""
+        if self.packed:
+            return False
+        descriptor = self._raw.fileno()
+        if os.fstat(descriptor).st_size < self.offset + len(self.rest):
+            return True
+        expected = [(0, self.head or b""), *([self._last] if self._last else [])]
+        return any(os.pread(descriptor, len(text), at) != text for at, text in expected)
 
 
-# A file's first line, if it is complete.
-def _head(path: Path) -> bytes | None:
+def _identity(status: os.stat_result) -> _Identity:
+    return status.st_dev, status.st_ino
+
+
+def _stat_identity(path: Path) -> _Identity | None:
     try:
-        with path.open("rb") as stream:
-            head = stream.readline(_HEAD_BYTES)
+        return _identity(path.stat())
     except FileNotFoundError:
         return None
-    return head if head.endswith(b"\n") or len(head) == _HEAD_BYTES else None
 
 
-def _digest(head: bytes) -> str:
-    return hashlib.sha256(head).hexdigest()
-
-
-class _Waker(FileSystemEventHandler):
-    def __init__(self, path: Path, ring: Callable[[], None]) -> None:
-        self._path = os.fsencode(path)
-        self._ring = ring
-
-    def on_any_event(self, event: FileSystemEvent) -> None:
-        """Ring if the event is about the file."""
-        if event.event_type in ("opened", "closed_no_write"):
-            return
-        if self._path in (os.fsencode(event.src_path), os.fsencode(event.dest_path)):
-            self._ring()
+def _check(line: bytes) -> int:
+    digest = hashlib.sha256(line[:_CHECKED_BYTES]).digest()
+    return int.from_bytes(digest[:7]) or 1

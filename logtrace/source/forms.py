@@ -1,7 +1,8 @@
 r"""The forms in which a log is written down: one line -> what it says.
 
 A form that writes a record a line has a function here, which takes the line apart or
-gives None. Described in dmesg(1), journalctl(1), RFC 3164, RFC 5424 and the kernel's
+gives None; `journal_text` has the forms in which a record is an entry of the journal.
+Described in dmesg(1), journalctl(1), RFC 3164, RFC 5424 and the kernel's
 ``Documentation/ABI/testing/dev-kmsg``.
 """
 
@@ -11,11 +12,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime
+from functools import lru_cache
 from typing import Any
-from uuid import UUID
 
 from logtrace.record import decode_printed, decode_text, parse_kmsg
+from logtrace.source.dating import Dating as Dating
+from logtrace.source.dating import dated, month_number, since_epoch
+from logtrace.source.journal_text import begins_entry, is_export, of_entry, plain
 
 _USER_FACILITY = 1
 _FACILITIES = (
@@ -24,54 +28,8 @@ _FACILITIES = (
     *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
 )
 _LEVELS = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"]
-_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _OBJECT_BYTES = 1 << 20
-_SLACK = timedelta(days=1)  # a writer's clock may be ahead of the file's time
-
-
-@dataclass
-class Dating:
-    """How stamps are read that lack a year or a zone.
-
-    Parameters
-    ----------
-    zone
-        The zone of stamps without one.
-    latest
-        When the log was last written to, UTC: a stamp without a year is of the latest
-        year in which it is not behind this.
-    year
-        The year of stamps without one, in place of what `latest` says.
-    assumed
-        Filled while reading: ``"zone"``, and the years that were assumed.
-    """
-
-    zone: tzinfo = UTC
-    latest: datetime = field(default_factory=lambda: datetime.now(UTC))
-    year: int | None = None
-    assumed: set[str] = field(default_factory=set)
-
-    def local(self, *parts: int) -> datetime | None:
-        """Give the UTC time of a stamp without zone; None if there is no such time."""
-        try:
-            at = datetime(*parts, tzinfo=self.zone).astimezone(UTC)  # type: ignore[arg-type,misc]
-        except (ValueError, OverflowError):
-            return None
-        self.assumed.add("zone")
-        return at
-
-    def yearless(self, month: str, *rest: int) -> datetime | None:
-        """Give the UTC time of a stamp without year and zone."""
-        number = _month(month)
-        if number is None:
-            return None
-        years = [self.year] if self.year else range(self.latest.year + 1, self.latest.year - 8, -1)
-        for year in years:
-            at = self.local(year, number, *rest)
-            if at is not None and (self.year or at <= self.latest + _SLACK):
-                self.assumed.add(str(year))
-                return at
-        return None
+_PROMPT_BYTES = 400
 
 
 @dataclass(frozen=True)
@@ -96,84 +54,118 @@ class Line:
 Parse = Callable[[bytes, Dating], Line | None]
 
 _ISO = rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)"
-_DMESG = re.compile(
-    rb"(?:<(?P<pri>\d{1,3})>|(?P<fac>[a-z0-9]+) *:(?P<level>[a-z]+) *: )?"
-    rb"(?:\[(?:"
-    rb" *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})(?: +<[ \d.,]+>)?"
-    rb"|<[ \d.,]+>"
-    rb"|(?P<ctime>[^\s\[\]]+ [^\s\[\]\d]+|[^\s\[\]]+ \d\d?\S+) +(?P<day>\d\d?)"
-    rb" (?P<time>\d\d:\d\d:\d\d) (?P<year>\d{4})(?: <[ \d.,]+>)?"
-    rb"|(?P<relmonth>[A-Z][a-z]{2}|[^\s\[\]:.]{3,12}?) ?(?P<relday>\d\d?) (?P<reltime>\d\d:\d\d)"
-    rb"| +\+\d+[.,]\d{6}"
-    rb")\](?:\[ *(?P<caller>[TC]\d+)\]| \[ +(?P<caller2>[TC]\d+)\])? ?"
-    rb"|(?P<iso>" + _ISO + rb") )?"
-    rb"(?P<text>.*)",
-    re.DOTALL,
+_DMESG_PRIORITY = re.compile(
+    rb"(?:<(?P<pri>\d{1,3})>|(?P<fac>[a-z0-9]{1,8}) *:(?P<level>[a-z]{1,6}) *: )?"
 )
+_DMESG_STAMP = re.compile(
+    rb"(?P<kernel>\[ *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})(?: +<[ \d.,]+>)?\])"
+    rb"|(?P<delta>\[(?:<[ \d.,]+>| +\+\d+[.,]\d{6})\])"
+    rb"|(?P<ctime>\[(?:[^\s\[\]]+ (?P<month>[^\s\[\]\d]+|\d\d?[^\s\[\]\d]+)) +(?P<day>\d\d?)"
+    rb" (?P<time>\d\d:\d\d:\d\d) (?P<year>\d{4})(?: <[ \d.,]+>)?\])"
+    rb"|(?P<reltime>\[(?P<relmonth>[A-Z][a-z]{2}|[^\s\[\]:.]{3,12}?) ?(?P<relday>\d\d?)"
+    rb" (?P<minute>\d\d:\d\d)\])"
+    rb"|(?P<iso>" + _ISO + rb")(?= )"
+)
+_DMESG_CALLER = re.compile(rb"(?:\[ *(?P<caller>[TC]\d+)\]| \[ +(?P<caller2>[TC]\d+)\])? ?")
 _SYSLOG = re.compile(
     rb"(?:<(?P<pri>\d{1,3})>)?(?P<v5424>1 )?"
-    rb"(?:(?P<iso>" + _ISO.replace(b"[.,]", b"[.]") + rb")"
+    rb"(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?)"
     rb"|(?P<month>[A-Z][a-z]{2}|\d\d?\xec\x9b\x94) +(?P<day>\d\d?)"
     rb" (?P<time>\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d{6}))?"
-    rb"|[A-Z][a-z]{2} (?P<date>\d{4}-\d\d-\d\d) (?P<clock>\d\d:\d\d:\d\d)"
+    rb"|[A-Z][a-z]{2} (?P<date>\d{4}-\d\d-\d\d) (?P<clock>\d\d:\d\d:\d\d(?:\.\d{6})?)"
     rb" (?P<zone>[A-Z]{2,5}|[+-]\d\d(?:\d\d)?)"
     rb"|(?P<unix>\d{9,11})\.(?P<unixusec>\d{6})"
     rb"|\[ *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})(?: +(?:<[ \d.]+[ *]>)?)?\])"
-    rb" (?P<host>[A-Za-z0-9_.:-]{1,255})(?: (?P<fac>[a-z0-9]+)\.(?P<level>[a-z]+))?"
-    rb" (?:(?P<tag>[^\s\[:]{1,200})(?:\[[^\]\s]{1,32}\])?: ?"
-    rb"|(?P<app>kernel) \S+ \S+ (?:-|\[[^\]]*\]) )"
+    rb"(?: (?P<host>[^\s\[\]]{0,254}[^\s\[\]:]))?(?(v5424)"
+    rb" (?P<app>\S{1,48}) \S{1,128} \S{1,32} (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) {0,2}(?:\xef\xbb\xbf)?"
+    rb"|(?: (?P<fac>[a-z0-9]+)\.(?P<level>[a-z]+))?"
+    rb" (?P<tag>[^\s\[:]{1,200})(?:\[[^\]\s]{1,32}\])?: ?)"
     rb"(?P<text>.*)",
     re.DOTALL,
 )
+_HOST = re.compile(r"[A-Za-z0-9_.:%-]{1,240}")
 _EMBEDDED = re.compile(
     rb"\[ *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})\](?:\[ *(?P<caller>[TC]\d+)\])? ?", re.DOTALL
 )
-_CSI = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ESCAPES = re.compile(
+    rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|\][^\x07\x1b]{0,200}(?:\x07|\x1b\\)|[()][A-Z0-9]|[=>78cM])"
+)
+_COLOURED = re.compile(rb"(?:[a-z0-9]{1,8} *:[a-z]{1,6} *: )?\r*\x1b")
 _OCTAL = re.compile(rb"#(0[0-3][0-7]|177)")
-_PROMPT = re.compile(rb"[^\[\]]{0,200}(?:login: |[#$%>] ?)(?=\[ *\d{1,12}\.\d{6}\])")
+_KERNEL_STAMP = re.compile(rb"\[ *\d{1,12}\.\d{6}\]")
+_PROMPT = re.compile(rb"(?:login: |assword: ?|[#$%>] ?)")
+_MAY_HAVE_FORM = re.compile(
+    rb"[\[<{\x1e\x1b\r\d_]|data: |[A-Z][a-z]{2} |[a-z0-9]{1,8} *:[a-z]{1,6} *: "
+    rb"|[^\n]{1,400}?\[ *\d{1,12}\.\d{6}\]"
+)
 
 
 def dmesg(line: bytes, dating: Dating) -> Line | None:
     """Take apart a line of ``dmesg`` in any of its time formats, or of a console."""
-    if line.startswith(b"\x1b"):
-        line = _CSI.sub(b"", line)
-    elif prompt := _PROMPT.match(line):
-        line = line[prompt.end() :]
-    match = _DMESG.fullmatch(line)
-    if not match or match.start("text") == 0:
+    if _COLOURED.match(line):
+        line = _ESCAPES.sub(b"", line)
+    line = line.lstrip(b"\r")
+    return _dmesg(line, dating) or _dmesg(_behind_prompt(line), dating)
+
+
+def _dmesg(line: bytes, dating: Dating) -> Line | None:
+    priority = _DMESG_PRIORITY.match(line)
+    assert priority is not None
+    if priority["fac"] and priority["fac"].decode() not in _FACILITIES:
         return None
-    if match["fac"] and match["fac"].decode() not in _FACILITIES:
+    fields: dict[str, Any] = _priority(priority)
+    start = end = priority.end()
+    kinds: set[str | None] = set()
+    # newer ones print the formats that they were asked for one behind the other, each once
+    while stamp := _DMESG_STAMP.match(line, end + (bool(kinds) and line[end : end + 1] == b" ")):
+        if stamp.lastgroup in kinds or (times := _dmesg_times(stamp, dating)) is None:
+            break
+        kinds.add(stamp.lastgroup)
+        fields |= times
+        start, end = stamp.span()
+    if end == 0:
         return None
-    fields: dict[str, Any] = _priority(match)
-    fields |= _kernel_clock(match)
-    caller = match["caller"] or match["caller2"]
-    if caller:
-        fields["caller"] = caller.decode()
-    if match["iso"] and (at := _iso(match["iso"])) is None:
-        return None
-    if match["iso"]:
-        fields |= {"at": at, "clock": "log"}
-    elif match["ctime"]:
-        month = _month(match["ctime"].split()[1].decode("utf-8", "replace"))
-        if month is None:
-            return Line(decode_printed(match["text"]), match.start("text"), fields)
-        at = dating.local(int(match["year"]), month, int(match["day"]), *_numbers(match["time"]))
-        fields |= _dated(at)
-    elif match["relmonth"]:
-        month_name = match["relmonth"].decode("utf-8", "replace")
-        fields |= _dated(
-            dating.yearless(month_name, int(match["relday"]), *_numbers(match["reltime"]))
-        )
-    return Line(decode_printed(match["text"]), match.start("text"), fields)
+    caller = _DMESG_CALLER.match(line, end) if kinds else None
+    if caller and (name := caller["caller"] or caller["caller2"]):
+        fields["caller"] = name.decode()
+    # further lines of the record are indented by the last stamp only
+    indent = priority.end() + (end + 1 - start if kinds else 0)
+    return Line(decode_printed(line[caller.end() if caller else end :]), indent, fields)
+
+
+def _dmesg_times(stamp: re.Match[bytes], dating: Dating) -> dict[str, Any] | None:
+    if stamp["kernel"]:
+        return _kernel_clock(stamp)
+    if stamp["iso"]:
+        at = dating.iso(stamp["iso"])
+        return None if at is None else dated(at, "boot")
+    if stamp["ctime"]:
+        month = month_number(stamp["month"].decode("utf-8", "replace"))
+        parts = int(stamp["day"]), *_numbers(stamp["time"])
+        at = None if month is None else dating.local(int(stamp["year"]), month, *parts)
+        return dated(at, "boot")
+    if stamp["reltime"]:
+        month_name = stamp["relmonth"].decode("utf-8", "replace")
+        parts = int(stamp["relday"]), *_numbers(stamp["minute"])
+        return dated(dating.yearless(month_name, *parts), "boot")
+    return {}
+
+
+# What the kernel said on a console behind a shell's prompt, or the getty's.
+def _behind_prompt(line: bytes) -> bytes:
+    stamp = None if line[:1] in b" \t" else _KERNEL_STAMP.search(line, 1, _PROMPT_BYTES)
+    return line[stamp.start() :] if stamp and _PROMPT.search(line, 0, stamp.start()) else b""
 
 
 def syslog(line: bytes, dating: Dating) -> Line | None:
     """Take apart a line of a syslog file or of one of journalctl's short forms."""
     match = _SYSLOG.fullmatch(line)
-    if not match or bool(match["v5424"]) != bool(match["app"]):
+    if not match:
         return None
-    fields: dict[str, Any] = {"host": match["host"].decode()} | _priority(match)
-    fields |= _kernel_clock(match) | _dated(_syslog_time(match, dating))
+    fields: dict[str, Any] = _priority(match)
+    if host := host_of((match["host"] or b"").decode("utf-8", "replace")):
+        fields["host"] = host
+    fields |= _kernel_clock(match) | dated(_syslog_time(match, dating), "log")
     if (match["tag"] or match["app"]) != b"kernel":
         fields["facility"] = fields.get("facility") or _USER_FACILITY
     text = match["text"]
@@ -184,6 +176,17 @@ def syslog(line: bytes, dating: Dating) -> Line | None:
         text = text[embedded.end() :]
     text = _OCTAL.sub(lambda octal: bytes((int(octal[1], 8),)), text)
     return Line(decode_text(text), match.start("text"), fields)
+
+
+@lru_cache(1000)
+def host_of(name: str) -> str | None:
+    """Give the name of a machine as a log has it; None if it can be none.
+
+    Tables are kept in a folder of that name, where a colon takes three bytes.
+    """
+    if name == "-" or not _HOST.fullmatch(name):
+        return None
+    return name if len(name) + 2 * (name.count(":") + name.count("%")) <= 240 else None
 
 
 def kmsg(line: bytes, dating: Dating) -> Line | None:
@@ -210,7 +213,27 @@ def json_line(line: bytes, dating: Dating) -> Line | None:
         return None
     if "msg" in entry and "time" in entry:
         return _of_dmesg(entry)
-    return _of_journal(entry) if "MESSAGE" in entry else None
+    return journal_entry(entry)
+
+
+def journal_entry(entry: Mapping[str, Any]) -> Line | None:
+    """Say what an entry of the journal says; None if it has no message."""
+    fields = of_entry(entry)
+    if fields is None:
+        return None
+    if host := host_of(fields.pop("host", "")):
+        fields["host"] = host
+    return Line(fields.pop("text"), 0, fields)
+
+
+def verbose(line: bytes, dating: Dating) -> Line | None:
+    """Take apart the first line of an entry of ``journalctl -o verbose``."""
+    return Line("") if begins_entry(line) else None
+
+
+def export(line: bytes, dating: Dating) -> Line | None:
+    """Take apart the first line of an entry of ``journalctl -o export``."""
+    return Line("") if is_export(line) else None
 
 
 def _of_dmesg(entry: Mapping[str, Any]) -> Line | None:
@@ -224,32 +247,7 @@ def _of_dmesg(entry: Mapping[str, Any]) -> Line | None:
         fields["usec"] = round(seconds * 1_000_000)
     if isinstance(entry.get("caller"), str):
         fields["caller"] = entry["caller"].strip()
-    return Line(_plain(entry["msg"]), 0, fields) if isinstance(entry["msg"], str) else None
-
-
-def _of_journal(entry: Mapping[str, Any]) -> Line | None:
-    message = entry["MESSAGE"]
-    if isinstance(message, list):
-        if not all(isinstance(byte, int) and 0 <= byte < 256 for byte in message):
-            return None
-        message = bytes(message).decode("utf-8", "surrogateescape")
-    if not isinstance(message, str):
-        return None
-    kernel = entry.get("_TRANSPORT") == "kernel"
-    facility = _integer(entry.get("SYSLOG_FACILITY"))
-    fields: dict[str, Any] = {
-        "facility": facility if kernel else facility or _USER_FACILITY,
-        "level": _integer(entry.get("PRIORITY")),
-        "usec": _integer(entry.get("_SOURCE_MONOTONIC_TIMESTAMP")),
-    }
-    realtime = _integer(entry.get("__REALTIME_TIMESTAMP"))
-    if realtime is not None:
-        fields |= _dated(_since_epoch(realtime))
-    if isinstance(entry.get("_HOSTNAME"), str):
-        fields["host"] = entry["_HOSTNAME"]
-    if boot := boot_id_of(entry.get("_BOOT_ID")):
-        fields["boot_id"] = boot
-    return Line(_plain(message), 0, fields)
+    return Line(plain(entry["msg"]), 0, fields) if isinstance(entry["msg"], str) else None
 
 
 class Objects:
@@ -268,8 +266,10 @@ class Objects:
         if bare.endswith(b"{"):
             self._lines, self._room = [], _OBJECT_BYTES
         elif self._lines is not None:
-            self._room -= len(bare)
-            self._lines = [*self._lines, bare] if self._room > 0 else None
+            self._room -= len(bare) + 1
+            self._lines.append(bare)
+            if self._room <= 0:
+                self._lines = None
         elif ended is None and bare.endswith(b"}"):
             return line
         return ended
@@ -280,8 +280,11 @@ FORMS: Mapping[str, Parse] = {
     "json": json_line,
     "syslog": syslog,
     "dmesg": dmesg,
+    "verbose": verbose,
+    "export": export,
 }
-"""The forms by name; of two that read as many lines, the first is taken."""
+"""The forms by name; of two that read as many lines, the first is taken. What is given for those
+whose records are entries of several lines says only that one begins."""
 
 
 def recognise(lines: Iterable[bytes]) -> str | None:
@@ -299,20 +302,32 @@ def recognise(lines: Iterable[bytes]) -> str | None:
     """
     dating, objects = Dating(), Objects()
     read = dict.fromkeys(FORMS, 0)
+    lines = list(lines)
     for line in lines:
         for name, parse in FORMS.items():
             whole = objects.join(line) if name == "json" else line
             read[name] += whole is not None and parse(whole, dating) is not None
     best = max(read, key=lambda name: read[name])
+    if best == "syslog" and read["dmesg"] == read["syslog"] and _is_dmesg(lines):
+        return "dmesg"
     return best if read[best] else None
 
 
-def boot_id_of(value: object) -> str | None:
-    """Write a boot id as the kernel does; None if it is none."""
-    try:
-        return str(UUID(value)) if isinstance(value, str) else None
-    except ValueError:
+def form_of(line: bytes) -> str | None:
+    """Name the form of a line by itself; one with the kernel's stamp is of ``dmesg``."""
+    if not _MAY_HAVE_FORM.match(line):
         return None
+    if line.startswith(b"[") and dmesg(line, Dating()) is not None:
+        return "dmesg"
+    return recognise([line])
+
+
+# A message may begin like the host and tag of ``journalctl -o short-monotonic``: that has one
+# host, and the kernel among its tags.
+def _is_dmesg(lines: Iterable[bytes]) -> bool:
+    found = [match for line in lines if (match := _SYSLOG.fullmatch(line)) and match["seconds"]]
+    tags = {match["tag"] for match in found}
+    return bool(found) and (b"kernel" not in tags or len({match["host"] for match in found}) > 1)
 
 
 def _priority(match: re.Match[bytes]) -> dict[str, Any]:
@@ -333,63 +348,19 @@ def _kernel_clock(match: re.Match[bytes]) -> dict[str, Any]:
 
 def _syslog_time(match: re.Match[bytes], dating: Dating) -> datetime | None:
     if match["iso"]:
-        return _iso(match["iso"])
+        return dating.iso(match["iso"])
     if match["month"]:
         fraction = int(match["fraction"] or 0)
         month = match["month"].decode("utf-8", "replace")
         return dating.yearless(month, int(match["day"]), *_numbers(match["time"]), fraction)
     if match["unix"]:
-        return _since_epoch(int(match["unix"]) * 1_000_000 + int(match["unixusec"]))
+        return since_epoch(int(match["unix"]) * 1_000_000 + int(match["unixusec"]))
     if match["date"]:
-        if match["zone"] in (b"UTC", b"GMT"):
-            return _iso(match["date"] + b"T" + match["clock"] + b"Z")
-        if match["zone"][:1] in b"+-":
-            offset = match["zone"].ljust(5, b"0")
-            return _iso(match["date"] + b"T" + match["clock"] + offset)
-        year, month_number, day = map(int, match["date"].split(b"-"))
-        return dating.local(year, month_number, day, *_numbers(match["clock"]))
+        zone = {b"UTC": b"Z", b"GMT": b"Z"}.get(match["zone"], match["zone"])
+        known = zone.ljust(5, b"0") if zone[:1] in b"+-" else zone if zone == b"Z" else b""
+        return dating.iso(match["date"] + b"T" + match["clock"] + known)
     return None
-
-
-def _iso(stamp: bytes) -> datetime | None:
-    try:
-        return datetime.fromisoformat(stamp.decode().replace(",", ".")).astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _since_epoch(usec: int) -> datetime | None:
-    try:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=usec)
-    except OverflowError:
-        return None
-
-
-def _dated(at: datetime | None) -> dict[str, Any]:
-    return {} if at is None else {"at": at, "clock": "log"}
 
 
 def _numbers(time: bytes) -> list[int]:
     return [int(number) for number in time.split(b":")]
-
-
-# English, or as Korean and Japanese locales write it; other languages' are not known
-def _month(name: str) -> int | None:
-    if name in _MONTHS:
-        return _MONTHS.index(name) + 1
-    digits = name.rstrip("월月")
-    return int(digits) if digits != name and digits.isascii() and digits.isdigit() else None
-
-
-def _integer(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 19:
-        return int(value)
-    return None
-
-
-# A string of JSON may also name halves of characters
-def _plain(text: str) -> str:
-    try:
-        return decode_text(text.encode("utf-8", "surrogateescape"))
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace").decode()

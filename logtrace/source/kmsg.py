@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import os
+import select
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from logtrace.errors import SourceError
 from logtrace.record import Loss, Record, parse_kmsg
 
 # The kernel gives at most 8 KiB; a smaller buffer would lose the record
 _RECORD_BYTES = 8192
-_DRAIN_RECORDS = 20_000
+# The ring buffer of 128 KiB holds some 1500 lines: so many are understood while none are read,
+# and so many wait for it in memory, before the kernel overwrites those behind them
+_AT_ONCE = 250
+_MOST_WAITING = 200_000
+
+
+class _Raw(NamedTuple):
+    text: bytes
+    at: datetime
+    overrun: bool  # whether records before it were overwritten
+    backlog: bool  # whether it may have been there before the source was opened
 
 
 class KmsgSource:
@@ -65,6 +79,7 @@ class KmsgSource:
         self._overrun = not only_new  # before the first record, the ring buffer was overwritten
         self._last: int | None = None
         self._position = resume_after
+        self._waiting: deque[_Raw] = deque()
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except PermissionError:
@@ -76,6 +91,11 @@ class KmsgSource:
             raise SourceError(f"{path}: {error.strerror}") from None
         if only_new:
             os.lseek(self._descriptor, 0, os.SEEK_END)
+        # readable when the device is, or when records wait here
+        self._more = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._ready = select.epoll()
+        self._ready.register(self._descriptor, select.EPOLLIN)
+        self._ready.register(self._more, select.EPOLLIN)
 
     @property
     def position(self) -> int:
@@ -83,39 +103,37 @@ class KmsgSource:
         return self._position
 
     def fileno(self) -> int:
-        """Give the device's descriptor."""
-        return self._descriptor
+        """Give a descriptor that is readable when there is something to drain."""
+        return self._ready.fileno()
 
     def drain(self) -> list[Record | Loss]:
-        """Read all records there are, as one read each.
+        """Read all records there are, as one read each, and give the oldest of them.
 
         Returns
         -------
         list of Record or Loss
             In the order of their numbers; a loss stands before the record behind it. A
-            loss up to `seen` was given before; it is repeated, as its records are.
+            loss up to `seen` was given before; it is repeated, as its records are. Empty only
+            if there are no more.
         """
         items: list[Record | Loss] = []
-        backlog = self._backlog
         # read first and parse later: the kernel overwrites what waits for too long
-        for raw, at, overrun in list(self._read()):
-            record = parse_kmsg(raw, boot_id=self._boot_id, at=at, clock="received")
-            items += self._missing_before(record, "overrun" if overrun else "gap")
-            self._last = record.seq
-            if record.seq > self._position:
-                items.append(self._in_backlog(record) if backlog else record)
-                self._position = record.seq
+        self._read()
+        while self._waiting and len(items) < _AT_ONCE:
+            items += self._parse(self._waiting.popleft())
+        self._tell_of_waiting()
         return items
 
     def close(self) -> None:
         """Close the device."""
+        self._ready.close()
+        os.close(self._more)
         os.close(self._descriptor)
 
-    # Bytes of a record, when they came, and whether records before it were overwritten.
-    def _read(self) -> Iterator[tuple[bytes, datetime, bool]]:
-        for _ in range(_DRAIN_RECORDS):
+    def _read(self) -> None:
+        while len(self._waiting) < _MOST_WAITING:
             try:
-                raw = os.read(self._descriptor, _RECORD_BYTES)
+                text = os.read(self._descriptor, _RECORD_BYTES)
             except BlockingIOError:
                 self._backlog = False
                 return
@@ -123,11 +141,28 @@ class KmsgSource:
                 self._overrun = True
                 continue
             except OSError as error:
+                if self._waiting:
+                    return  # the same is said again when these have been given
                 raise SourceError(
                     f"/dev/kmsg: {error.strerror} behind record {self._position}"
                 ) from None
-            yield raw, self._now(), self._overrun
+            self._waiting.append(_Raw(text, self._now(), self._overrun, self._backlog))
             self._overrun = False
+
+    def _parse(self, raw: _Raw) -> Iterator[Record | Loss]:
+        record = parse_kmsg(raw.text, boot_id=self._boot_id, at=raw.at, clock="received")
+        yield from self._missing_before(record, "overrun" if raw.overrun else "gap")
+        self._last = record.seq
+        if record.seq > self._position:
+            yield self._in_backlog(record) if raw.backlog else record
+            self._position = record.seq
+
+    def _tell_of_waiting(self) -> None:
+        if self._waiting:
+            os.eventfd_write(self._more, 1)
+            return
+        with suppress(BlockingIOError):  # it was not told before
+            os.eventfd_read(self._more)
 
     def _missing_before(self, record: Record, reason: str) -> Iterator[Loss]:
         if self._last is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import hashlib
 import lzma
@@ -10,23 +11,36 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from logtrace.errors import SourceError
-from logtrace.record import Record, decode_printed, parse_bare
-from logtrace.source.forms import FORMS, Dating, Line, Objects, boot_id_of, dmesg, recognise
+from logtrace.record import Record, decode_printed, is_of_another_boot, parse_bare
+from logtrace.source.dating import Dating, yearless_stamp
+from logtrace.source.forms import FORMS, Line, Objects, form_of, journal_entry, recognise
+from logtrace.source.journal_text import (
+    Entry,
+    begins_entry,
+    boot_id_of,
+    is_export,
+    read_export,
+)
 
-_LINE_BYTES = 1 << 20
+LINE_BYTES = 1 << 20
+"""What is behind so many bytes of a line is left out."""
+
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
 _HEAD_LINES = 100
+_HEAD_BYTES = 8192
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_UTF8 = codecs.BOM_UTF8
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes what ssh gave
 
 _OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
     b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path)),  # noqa: SIM115
@@ -47,7 +61,8 @@ class LogText:
     source, boot_id
         As in `Record`.
     form
-        One of `FORMS`; without it, the form of the first line that has one.
+        One of `FORMS`; without it, the form of the first line that has one. Of ``export``,
+        entries are taken in place of lines.
     dating
         How stamps without year or zone are read.
     """
@@ -60,28 +75,48 @@ class LogText:
         dating: Dating | None = None,
     ) -> None:
         self._source = source
-        self._boot_id = boot_id
+        self._boot_id: str | None = None  # that the log told last
+        self._given_boot_id = boot_id
+        self._before: Record | None = None  # of the boot that was given
         self._form = form
         self._dating = dating or Dating()
         self._objects = Objects()
+        self._entry: Entry | None = None
         self._record: Record | None = None
         self._lines: list[str] = []
         self._indent = self._room = 0
 
+    @property
+    def source(self) -> str:
+        """The source of the records."""
+        return self._source
+
+    @property
+    def boot_id(self) -> str | None:
+        """The boot of the next record, if it is of the same as the one before."""
+        return self._given_boot_id if self._boot_id is None else self._boot_id
+
+    @property
+    def form(self) -> str | None:
+        """The form of the log; None until it is known."""
+        return self._form
+
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
         if self._form is None:
-            self._form = recognise([line]) if not line.startswith(b"[") else "dmesg"
-            if self._form == "dmesg" and dmesg(line, self._dating) is None:
-                self._form = None
+            self._form = form_of(line)
         if self._form == "json":
             whole = self._objects.join(line)
             if whole is None:
                 return None
             line = whole
-        elif self._form == "syslog" and (boot := _BOOT.match(line)):
+        elif self._form in (None, "syslog", "verbose") and (boot := _BOOT.match(line)):
+            complete = self.finish()
             self._boot_id = boot_id_of(boot[1].decode()) if boot[1] else None
-            return None
+            self._given_boot_id = None
+            return complete
+        elif self._form == "verbose" and (self._entry or begins_entry(line)):
+            return self._add_to_entry(seq, line)
         parsed = FORMS[self._form](line, self._dating) if self._form else None
         if parsed is None and self._form and not line[:1].strip():
             self._continue(line)
@@ -93,21 +128,51 @@ class LogText:
         self._room = _RECORD_BYTES - len(line) if parsed else 0
         return complete
 
+    def entry(self, seq: int, fields: Mapping[str, Any]) -> Record | None:
+        """Give the record of an entry of the journal; None if it has no message."""
+        line = journal_entry(fields)
+        return None if line is None else self._made(seq, line)
+
     def finish(self) -> Record | None:
         """Give the last record."""
+        if self._entry is not None:
+            entry, self._entry = self._entry, None
+            return self.entry(entry.seq, entry.fields)
         record, self._record = self._record, None
         lines, self._lines = self._lines, []
         if record is None or len(lines) == 1:
             return record
         return replace(record, text="\n".join(lines))
 
+    def _add_to_entry(self, seq: int, line: bytes) -> Record | None:
+        if self._entry is not None and not begins_entry(line):
+            self._entry.add(line)
+            return None
+        complete = self.finish()
+        self._entry = Entry(seq, line)
+        return complete
+
     def _made(self, seq: int, line: Line) -> Record:
         bare = Record(self._source, self._boot_id, seq, None, None, None, None, line.text)
-        return replace(bare, **line.fields)
+        return self._booted(replace(bare, **line.fields))
 
     def _unstamped(self, seq: int, line: bytes) -> Record:
         record = parse_bare(line, source=self._source, seq=seq, boot_id=self._boot_id)
-        return replace(record, facility=_USER_FACILITY) if self._form else record
+        return self._booted(replace(record, facility=_USER_FACILITY) if self._form else record)
+
+    # The boot that was given is that of the first machine, until it is started anew.
+    def _booted(self, record: Record) -> Record:
+        if self._given_boot_id is None or record.boot_id is not None:
+            return record
+        if record.from_kernel:
+            before = self._before or record
+            if record.host != before.host:
+                return record
+            if is_of_another_boot(before, record):
+                self._given_boot_id = None
+                return record
+            self._before = record
+        return replace(record, boot_id=self._given_boot_id)
 
     # More than fits in a record is no part of it; behind one of kmsg stands its dictionary.
     def _continue(self, line: bytes) -> None:
@@ -138,8 +203,13 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         with _opened(path) as stream:
-            if b"\0" in stream.read(8192):
-                raise SourceError(f"{path}: not a text log", "give a file that dmesg has printed")
+            head = stream.read(_HEAD_BYTES)
+            if b"\0" in head and not is_export(head):
+                raise SourceError(
+                    f"{path}: not a text log",
+                    "give what dmesg, journalctl (any -o), a syslog daemon or a console wrote, or"
+                    " a copy of /dev/kmsg; plain, .gz, .bz2, .xz or .zst",
+                )
             stream.seek(0)
             yield stream
     except (OSError, EOFError, lzma.LZMAError) as error:
@@ -150,7 +220,7 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
 def digest_log(stream: BinaryIO) -> str:
     """Digest a whole log: SHA-256 in hexadecimal; the stream is at its beginning again."""
     digest = hashlib.sha256()
-    while chunk := stream.read(_LINE_BYTES):
+    while chunk := stream.read(LINE_BYTES):
         digest.update(chunk)
     stream.seek(0)
     return digest.hexdigest()
@@ -169,61 +239,125 @@ def read_log(
     ----------
     stream
         The log, seekable; read from its beginning.
-    source, boot_id
+    source
         As in `Record`.
+    boot_id
+        The boot of the first machine in it, until that is started anew. What the log itself
+        says goes first.
     form
         One of ``forms.FORMS``; without it, the form of most of its first 100 lines.
     dating
         How stamps without year or zone are read.
 
-    Yields
-    ------
-    Record
+    Returns
+    -------
+    iterator of Record
         In the order of the log; `Record.seq` is the byte offset of its first line.
 
     Raises
     ------
     SourceError
-        If the kernels of several machines speak in it, or the given form is not its.
+        If the given form is not its.
     """
+    return read_records(stream, begin_log(stream, source, boot_id, form, dating))
+
+
+def begin_log(
+    stream: BinaryIO,
+    source: str,
+    boot_id: str | None = None,
+    form: str | None = None,
+    dating: Dating | None = None,
+) -> LogText:
+    """Find the form of a log, and the year of its first stamp; as for `read_log`."""
+    head = _head(stream)
+    form = _form(head, source, form)
+    dating = dating or Dating()
+    if form == "syslog" and any(map(yearless_stamp, head)):
+        dating = dating.of(_whole_lines(stream))
+        stream.seek(0)
+    return LogText(source, boot_id, form, dating)
+
+
+def read_records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    """Cut a log from its beginning into records."""
+    return (_entries if text.form == "export" else _records)(stream, text)
+
+
+def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | None:
+    """Name the machine of the first record of a kernel in a log.
+
+    Parameters
+    ----------
+    stream
+        The log, seekable; it is at its beginning again.
+    source, form
+        As for `read_log`.
+
+    Returns
+    -------
+    str or None
+        None if that record does not say, or there is none.
+
+    Raises
+    ------
+    SourceError
+        If the given form is not its.
+    """
+    form = _form(_head(stream), source, form)
+    records = read_records(stream, LogText(source, form=form))
+    host = next((record.host for record in records if record.from_kernel), None)
+    stream.seek(0)
+    return host
+
+
+def _head(stream: BinaryIO) -> list[bytes]:
+    begin_text(stream)
     head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
     stream.seek(0)
+    return head
+
+
+def _form(head: list[bytes], source: str, given: str | None) -> str | None:
     found = recognise(head)
-    if form not in (None, found) and not any(FORMS[form](line, Dating()) for line in head):
+    if given in (None, found):
+        return found
+    if given not in FORMS or not any(FORMS[given](line, Dating()) for line in head):
         raise SourceError(
-            f"{source.rpartition('@')[0]}: none of its first lines has the form {form}",
+            f"{source.rpartition('@')[0]}: none of its first lines has the form {given}",
             f"leave --format out, or take another of {', '.join(FORMS)}",
         )
-    text = LogText(source, boot_id, form or found, dating)
-    offset, whole, host = 0, True, None
-    while line := stream.readline(_LINE_BYTES):
+    return given
+
+
+def _records(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    offset, whole = begin_text(stream), True
+    while line := stream.readline(LINE_BYTES):
         # what is behind the first part of a line that is longer than any is no line
         record = text.feed(offset, line.rstrip(b"\r\n")) if whole else None
         whole = line.endswith(b"\n")
         offset += len(line)
         if record is not None:
-            host = _one_host(record, host)
             yield record
     if (last := text.finish()) is not None:
-        _one_host(last, host)
         yield last
 
 
-# Lines of several machines would make runs of none of them
-def _one_host(record: Record, host: str | None) -> str | None:
-    if record.host is None or not record.from_kernel:
-        return host
-    if host not in (None, record.host):
-        raise SourceError(
-            f"{record.source.rpartition('@')[0]}: has lines of {host} and of {record.host}",
-            "split it by machine, and import each part with --host NAME",
-        )
-    return record.host
+def begin_text(stream: BinaryIO) -> int:
+    """Go to the first line of a log, behind the mark with which Windows begins UTF-8."""
+    stream.seek(0)
+    return stream.seek(len(_UTF8) if stream.read(len(_UTF8)) == _UTF8 else 0)
+
+
+def _entries(stream: BinaryIO, text: LogText) -> Iterator[Record]:
+    for offset, fields in read_export(stream):
+        if (record := text.entry(offset, fields)) is not None:
+            yield record
 
 
 def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
     whole = True
-    while line := stream.readline(_LINE_BYTES):
+    while line := stream.readline(LINE_BYTES):
         if whole:
             yield line
         whole = line.endswith(b"\n")
@@ -249,6 +383,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
                 with opener(path) as stream:
                     yield stream
                 return
+        if magic.startswith(_UTF16):
+            with _recoded(plain) as spool:
+                yield spool
+            return
         yield plain
 
 
@@ -257,5 +395,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 def _spooled(stream: BinaryIO) -> Iterator[BinaryIO]:
     with tempfile.TemporaryFile() as spool:
         shutil.copyfileobj(stream, spool)
+        spool.seek(0)
+        yield spool
+
+
+@contextmanager
+def _recoded(stream: BinaryIO) -> Iterator[BinaryIO]:
+    decoder = codecs.getincrementaldecoder("utf-16")("backslashreplace")
+    with tempfile.TemporaryFile() as spool:
+        while chunk := stream.read(LINE_BYTES):
+            spool.write(decoder.decode(chunk).encode("utf-8", "backslashreplace"))
+        spool.write(decoder.decode(b"", final=True).encode())
         spool.seek(0)
         yield spool

@@ -39,7 +39,12 @@ OUR_FRAME = re.compile(r"\[\w*tracehooking\]|\] 0xffffffff[0-9a-f]{8}$", re.MULT
 
 # Tests of logtrace's own side of the device: in emulation they are slow, and a kernel more shows
 # nothing new. Where kernels are named they run on each.
-OF_FEW_KERNELS = {"test_python": ("6.1",), "test_watch": ("6.1",)}
+OF_FEW_KERNELS = {
+    "test_burst": ("6.1",),
+    "test_faulty": ("6.1",),
+    "test_python": ("6.1",),
+    "test_watch": ("6.1",),
+}
 KMEMLEAK = "/sys/kernel/debug/kmemleak"
 
 # Shell functions: await STATE PID, a letter of /proc/PID/status; reading PID, a read of 3 sleeps

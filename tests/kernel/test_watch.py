@@ -87,8 +87,10 @@ def test_what_is_stored_equals_what_the_programs_did(machine, watch):
     assert f"read {cat['read_calls']} · write {cat['write_calls']}" in summary
 
     tracer = engine.rows("tracer", order='"at"')
-    assert list(zip(tracer["module"], tracer["action"], strict=True)) == [
+    assert list(zip(tracer["module"].fillna(""), tracer["action"], strict=True)) == [
+        ("", "begin"),
         ("ftracehooking", "present"),
         ("iotracehooking", "present"),
         ("iotracehooking", "remove"),
+        ("", "end"),
     ]

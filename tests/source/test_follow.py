@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import os
 import select
@@ -6,8 +7,11 @@ import threading
 import pytest
 
 from logtrace.errors import SourceError
+from logtrace.positions import Position, Positions
+from logtrace.record import Loss, Record
 from logtrace.source import follow
-from logtrace.source.follow import FileSource
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning, GrowingLog
 
 
 def line(number):
@@ -16,6 +20,9 @@ def line(number):
 
 LENGTH = len(line(1))
 DIGEST_OF_LINE_1 = hashlib.sha256(line(1)).hexdigest()
+DIGEST_OF_LINE_3 = hashlib.sha256(line(3)).hexdigest()
+NAME = f"file:{{}}:{DIGEST_OF_LINE_1}"
+HOSTS = [(b"pc1", 1), (b"pc2", 2), (b"pc1", 3), (b"pc2", 4)]
 
 
 def append(path, *parts):
@@ -33,16 +40,52 @@ def path(tmp_path):
     return tmp_path / "kern.log"
 
 
+class Following:
+    """The one log that a path is, watched."""
+
+    def __init__(self, path, positions=None, begin="resume", boot_id=None, **options):
+        self.tree = FileTree(
+            Layout.of(str(path)),
+            Beginning(positions or Positions(), begin, "lab01", boot_id=boot_id),
+            **options,
+        )
+        self.log = None
+
+    def fileno(self):
+        return self.tree.fileno()
+
+    def drain(self):
+        self.log = next(iter(self.tree.ready()), self.log)
+        return self.log.drain() if self.log else []
+
+    name = property(lambda self: self.log.name)
+    position = property(lambda self: self.log.position if self.log else -1)
+
+    def noted(self, resume_after=None):
+        """Give the positions that a store would have."""
+        return known(self.name, self.position, self.log.check, resume_after)
+
+    def close(self):
+        self.tree.close()
+
+
+def known(name, seen, check=0, resume_after=None):
+    positions = Positions()
+    after = seen if resume_after is None else resume_after
+    positions.note("lab01", name, Position(seen, after, check))
+    return positions
+
+
 @pytest.fixture
 def following():
     """Give a function that makes a source; at the end nothing of it may be left."""
     sources = []
-    threads, files = threading.active_count(), descriptors()
 
-    def make(path, **options):
-        sources.append(FileSource(path, **options))
+    def make(path, *positions, **options):
+        sources.append(Following(path, *positions, **options))
         return sources[-1]
 
+    threads, files = threading.active_count(), descriptors()
     yield make
     for source in sources:
         source.close()
@@ -54,12 +97,20 @@ def drain(source):
     """Drain until there is no more, as watch does: the names of the logs and their lines."""
     found = {}
     while items := source.drain():
-        found.setdefault(source.name, []).extend(int(item.text.split()[1]) for item in items)
+        texts = [item.text for item in items if isinstance(item, Record)]
+        found.setdefault(source.name, []).extend(int(text.split()[1]) for text in texts)
     return found
 
 
 def numbers(source):
     return [number for log in drain(source).values() for number in log]
+
+
+def losses(source):
+    found = []
+    while items := source.drain():
+        found += [item for item in items if isinstance(item, Loss)]
+    return found
 
 
 def rung(source, seconds=5):
@@ -72,7 +123,7 @@ def test_lines_that_are_there_are_read_at_once(path, following):
     assert rung(source, 0)
     assert numbers(source) == [1, 2]
     assert source.position == LENGTH
-    assert not rung(source, 0)
+    assert not rung(source, 0.2)
 
 
 def test_lines_that_come_ring(path, following):
@@ -97,7 +148,7 @@ def test_other_files_of_the_folder_do_not_ring(path, following):
     source = following(path)
     drain(source)
     append(path.with_name("other.log"), line(1))
-    assert not rung(source, 0.2)
+    assert numbers(source) == []
 
 
 def test_a_line_waits_for_its_end(path, following):
@@ -149,6 +200,7 @@ def test_the_writer_may_go_on_with_the_old_file_while_the_new_one_is_empty(path,
     drain(source)
     path.rename(path.with_suffix(".log.1"))
     path.touch()
+    assert rung(source)
     assert numbers(source) == []
     append(path.with_suffix(".log.1"), line(2))
     append(path, line(3))
@@ -163,14 +215,15 @@ def test_what_is_written_while_a_rename_is_noticed_is_not_missed(path, following
     old = path.with_suffix(".log.1")
     path.rename(old)
     append(path, line(3))
-    noticed = FileSource._was_renamed
+    noticed = GrowingLog._newer
 
-    def write_meanwhile(self):
+    def write_meanwhile(self, part):
         append(old, line(2))
         monkeypatch.undo()
-        return noticed(self)
+        return noticed(self, part)
 
-    monkeypatch.setattr(FileSource, "_was_renamed", write_meanwhile)
+    monkeypatch.setattr(GrowingLog, "_newer", write_meanwhile)
+    assert rung(source)
     assert list(drain(source).values()) == [[2], [3]]
 
 
@@ -222,32 +275,25 @@ def test_a_file_that_is_written_anew_with_the_same_lines_is_not_read_twice(path,
 
 def test_reading_goes_on_behind_what_is_known(path, following):
     append(path, line(1), line(2), line(3))
-    asked = []
-
-    def resume_after(name):
-        asked.append(name)
-        return LENGTH
-
-    source = following(path, resume_after=resume_after)
+    source = following(path, known(NAME.format(path), LENGTH))
     assert numbers(source) == [3]
-    assert set(asked) == {source.name}
     assert source.position == 2 * LENGTH
 
 
-def test_each_log_of_a_name_has_a_place_of_its_own(path, following):
-    append(path, line(1), line(2))
-    places = {}
-    source = following(path, resume_after=places.get)
-    drain(source)
-    places[source.name] = source.position
-    append(path, line(3))
-    again = following(path, resume_after=places.get)
-    assert numbers(again) == [3]
-    places[again.name] = again.position
-    path.rename(path.with_suffix(".log.1"))
-    append(path, line(7), line(8))
-    other = following(path, resume_after=places.get)
-    assert numbers(other) == [7, 8]
+def test_what_is_needed_again_is_read_again(path, following):
+    append(path, line(1), line(2), line(3))
+    source = following(path, known(NAME.format(path), LENGTH, resume_after=0))
+    assert numbers(source) == [2, 3]
+
+
+def test_each_host_of_a_log_is_read_from_where_it_was(path, following):
+    append(path, *(b"2026-11-23T10:00:00Z %s kernel: line %d\n" % pair for pair in HOSTS))
+    first = following(path)
+    assert numbers(first) == [1, 2, 3, 4]
+    positions = Positions()
+    positions.note("pc1", first.name, Position(first.position, -1))
+    positions.note("pc2", first.name, Position(first.position, first.position))
+    assert numbers(following(path, positions)) == [1, 3]
 
 
 def test_a_file_renamed_while_nobody_watched_is_read_to_its_end_first(path, following):
@@ -255,35 +301,159 @@ def test_a_file_renamed_while_nobody_watched_is_read_to_its_end_first(path, foll
     append(path, line(1), line(2))
     first = following(path)
     drain(first)
-    places = {first.name: first.position}
     append(path, line(3))
     path.rename(path.with_name("kern.log.1"))
     append(path, line(4))
-    source = following(path, resume_after=places.get)
+    source = following(path, first.noted())
     assert list(drain(source).items()) == [(first.name, [3]), (source.name, [4])]
     append(path, line(5))
+    assert rung(source)
     assert numbers(source) == [5]
 
 
 def test_a_file_renamed_while_nobody_watched_is_read_though_there_is_no_new_one(path, following):
     append(path, line(1), line(2))
     path.rename(path.with_name("kern.log-20260301"))
-    source = following(path, resume_after={f"file:{path}:{DIGEST_OF_LINE_1}": 0}.get)
+    source = following(path, known(NAME.format(path), 0))
     assert numbers(source) == [2]
     append(path, line(3))
+    assert rung(source)
     assert numbers(source) == [3]
+
+
+def pack(path, to):
+    to.write_bytes(gzip.compress(path.read_bytes()))
+    path.unlink()
+
+
+def test_all_files_rotated_while_nobody_watched_are_read_in_order(path, following):
+    append(path.with_name("kern.log.4.gz"), line(70))
+    append(path, line(1), line(2))
+    first = following(path)
+    drain(first)
+    append(path, line(3))
+    pack(path, path.with_name("kern.log.3.gz"))
+    for number in (2, 1):
+        append(path, line(10 * number))
+        path.rename(path.with_name(f"kern.log.{number}"))
+    append(path, line(5))
+    source = following(path, first.noted())
+    assert list(drain(source).values()) == [[3], [20], [10], [5]]
+
+
+def test_a_file_is_known_again_when_it_is_compressed_while_it_is_read(path, following):
+    append(path, line(1), line(2))
+    source = following(path)
+    assert numbers(source) == [1, 2]
+    source.log.park()
+    append(path, line(3))
+    pack(path, path.with_name("kern.log.1.gz"))
+    append(path, line(4))
+    assert rung(source)
+    assert list(drain(source).values()) == [[3], [4]]
+
+
+@pytest.mark.parametrize("copy", ["kern.log.1", "kern.log.1.gz"])
+def test_the_copy_of_a_file_that_is_cut_is_read_to_its_end(path, following, copy):
+    append(path, line(1), line(2)[:10])
+    source = following(path)
+    assert numbers(source) == [1]
+    append(path, line(2)[10:], line(3))
+    text = path.read_bytes()
+    path.with_name(copy).write_bytes(gzip.compress(text) if copy.endswith("gz") else text)
+    os.truncate(path, 0)
+    append(path, line(4))
+    assert rung(source)
+    assert list(drain(source).values()) == [[2, 3], [4]]
+
+
+def test_the_copy_of_a_file_that_was_cut_while_nobody_watched_is_read_to_its_end(path, following):
+    append(path, line(1), line(2))
+    first = following(path)
+    drain(first)
+    append(path, line(3))
+    path.with_name("kern.log.1").write_bytes(path.read_bytes())
+    os.truncate(path, 0)
+    append(path, line(4))
+    assert list(drain(following(path, first.noted())).values()) == [[3], [4]]
+
+
+def test_what_a_file_without_copy_had_when_it_was_emptied_is_noted_as_lost(path, following):
+    append(path, line(1), line(2))
+    source = following(path)
+    drain(source)
+    os.truncate(path, 0)
+    append(path, line(3))
+    assert rung(source)
+    (loss,) = losses(source)
+    assert (loss.reason, loss.records, loss.source[-12:]) == ("emptied", 0, DIGEST_OF_LINE_3[:12])
+
+
+def test_what_nobody_watched_and_is_gone_is_noted_as_lost(path, following):
+    append(path, line(1))
+    first = following(path)
+    drain(first)
+    path.unlink()
+    append(path, line(3))
+    assert [loss.reason for loss in losses(following(path, first.noted()))] == ["emptied"]
+
+
+def test_files_that_begin_alike_are_told_apart_by_what_was_read_last(path, following):
+    append(path, line(1), line(2), line(3))
+    first = following(path)
+    assert numbers(first) == [1, 2, 3]
+    path.unlink()
+    append(path, line(1), line(4), line(5), line(6))
+    again = following(path, first.noted())
+    assert numbers(again) == [1, 4, 5, 6]
+    path.rename(path.with_name("kern.log.1"))
+    append(path, line(1), line(7))
+    assert rung(again)
+    assert list(drain(again).items()) == [(f"{first.name}+2", [1, 7])]
+
+
+@pytest.mark.parametrize("broken", [b"\x1f\x8b\x08\0", b"binary \0\n", b"no end"])
+def test_a_part_that_can_not_be_read_does_not_keep_the_newer_ones(path, following, broken):
+    path.with_name("kern.log.2").write_bytes(broken)
+    append(path.with_name("kern.log.1"), line(1))
+    source = following(path, begin="oldest")
+    assert numbers(source) == [1]
+    path.with_name("kern.log.1").rename(path.with_name("kern.log.3"))
+    append(path, line(2))
+    assert numbers(source) == [2]
+
+
+def test_older_logs_are_left_alone_if_nothing_is_known(path, following):
+    append(path, line(1))
+    append(path.with_name("kern.log.1"), line(2), line(3))
+    assert numbers(following(path)) == [1]
+
+
+def test_older_logs_are_read_first_if_so_wanted(path, following):
+    append(path, line(3))
+    append(path.with_name("kern.log.1"), line(1), line(2))
+    assert list(drain(following(path, begin="oldest")).values()) == [[1, 2], [3]]
 
 
 def test_older_logs_are_left_alone_if_the_newest_is_known(path, following):
     append(path, line(1))
     append(path.with_name("kern.log.1"), line(2), line(3))
-    source = following(path, resume_after=lambda _name: 0)
-    assert numbers(source) == []
+    assert numbers(following(path, known(NAME.format(path), 0))) == []
+
+
+def test_the_log_before_is_read_again_if_runs_were_open_at_its_end(path, following):
+    append(path.with_name("kern.log.1"), line(1), line(2), line(3))
+    append(path, line(4), line(5))
+    first = following(path, begin="oldest")
+    drain(first)
+    positions = first.noted(resume_after=-1)
+    positions.note("lab01", NAME.format(path), Position(2 * LENGTH, 0, 0))
+    assert list(drain(following(path, positions)).values()) == [[2, 3], [4, 5]]
 
 
 def test_only_new_lines_are_read_if_so_wanted(path, following):
     append(path, line(1), line(2))
-    source = following(path, only_new=True)
+    source = following(path, begin="now")
     assert numbers(source) == []
     append(path, line(3))
     assert numbers(source) == [3]
@@ -293,9 +463,10 @@ def test_only_new_lines_are_read_if_so_wanted(path, following):
 
 
 def test_all_lines_of_a_file_that_was_not_there_are_new(path, following):
-    source = following(path, only_new=True)
+    source = following(path, begin="now")
     assert numbers(source) == []
     append(path, line(1), line(2))
+    assert rung(source)
     assert numbers(source) == [1, 2]
 
 
@@ -316,7 +487,7 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
     assert [record.text for record in source.drain()] == ["line 1"]
     while source.drain():
         pass
-    assert len(source._rest) <= 1000
+    assert len(source.log._part.rest) <= 1000
     append(path, b"\n", line(2), line(3))
     records = [record for record in source.drain() + source.drain() if record.from_kernel]
     assert [(record.text, record.seq - LENGTH - 10_001) for record in records] == [
@@ -344,14 +515,14 @@ def test_a_file_that_was_removed_is_waited_for(path, following):
 
 def test_a_file_that_is_removed_while_it_is_opened_is_waited_for(path, following, monkeypatch):
     append(path, line(1))
-    source = following(path, only_new=True)
+    source = following(path, begin="now")
 
     def remove(path):
         path.unlink()
         monkeypatch.undo()
-        return line(1)
+        return follow._Part(path)
 
-    monkeypatch.setattr(follow, "_head", remove)
+    monkeypatch.setattr(follow, "_Part", remove)
     assert source.drain() == []
     append(path, line(2))
     assert rung(source)
@@ -372,8 +543,13 @@ def test_a_folder_that_is_not_there_is_told(tmp_path, following):
         following(tmp_path / "none" / "kern.log")
 
 
-def test_what_can_not_be_read_is_told(tmp_path, following):
-    (tmp_path / "folder").mkdir()
-    source = following(tmp_path / "folder")
-    with pytest.raises(SourceError, match="folder: Is a directory"):
+def test_what_can_not_be_read_is_told(path, following, monkeypatch):
+    append(path, line(1))
+    source = following(path)
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(follow, "_Part", refuse)
+    with pytest.raises(SourceError, match=r"kern\.log: Permission denied"):
         source.drain()

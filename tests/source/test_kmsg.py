@@ -1,5 +1,6 @@
 import errno
 import os
+import selectors
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,19 +38,21 @@ OVERRUN = BrokenPipeError(errno.EPIPE, "Broken pipe")
 def opened(monkeypatch):
     """Give a function that makes a source over a ring of the given reads."""
     sources = []
+    read_end, write_end = os.pipe()
+    path = Path(f"/proc/self/fd/{read_end}")
 
     def make(*reads, **options):
         ring = Ring(*reads)
         monkeypatch.setattr(kmsg.os, "read", ring.read)
-        source = KmsgSource(
-            "b1", path=Path("/dev/null"), now=lambda: NOW, uptime=lambda: UPTIME, **options
-        )
+        source = KmsgSource("b1", path=path, now=lambda: NOW, uptime=lambda: UPTIME, **options)
         sources.append(source)
         return source, ring
 
     yield make
     for source in sources:
         source.close()
+    os.close(read_end)
+    os.close(write_end)
 
 
 def brief(items):
@@ -99,7 +102,7 @@ def test_the_backlog_is_placed_by_the_clock_of_the_kernel_and_later_records_by_r
 
 
 def test_a_backlog_that_takes_several_drains_is_all_backlog(opened, monkeypatch):
-    monkeypatch.setattr(kmsg, "_DRAIN_RECORDS", 2)
+    monkeypatch.setattr(kmsg, "_AT_ONCE", 2)
     source, _ = opened(0, 1, 2, 3)
     items = source.drain() + source.drain()
     assert brief(items) == [0, 1, 2, 3]
@@ -192,6 +195,47 @@ def test_records_are_read_before_any_is_parsed(opened, monkeypatch):
 
     monkeypatch.setattr(kmsg, "parse_kmsg", parse_late)
     assert len(source.drain()) == 3
+
+
+def is_ready(source):
+    with selectors.DefaultSelector() as selector:
+        selector.register(source, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def test_a_burst_is_read_at_once_and_given_piece_by_piece(opened, monkeypatch):
+    monkeypatch.setattr(kmsg, "_AT_ONCE", 3)
+    source, ring = opened(*range(7))
+    given = []
+    while not given or is_ready(source):
+        given.append(brief(source.drain()))
+        assert ring.reads == []
+    assert given == [[0, 1, 2], [3, 4, 5], [6]]
+    assert source.drain() == []
+
+
+def test_what_comes_while_records_wait_is_read_before_these_are_given(opened, monkeypatch):
+    monkeypatch.setattr(kmsg, "_AT_ONCE", 2)
+    source, ring = opened(0, 1, 2, 3)
+    source.drain()
+    ring.reads = [4, OVERRUN, 7]
+    assert brief(source.drain()) == [2, 3]
+    assert ring.reads == []
+    assert brief(source.drain()) == [4, (5, 6, "overrun"), 7]
+
+
+def test_more_records_than_may_wait_are_left_to_the_kernel(opened, monkeypatch):
+    monkeypatch.setattr(kmsg, "_AT_ONCE", 2)
+    monkeypatch.setattr(kmsg, "_MOST_WAITING", 4)
+    source, ring = opened(*range(9))
+    assert brief(source.drain()) == [0, 1]
+    assert len(ring.reads) == 5
+    assert [brief(source.drain()) for _ in range(4)] == [[2, 3], [4, 5], [6, 7], [8]]
+
+
+def test_what_was_read_before_a_failing_read_is_given_first(opened):
+    source, _ = opened(0, 1, OSError(errno.EINVAL, "Invalid argument"))
+    assert brief(source.drain()) == [0, 1]
 
 
 def test_a_device_that_may_not_be_read_is_told_with_the_remedy(monkeypatch):

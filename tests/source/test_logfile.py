@@ -1,16 +1,21 @@
 import bz2
 import gzip
 import io
+import itertools
 import lzma
+import tempfile
 from pathlib import Path
 
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from logtrace.errors import SourceError
-from logtrace.source.logfile import digest_log, open_log, read_log
+from logtrace.source.forms import FORMS, recognise
+from logtrace.source.logfile import LogText, digest_log, open_log, read_log
+
+DATA = Path(__file__).parent.parent / "data"
 
 TEXT = b"""\
 [    0.000000] Linux version 6.1.0
@@ -47,6 +52,16 @@ def test_a_log_is_read_however_it_is_compressed_and_named(compress, tmp_path):
             "second",
             "third",
         ]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_log_that_windows_wrote_is_read(encoding, tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_bytes((TEXT.decode() + "[    3.000000] 한\n").replace("\n", "\r\n").encode(encoding))
+    with open_log(path) as stream:
+        found = list(read_log(stream, "a.log@0"))
+    assert [record.usec for record in found] == [0, 1_500_000, 2_000_001, 3_000_000]
+    assert found[-1].text == "한"
 
 
 def test_a_dash_is_standard_input(monkeypatch):
@@ -127,6 +142,24 @@ def test_a_record_has_no_more_lines_than_fit_in_it():
     assert last.text == "two"
 
 
+def test_a_file_that_is_no_log_is_refused_with_what_can_be_given(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(SourceError) as error, open_log(path):
+        pass
+    told = str(error.value)
+    for word in ("dmesg", "journalctl", "syslog", "console", "kmsg", ".gz", ".bz2", ".xz", ".zst"):
+        assert word in told
+
+
+@pytest.mark.parametrize("form", ["kmsg", "export", "none"])
+def test_a_form_that_is_not_the_logs_is_refused_with_all_that_there_are(form):
+    with pytest.raises(SourceError) as error:
+        list(read_log(io.BytesIO(TEXT), "a.log@0", form=form))
+    assert f"a.log: none of its first lines has the form {form}" in str(error.value)
+    assert ", ".join(FORMS) in str(error.value)
+
+
 def test_a_line_without_end_is_read_in_parts():
     records = read(b"[    1.000000] one\n[    2.000000] " + b"x" * 3_000_000 + b"\n" + TEXT)
     numbers = [record.seq for record in records if record.from_kernel]
@@ -146,3 +179,87 @@ def test_any_log_is_read_in_order(lines):
     assert texts(b"".join(stamped)) == [text for line in stamped for text in texts(line)]
     numbers = [record.seq for record in read(b"\n".join(lines))]
     assert numbers == sorted(set(numbers))
+
+
+CAPTURES = [path.read_bytes() for path in sorted((DATA / "forms").iterdir())]
+LINES = [line for capture in CAPTURES for line in capture.splitlines(keepends=True)]
+PIECES = st.one_of(st.sampled_from(LINES), st.binary(max_size=40), st.sampled_from([b"\n", b"{\n"]))
+
+
+@st.composite
+def damaged(draw):
+    """Logs of all forms in one, with pieces cut out and others put between."""
+    text = b"".join(draw(st.lists(PIECES, max_size=30)))
+    cut = draw(st.integers(0, len(text)))
+    return text[:cut] + draw(st.binary(max_size=9)) + text[cut + draw(st.integers(0, 99)) :]
+
+
+@pytest.mark.parametrize("form", [None, *FORMS])
+@given(text=damaged())
+def test_no_log_whatever_is_in_it_raises_anything(form, text):
+    stream = io.BytesIO(text)
+    records = list(read_log(stream, "log@0"))
+    lines = LogText("log@0", form=form)
+    for number, line in enumerate(text.split(b"\n")):
+        lines.feed(number, line)
+    lines.finish()
+    numbers = [record.seq for record in records]
+    assert numbers == sorted(set(numbers))
+    for record in records:
+        record.text.encode()
+        assert record.seq < len(text)
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives a few bytes at a time."""
+
+    def __init__(self, text, sizes):
+        super().__init__()
+        self._rest, self._sizes = text, itertools.cycle(sizes)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        part = self._rest[: min(len(buffer), next(self._sizes))]
+        self._rest = self._rest[len(part) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+
+PACKERS = [bytes, gzip.compress, bz2.compress, lzma.compress, zstd]
+
+
+@settings(max_examples=30)
+@given(
+    text=st.sampled_from([capture[:3000] for capture in CAPTURES]),
+    cuts=st.lists(st.integers(0, 3000), max_size=4),
+    pack=st.sampled_from(PACKERS),
+    sizes=st.lists(st.integers(1, 300), min_size=1, max_size=4),
+)
+def test_however_a_log_is_packed_and_cut_it_has_the_same_records(text, cuts, pack, sizes):
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    packed = b"".join(pack(text[first:last]) for first, last in itertools.pairwise(places))
+    expected = read(text)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "log")
+        path.write_bytes(packed)
+        with open_log(path) as stream:
+            assert list(read_log(stream, "a.log@0")) == expected
+    if pack is bytes:
+        pipe = io.TextIOWrapper(io.BufferedReader(Trickle(text, sizes)))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.stdin", pipe)
+            with open_log(Path("-")) as stream:
+                assert list(read_log(stream, "a.log@0")) == expected
+
+
+@pytest.mark.parametrize("form", [None, *FORMS])
+def test_lines_of_megabytes_take_no_more_than_they_must(form):
+    long = 1_200_000
+    begun = [b"{", b"[", b"Nov 23 10:00:00 a", b"MESSAGE=x", b"\x1b[", b"a # ", b"6,1,1,"]
+    parts = [beginning + beginning[-1:] * long for beginning in begun]
+    parts += [b"\x1b[" * long, b"{" + b"\n" * 100_000]
+    first = next((c for c in CAPTURES if recognise(c.splitlines()) == form), b"[    1.000000] x\n")
+    records = list(read_log(io.BytesIO(first + b"\n" + b"\n".join(parts) + b"\n"), "log@0"))
+    assert max(len(record.text) for record in records) <= 1 << 20

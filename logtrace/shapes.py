@@ -1,0 +1,373 @@
+"""Lines of one spelling, read all at once with NumPy.
+
+A `Shape` is learned from a line that the grammar has understood: the bytes between its
+values, which other lines of that spelling have too. So the dialects stay the only
+definition of the lines; what has no shape, or does not fit one exactly, is nobody's here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from logtrace.grammar import Field
+
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+Words = NDArray[np.uint64]
+
+LONGEST_LINE = 1024
+"""Bytes; a longer line is not regular."""
+
+_PADDING = 8 * LONGEST_LINE  # what may be looked at behind a line
+_LONGEST_NAME = 512
+_MOST_DIGITS = 18  # always fit 64 bits
+_OWNER = re.compile(r"[^\[\]\s]{1,32}")
+_NAME = re.compile(r"[^\[\]\s/](?:[^\[\]]*[^\[\]\s])?")
+_FILE = re.compile(r"[^\[\]]*")
+_TEXTS = {"owner": _OWNER, "comm": _NAME, "file": _FILE}
+
+
+@dataclass(frozen=True)
+class Blanks:
+    """Up to seven blanks."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """Decimal digits.
+
+    Parameters
+    ----------
+    name
+        The column.
+    least, most
+        How many there are.
+    """
+
+    name: str
+    least: int = 1
+    most: int = _MOST_DIGITS
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text without brackets, as the pattern of its column in `shape_of` has it.
+
+    Parameters
+    ----------
+    name
+        The column.
+    """
+
+    name: str
+
+
+Part = bytes | Blanks | Number | Name
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What lines of one spelling look like.
+
+    Parameters
+    ----------
+    parts
+        From the beginning of a line to its end: literal bytes, and what varies.
+    """
+
+    parts: tuple[Part, ...]
+
+    @property
+    def tail(self) -> bytes:
+        """The literal bytes that a line ends with."""
+        last = self.parts[-1]
+        return last if isinstance(last, bytes) else b""
+
+
+@dataclass
+class Found:
+    """What the lines of a shape say.
+
+    Parameters
+    ----------
+    fits
+        Which lines have the shape; what is said of others means nothing.
+    stops
+        Where the shape ended in each, as an offset in the text.
+    numbers
+        Column -> value.
+    names
+        Column -> offsets of its first byte and of the one behind its last.
+    """
+
+    fits: Flags
+    stops: Ints
+    numbers: dict[str, Ints] = field(default_factory=dict)
+    names: dict[str, tuple[Ints, Ints]] = field(default_factory=dict)
+
+
+class Text:
+    """Some bytes, cut into lines.
+
+    Parameters
+    ----------
+    data
+        The bytes; the last line need not have a newline.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        padded = np.zeros(len(data) + _PADDING, np.uint8)
+        padded[: len(data)] = np.frombuffer(data, np.uint8)
+        self.bytes = padded
+        self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
+        # bytes of other characters than the printable ones of ASCII, as signed ones
+        odd = np.flatnonzero(padded[: len(data)].view(np.int8) < 32)
+        is_newline = padded[odd] == 10
+        newlines = odd[is_newline]
+        if data and not data.endswith(b"\n"):
+            newlines = np.append(newlines, len(data))
+        self.stops: Ints = newlines
+        self.starts: Ints = np.concatenate(([0], newlines[:-1] + 1))[: len(newlines)]
+        self.odd = np.zeros(len(newlines), np.bool_)
+        places = [odd[~is_newline]]
+        places += [np.flatnonzero(padded == code) for code in b"\\\x7f" if bytes((code,)) in data]
+        for place in places:
+            self.odd[np.searchsorted(newlines, place)] = True
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def line(self, number: int) -> bytes:
+        """Give a line without its newline."""
+        return self.data[self.starts[number] : self.stops[number]]
+
+
+def shape_of(text: str, fields: Iterable[Field]) -> Shape | None:
+    """Learn the shape of a line.
+
+    Parameters
+    ----------
+    text
+        The line.
+    fields
+        Where its values stand.
+
+    Returns
+    -------
+    Shape or None
+        None if lines with other values in their places need not mean the same.
+    """
+    if not text.isascii() or not text.isprintable() or "\\" in text:
+        return None
+    parts: list[Part] = []
+    done = 0
+    for each in fields:
+        value = text[each.start : each.stop]
+        if each.is_number:
+            if not value.isdigit() or len(value) > _MOST_DIGITS:
+                return None
+            part: Part = Number(each.name)
+        elif each.name in _TEXTS and _TEXTS[each.name].fullmatch(value):
+            part = Name(each.name)
+        else:
+            return None
+        parts += [text[done : each.start].encode(), part]
+        done = each.stop
+    parts.append(text[done:].encode())
+    return Shape(tuple(parts)) if _is_certain(parts) else None
+
+
+# A number must end where no digit follows, and a name where a character follows that it lacks;
+# a bracket with blanks could be that of a stamp's caller.
+def _is_certain(parts: list[Part]) -> bool:
+    if parts[0][:2] == b"[ " if isinstance(parts[0], bytes) else False:
+        return False
+    for part, behind in zip(parts[1::2], parts[2::2], strict=True):
+        assert isinstance(behind, bytes)
+        if isinstance(part, Number) and behind[:1].isdigit():
+            return False
+        if isinstance(part, Name) and not _bracket_in(part, behind):
+            return False
+    return True
+
+
+def _enders(part: Name) -> bytes:
+    return b"[] " if part.name == "owner" else b"[]"
+
+
+def _bracket_in(part: Name, behind: bytes) -> re.Match[bytes] | None:
+    return re.search(b"[" + re.escape(_enders(part)) + b"]", behind)
+
+
+def match(shape: Shape, text: Text, at: Ints) -> Found:
+    """Read the lines of a shape.
+
+    Parameters
+    ----------
+    shape
+        What they look like.
+    text
+        Where they are.
+    at
+        Offsets at which the shape has to begin.
+
+    Returns
+    -------
+    Found
+        What stands there.
+    """
+    found = Found(np.ones(len(at), np.bool_), at)
+    for number, part in enumerate(shape.parts):
+        if isinstance(part, bytes):
+            found.fits &= _equals(text.words, found.stops, part)
+            found.stops = found.stops + len(part)
+        elif isinstance(part, Blanks):
+            found.stops = found.stops + _leading_blanks(text.words[found.stops])
+        elif isinstance(part, Number):
+            value, digits = _read_number(text.words, found.stops)
+            found.fits &= (digits >= part.least) & (digits <= part.most)
+            found.numbers[part.name] = value
+            found.stops = found.stops + digits
+        else:
+            behind = shape.parts[number + 1]
+            assert isinstance(behind, bytes)
+            _read_name(part, behind, text, found)
+    return found
+
+
+def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
+    bracket = _bracket_in(part, behind)
+    assert bracket is not None
+    begin = found.stops
+    length = _find(text.words, begin, _enders(part)) - bracket.start()
+    found.fits &= length >= 0
+    stop = begin + np.maximum(length, 0)
+    if part.name == "owner":
+        found.fits &= (length > 0) & (length <= 32)
+    elif part.name == "comm":
+        first, last = text.bytes[begin], text.bytes[stop - 1]
+        found.fits &= (length > 0) & (first != 32) & (first != 47) & (last != 32)
+    found.names[part.name] = begin, stop
+    found.stops = stop
+
+
+_ONES = np.uint64(0x0101010101010101)
+_HIGH = np.uint64(0x8080808080808080)
+_POWERS = 10 ** np.arange(9, dtype=np.int64)
+
+
+def _equals(words: Words, at: Ints, literal: bytes) -> Flags:
+    size = len(literal)
+    if size < 8:
+        mask = np.uint64((1 << 8 * size) - 1)
+        equal: Flags = (words[at] & mask) == np.uint64(int.from_bytes(literal, "little"))
+        return equal
+    equal = words[at] == _word(literal[:8])
+    for place in [*range(8, size - 7, 8), *([size - 8] if size % 8 else [])]:
+        equal &= words[at + place] == _word(literal[place : place + 8])
+    return equal
+
+
+def _word(eight: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(eight, "little"))
+
+
+# How many whole bytes stand before the first bit that is set.
+def _bytes_before(marks: Words) -> Ints:
+    lowest = marks & (~marks + np.uint64(1))
+    return (np.bitwise_count(lowest - np.uint64(1)) >> 3).astype(np.int64)
+
+
+def _leading_blanks(words: Words) -> Ints:
+    return _bytes_before(words ^ (_ONES * np.uint64(32)))
+
+
+def _leading_digits(words: Words) -> tuple[Words, Ints]:
+    values = words ^ (_ONES * np.uint64(48))
+    others = ((values + _ONES * np.uint64(0x76)) | values) & _HIGH
+    return values, _bytes_before(others)
+
+
+# Eight digits in three multiplications: pairs, fours, all.
+def _eight_digits(words: Words, at: Ints) -> tuple[Ints, Ints]:
+    values, digits = _leading_digits(words[at])
+    values <<= (64 - 8 * np.maximum(digits, 1)).astype(np.uint64)
+    values = (values * np.uint64(2561)) >> np.uint64(8)
+    values = ((values & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
+    values = ((values & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
+    return values.view(np.int64), digits
+
+
+def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
+    value, digits = _eight_digits(words, at)
+    long = np.flatnonzero(digits == 8)
+    while len(long):
+        more, count = _eight_digits(words, at[long] + digits[long])
+        more[count == 0] = 0
+        value[long] = value[long] * _POWERS[count] + more
+        digits[long] += count
+        long = long[(count == 8) & (digits[long] <= _MOST_DIGITS)]
+    return value, digits
+
+
+# The distance to the first of some bytes; a negative one if it is too far.
+def _find(words: Words, at: Ints, wanted: bytes) -> Ints:
+    distance = np.full(len(at), -_PADDING, np.int64)
+    left = np.arange(len(at))
+    for step in range(0, _LONGEST_NAME, 8):
+        word = words[at[left] + step]
+        marks = np.zeros(len(word), np.uint64)
+        for code in wanted:
+            different = word ^ (_ONES * np.uint64(code))
+            marks |= (different - _ONES) & ~different & _HIGH
+        here = marks != 0
+        distance[left[here]] = step + _bytes_before(marks[here])
+        left = left[~here]
+        if not len(left):
+            break
+    return distance
+
+
+def slices(text: Text, starts: Ints, stops: Ints) -> Any:
+    """Copy slices of a text into an Arrow array.
+
+    Parameters
+    ----------
+    text
+        Where they are from.
+    starts, stops
+        Offsets of their first byte and of the one behind their last, ascending.
+
+    Returns
+    -------
+    pyarrow.BinaryArray
+        One value a slice.
+    """
+    import pyarrow as pa
+
+    offsets = np.empty(2 * len(starts) + 1, np.int32)
+    offsets[0:-1:2], offsets[1:-1:2] = starts, stops
+    offsets[-1] = offsets[-2:-1].max(initial=0)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.data)]
+    both = pa.Array.from_buffers(pa.binary(), 2 * len(starts), buffers)
+    return both.take(arrow(np.arange(0, 2 * len(starts), 2)))
+
+
+def arrow(values: Ints) -> Any:
+    """Give integers as an Arrow array; ``pyarrow.array`` would import pandas."""
+    import pyarrow as pa
+
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
+
+
+def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
+    """Say which lines have some bytes before their end, or before it and in the line before."""
+    return _equals(text.words, np.maximum(text.stops[lines] - len(literal), 0), literal)

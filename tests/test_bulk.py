@@ -1,0 +1,321 @@
+"""Whatever a log is, and however it is cut: reading in bulk gives what reading records gives."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from dialect_samples import Spelling, comms, names, owners, spellings
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from incident_samples import REPORTS
+from log_samples import call, end, fd, ops, start, stats, trace
+
+from logtrace import bulk, grammar, importer, incident_grammar, schema
+from logtrace.machines import Machines
+from logtrace.source.logfile import LogText, begin_log, read_log, read_records
+
+HOST = "lab1"
+INCIDENTS = Path(__file__).parent / "data" / "incidents"
+HEADS = [
+    *(
+        "race",
+        "ssign",
+        "RACE",
+        "SSIGN",
+        "read",
+        "rit",
+        "ead",
+        "writ",
+        "open",
+        "pen",
+        "los",
+        "close",
+    ),
+    *("file", "file [", "open[1]", " - 1", "ftrace [1]:", "ftrace/1", "OS Assignment2", "pid"),
+    *("x invoked oom-killer: ", "mod: ", "Unknown symbol ", "version magic '", "BUG: KASAN: a in "),
+    *(start(1), stats(), ops(), end(1)),
+]
+
+
+def read(data, how=None, *, seen=-1, form=None, boot_id="b1", **options):
+    """Give the tables that a log makes, and how many records it has."""
+    stream = io.BytesIO(data)
+    log = begin_log(stream, "log@0123456789ab", boot_id, form)
+    if how is bulk and bulk.can_read(log.form):
+        batches = list(bulk.read(stream, log, HOST, seen, **options))
+    else:
+        machines = Machines(HOST, lambda host: seen)
+        batches = list(importer._read(read_records(stream, log), machines, len(data) + 1))
+    tables = {name: [] for name in ("runs", "losses", "files", "calls", "incidents")}
+    for found in (batch.found[HOST] for batch in batches if batch.found):
+        for name, rows in (found.rows._asdict() | vars(found) | {"runs": found.runs}).items():
+            if name in tables:
+                tables[name] += schema.to_table(rows, schema.TABLES[name]).to_pylist()
+    tables["runs"].sort(key=lambda row: (row["first_seq"], row["last_seq"], row["run_id"]))
+    return tables, sum(batch.records for batch in batches), max(b.seen for b in batches)
+
+
+COUNTS = st.integers(0, 99) | st.integers(0, 10**19)
+PIDS = st.integers(0, 3) | st.integers(1, 10**7)
+TEXTS = st.sampled_from(
+    [
+        *("test", "a b", "/x", " x", "x ", "", "é", "a]b", "[x", "x file", "a" * 300),
+        *("x invoked oom-killer: y", "BUG: KASAN: x in y"),
+        *("a\\xe2\\x80\\x93b", "\\", "\\...", "\x1b[2J", "\x7f"),
+    ]
+) | st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=6)
+OWNERS = st.sampled_from(["2021202045", "T12", "#1", "a b", "", "x" * 33]) | owners
+LAB = {"title": "OS Assignment 2 ftrace", "program": "/", "keyword": "start [x]"}
+
+
+def block(pid, owner, comm, file, counts, ending, lab):
+    """Write the lines of a run; `ending` is the pid that its End line has."""
+    read_bytes, written, *calls = counts
+    if lab:
+        return [
+            lab.of_start(pid),
+            lab.of_stats(owner, comm, file, read_bytes, written),
+            lab.of_ops(*calls),
+            lab.of_end(ending),
+        ]
+    said = f"[{owner}] {comm} file[{file}] stats [x] read - {read_bytes} / written - {written}"
+    return [start(pid), said, ops(*calls), end(ending)]
+
+
+same_lab = st.sampled_from([None, None, Spelling(**LAB)])
+plain = st.builds(
+    lambda pid, counts, lab: block(pid, "2021202045", "test", "abc.txt", counts, pid, lab),
+    PIDS, st.lists(st.integers(0, 10**18), min_size=7, max_size=7), same_lab,
+)  # fmt: skip
+strange = st.builds(
+    block, PIDS, OWNERS, comms | TEXTS, names | TEXTS, st.lists(COUNTS, min_size=7, max_size=7),
+    PIDS, st.none() | spellings,
+)  # fmt: skip
+mutated = st.builds(
+    lambda lines, place, by: [*lines[:place], *by, *lines[place + 1 :]],
+    plain,
+    st.integers(0, 3),
+    st.lists(st.sampled_from(["usb 1-1: new device", "", "  and more", stats(1, 2), end(1)])),
+)
+detailed = st.builds(
+    lambda pid: [start(pid), stats(), ops(), trace(pid, 1, 1), call(pid), fd(pid), end(pid)], PIDS
+)
+noise = st.lists(
+    st.sampled_from(["usb 1-1: new device", "open the file", "race", "file [x", "Linux version 6"])
+    | st.text(st.characters(codec="utf-8", exclude_characters="\n"), max_size=20),
+    max_size=5,
+)
+twice = st.builds(lambda lines: [line for line in lines for _ in range(2)], plain)
+boots = st.sampled_from([["Linux version 6.1.0"], ["\\x4cinux version 6.1.0", "Linux version 6"]])
+
+
+def said_in(path):
+    return [record.text for record in read_log(io.BytesIO(path.read_bytes()), f"{path.name}@0")]
+
+
+REAL = [said_in(path) for path in sorted(INCIDENTS.glob("*/*.*")) if path.suffix != ".json"]
+parts = st.builds(
+    lambda report, first, count: report[first : first + count],
+    st.sampled_from(REAL),
+    st.integers(0, 60),
+    st.integers(1, 80),
+)
+reports = st.sampled_from([report for report, *_ in REPORTS.values()]) | parts
+texts = st.lists(
+    st.one_of(plain, plain, plain, strange, mutated, detailed, twice, noise, boots, reports)
+)
+
+
+@st.composite
+def lines(draw, form):
+    """Write a log: mostly as the kernel would, now and then with a line of no form."""
+    said = [text for group in draw(texts) for text in group]
+    clock = 0
+    written = []
+    steps = draw(st.sampled_from([STEPS, [0, 1]]))
+    for place, text in enumerate(said):
+        clock = max(0, clock + draw(st.sampled_from(steps)))
+        stamp = draw(STAMPS[form])(clock, place)
+        written.append(stamp + text)
+        if draw(st.integers(0, 30)) == 0:
+            written.append(draw(st.sampled_from(["", " SUBSYSTEM=usb", " more", "$ ls", "\x00"])))
+    order = draw(st.permutations(written)) if draw(st.integers(0, 9)) == 0 else written
+    newline = draw(st.sampled_from(["\n", "\n", "\n", "\r\n"]))
+    data = newline.join(order).encode("utf-8", "surrogatepass")
+    mark = draw(st.sampled_from([b"", b"", b"\xef\xbb\xbf"]))
+    return mark + data + draw(st.sampled_from([b"\n", b"", b"\xff\xfe\n"]))
+
+
+STEPS = [1] * 12 + [0, 999_999, 2_000_000, -3, -600_000, -1_000_001, -5_000_000, -(10**9)]
+STAMPS = {
+    "dmesg": st.sampled_from(
+        [lambda at, _: f"[{at // 10**6:5d}.{at % 10**6:06d}] "] * 12
+        + [
+            lambda at, _: f"[{at // 10**6:5d}.{at % 10**6:06d}][ T123] ",
+            lambda at, _: f"[{at // 10**6:5d}.{at % 10**6:06d}]",
+            lambda at, _: f"[{10**11 + at:d}.{at % 10**6:06d}] ",
+            lambda at, _: f"<6>[{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: f"\r[{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: f"[{at // 10**6:017d}.{at % 10**6:06d}] ",
+            lambda at, _: f"lab7 login: [{at // 10**6:5d}.{at % 10**6:06d}] ",
+            lambda at, _: "[Mon Nov 23 10:00:00 2026] ",
+            lambda at, _: "",
+        ]
+    ),
+    "kmsg": st.sampled_from(
+        [lambda at, seq: f"6,{seq},{at},-;"] * 12
+        + [
+            lambda at, seq: f"6,{seq},{at},-,caller=T1;",
+            lambda at, seq: f"14,{seq},{at},-;",
+            lambda at, seq: f"6,{seq},{at},c;",
+            lambda at, seq: f"30,{seq},{at},-;",
+            lambda at, seq: f"0000000006,{seq},{at},-;",
+            lambda at, seq: f"00000000006,{seq},{at},-;",
+            lambda at, seq: "",
+        ]
+    ),
+}
+
+
+@pytest.mark.parametrize("form", STAMPS)
+@settings(max_examples=60)
+@given(st.data(), st.integers(1, 3000), st.sampled_from(["b1", None]))
+def test_any_log_gives_the_same_rows_however_it_is_cut(form, data, size, boot_id):
+    log = data.draw(lines(form))
+    expected = read(log, boot_id=boot_id)
+    assert read(log, bulk, boot_id=boot_id, chunk_bytes=size, workers=1) == expected
+    assert read(log, bulk, boot_id=boot_id) == expected
+
+
+@settings(max_examples=30)
+@given(st.binary(max_size=300), st.integers(100, 3000))
+def test_any_bytes_give_the_same_rows_however_they_are_cut(junk, size):
+    log = junk + b"\n" + LOG + junk + LOG
+    assert read(log, bulk, form="dmesg", chunk_bytes=size, workers=1) == read(log, form="dmesg")
+
+
+@given(st.lists(st.sampled_from([*HEADS, "x" * 40, "", "\n", *"acdefghilnoprstuwACDEORS[] "])))
+def test_no_word_of_a_run_or_an_incident_is_passed_over(parts):
+    text = "".join(parts)
+    means = grammar.events(text) or grammar.looks_like_trace(text)
+    assert not means or re.search(grammar.MAY_MEAN, text)
+    reports = any(pattern.match(text) for _, pattern in incident_grammar.HEADS)
+    assert not reports or re.search(incident_grammar.MAY_BEGIN, text)
+
+
+def dmesg(*said, at=1000):
+    texts = enumerate((line for group in said for line in group), at * 1000)
+    return "".join(f"[{usec // 10**6:5d}.{usec % 10**6:06d}] {text}\n" for usec, text in texts)
+
+
+def run_of(pid, text="abc.txt"):
+    return [start(pid), stats(file=text), ops(pid), end(pid)]
+
+
+LOG = dmesg(*map(run_of, range(1, 41))).encode()
+
+
+def fed(log, monkeypatch, **options):
+    """Count the lines that are read one by one."""
+    lines = []
+    feed = LogText.feed
+
+    def counted(self, seq, line):
+        lines.append(line)
+        return feed(self, seq, line)
+
+    monkeypatch.setattr(LogText, "feed", counted)
+    read(log.encode() if isinstance(log, str) else log, bulk, **options)
+    return lines
+
+
+def test_of_whole_runs_only_the_last_line_is_read_by_itself(monkeypatch):
+    # and the other lines of its run; the first line of a part, and its run's, may begin a boot
+    assert len(fed(LOG, monkeypatch)) == 8
+
+
+@pytest.mark.parametrize("said", ["usb 1-1: new device", "e1000e: firmware version 3", "\\ é"])
+def test_lines_that_mean_nothing_are_not_read_wherever_they_stand(monkeypatch, said):
+    runs = [line for pid in range(1, 41) for line in run_of(pid)]
+    log = dmesg([line for text in runs for line in (said, text, said)])
+    assert len(fed(log, monkeypatch)) == 2  # the first, as it may begin a boot, and the last
+
+
+def test_a_line_that_may_begin_a_boot_is_read_and_the_one_before_it(monkeypatch):
+    runs = [*map(run_of, range(1, 11)), ["usb", "usb"]]
+    version = "Linux version 6.1.0"
+    log = dmesg(["usb"], *runs, at=5000) + dmesg(*runs, [version], *runs)
+    read_alone = [line[15:].decode() for line in fed(log, monkeypatch)]
+    once = ["usb", start(1), stats(), ops(1), end(1)]
+    assert read_alone == ["usb", *once, "usb", version, "usb"]
+
+
+def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch):
+    log = dmesg([start(999), "usb"], *map(run_of, range(1, 41)), ["usb"])
+    assert len(fed(log, monkeypatch)) == 2
+
+
+def test_lines_that_come_again_behind_whole_runs_are_no_copies(monkeypatch):
+    again = [start(999), stats(), stats(), ops(), ops(), end(999), end(999)]
+    log = dmesg(*map(run_of, range(1, 9)), [start(999)], run_of(9), again, run_of(10))
+    assert [line[15:].decode() for line in fed(log, monkeypatch)].count(start(9)) == 0
+    assert read(log.encode(), bulk) == read(log.encode())
+
+
+def test_a_line_that_is_not_understood_leaves_the_others_to_be_read_together(monkeypatch):
+    broken = ["OS Assignment2 ftrace [12] Strat"]
+    log = dmesg(["usb"], *map(run_of, range(1, 41)), broken, *map(run_of, range(1, 41)), ["usb"])
+    assert [line[15:].decode() for line in fed(log, monkeypatch)] == ["usb", *broken, "usb"]
+
+
+def test_a_lab_s_spelling_is_learned_from_its_log(monkeypatch):
+    lab = Spelling(title="OS Assignment 2 ftrace", program="/", keyword="start [x]")
+    runs = [block(pid, "7", "a b", "f", [1] * 7, pid, lab) for pid in range(1, 41)]
+    assert len(fed(dmesg(["usb"], *runs, ["usb"]), monkeypatch)) == 2
+
+
+@pytest.mark.parametrize("seen", [0, 1, 700, 5000, 10**6])
+def test_what_was_stored_before_is_left_out(seen):
+    assert read(LOG, bulk, seen=seen) == read(LOG, seen=seen)
+
+
+def test_a_log_of_a_user_s_dialect_is_read_record_by_record(tmp_path, monkeypatch):
+    (tmp_path / "d.toml").write_text("[[dialect]]\nname = 'x'\nstart = 'go {pid}'\n")
+    monkeypatch.setenv("LOGTRACE_DIALECTS", str(tmp_path / "d.toml"))
+    grammar.default.cache_clear()
+    try:
+        assert not bulk.can_read("dmesg")
+    finally:
+        monkeypatch.undo()
+        grammar.default.cache_clear()
+    assert bulk.can_read("dmesg")
+    assert not bulk.can_read("json")
+
+
+@pytest.mark.parametrize("size", [1, 100, 1 << 20])
+def test_parts_of_a_log_are_whole_lines_and_together_the_log(size):
+    parts = list(bulk.chunks(io.BytesIO(LOG + b"cut"), size))
+    assert b"".join(part for _, part in parts) == LOG + b"cut"
+    assert [offset for offset, _ in parts] == [
+        sum(len(part) for _, part in parts[:number]) for number in range(len(parts))
+    ]
+    assert all(part.endswith(b"\n") for _, part in parts[:-1])
+
+
+def test_a_line_of_many_megabytes_is_cut_off_and_what_follows_is_read():
+    log = LOG + b"[ 2000.000000] " + b"x" * (5 << 20) + b"\n" + LOG
+    assert max(len(part) for _, part in bulk.chunks(io.BytesIO(log), 1 << 20)) <= 2 << 20
+    assert read(log, bulk, chunk_bytes=1 << 20) == read(log)
+
+
+def test_no_more_of_a_log_is_held_than_some_parts_of_it(monkeypatch):
+    monkeypatch.setattr(bulk, "BATCH_BYTES", 4000)
+    stream = io.BytesIO(LOG * 30)
+    log = begin_log(stream, "log@0")
+    done, ahead = 0, []
+    for batch in bulk.read(stream, log, HOST, workers=2, chunk_bytes=1000):
+        ahead.append(stream.tell() - done)
+        done = batch.seen
+    assert len(ahead) > 20
+    assert max(ahead) < 15_000
