@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -250,6 +251,8 @@ class FileTree:
         return self._observed(PollingObserver(timeout=_POLL_S))
 
     def _observed(self, observer: BaseObserver) -> BaseObserver:
+        # watchdog warns where a folder is noticed twice, as it is when it comes with others in it
+        warnings.filterwarnings("ignore", "Callback with id", RuntimeWarning)
         try:
             observer.schedule(
                 _Handler(self._note_change),

@@ -96,6 +96,8 @@ def run(name: str, selection: str = ALL) -> int:
 
 
 def _pytest(*arguments: str) -> int:
+    # What a shell starts in the background ignores SIGINT, by which it is to be stopped.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen(
         [*PYTEST, *arguments], env=os.environ | {"LOGTRACE_REQUIRE_ALL": "1"}
     )
