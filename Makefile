@@ -8,7 +8,7 @@
 # make test-kernels                       test the modules on every kernel (an hour or more)
 # make test-kernels KERNELS="5.10 6.12"   on some of them: see docs/kernels.md
 # make bench-kernel                       measure what traces cost: docs/performance.md
-# make torture                            kill a watch a thousand times (an hour): docs/losses.md
+# make torture                            kill a watch a thousand times: docs/losses.md
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
 #
