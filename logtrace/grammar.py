@@ -41,8 +41,8 @@ _SURE_DIGITS = 19  # fewer always fit
 _LONGEST = 4096
 
 _LOOKS_LIKE = re.compile(
-    r"OS\s*Assignment[\s_#-]*2|ftrace\s*\[\s*-?\d*\s*\](?!:)|(?<!\")open\s*\[-?\d+\]"
-    r"|\bread\s*[-\u2010-\u2015\u2212]\s*-?\d+\s*[/,]?\s*writ|\Aftrace/\d"
+    r"OS\s*+Assignment[\s_#-]*+2|ftrace\s*+\[\s*+-?\d*+\s*+\](?!:)|(?<!\")open\s*+\[-?\d++\]"
+    r"|\bread\s*+[-\u2010-\u2015\u2212]\s*+-?\d++\s*+[/,]?\s*+writ|\Aftrace/\d"
     r"|\A\[[^\[\]]{1,34}\] ?\S*(?: \S+)? ?file\s*\[",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )

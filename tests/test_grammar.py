@@ -1,9 +1,9 @@
 import re
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import regex_steps
 from dialect_samples import COUNTS, comms, names, owners, spellings
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -323,27 +323,83 @@ def test_numbers_are_read_as_printed_or_not_at_all(read_bytes, written_bytes):
         assert event is None or {read_bytes, written_bytes} <= set(event.values.values())
 
 
+LENGTH = 600
+PATTERNS = [
+    pytest.param(pattern, id=f"{dialect.name} {kind}")
+    for dialect in dialects.load()
+    for kind, pattern in dialect.patterns.items()
+]
+
+
+def repeated(before, again, behind=""):
+    """Give a line of some length in which a part is repeated."""
+    return before + again * ((LENGTH - len(before + behind)) // len(again)) + behind
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
 @pytest.mark.parametrize(
     "line",
     [
-        "[1]" + " " * 4000 + "open[",
-        "[1]" + " file [" * 570,
-        "[1] " + "a file[] ] stats [x] read - " * 140,
-        "OS Assignment" + " " * 4000 + "ftrace",
-        "[1]" + " " * 2000 + "read - 1" + " " * 2000 + "written - 1",
-        "open[1]" + " " * 4000,
-        STATS + "x" * 10_000_000,
-        fd(7, path="] path[" * 500),
-        fd(7, path="x" * 4000)[:-1],
-        "ftrace/1 [" + "9" * 4000,
-        "ftrace/1 [7] call[" + "a" * 4000,
+        repeated("[1]", " ", "open["),
+        repeated("[1]", " file ["),
+        repeated("[1] ", "a file[] ] stats [x] read - "),
+        repeated("[1] a file[b] stats [x] read - 1 / written - 1", " open[1]"),
+        repeated("OS Assignment", " ", "ftrace"),
+        repeated("", "OS Assignment2 ftrace ", "[1]"),
+        repeated("OS Assignment2 ftrace [", " ", "-"),
+        repeated("[1]", " ", "read - 1 written - 1") + " " * 100,
+        repeated("[1] ", "read - 1 / written - 1 "),
+        repeated("open[1]", " "),
+        repeated("", "open[1] close[1] read[4] write[5] lseek[9] "),
+        repeated("open[1] close[1] read[4]", "(", ")"),
+        repeated("", "trace: "),
+        repeated(STATS, "x"),
+        repeated(OPS, "."),
+        repeated(START, "="),
+        repeated("", "9"),
+        fd(7, path=repeated("", "] path[")),
+        fd(7, path="x" * LENGTH)[:-1],
+        repeated("ftrace/1 [", "9"),
+        repeated("ftrace/1 [7] call[", "a"),
     ],
 )
-def test_no_line_takes_long(line):
-    before = time.process_time()
-    grammar.parse(line)
-    grammar.looks_like_trace(line)
-    assert time.process_time() - before < 0.5
+def test_no_pattern_looks_at_a_line_more_often_than_at_each_character_for_each_other(pattern, line):
+    steps, fits = regex_steps.count(pattern, line, len(line) ** 2)
+    assert fits is (pattern.fullmatch(line) is not None)
+    assert steps <= len(line) ** 2
+
+
+PIECES = re.findall(r"\w+|\W", " ".join((START, STATS, OPS, END, "N/A (null) pid: \u2013 #")))
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=12).map("".join),
+    st.lists(st.sampled_from(PIECES), min_size=1, max_size=5).map("".join),
+    st.lists(st.sampled_from(PIECES), max_size=8).map("".join),
+)
+def test_no_pattern_is_slow_on_any_repetition_of_pieces_of_trace_lines(before, again, behind):
+    line = before + again * (150 // len(again)) + behind
+    for dialect in dialects.load():
+        for pattern in dialect.patterns.values():
+            steps, fits = regex_steps.count(pattern, line, 2 * len(line) ** 2)
+            assert fits is (pattern.fullmatch(line) is not None), pattern
+            assert steps <= 2 * len(line) ** 2
+
+
+@pytest.mark.parametrize(
+    "again", [" ", "9", "OS ", "ftrace [", "read - ", "open[1", "x", "[1] ", "file"]
+)
+@pytest.mark.parametrize("before", ["", "OS", "[1]", "ftrace [", "read -", "read - 1", "open ["])
+def test_whether_a_line_is_meant_as_a_trace_line_takes_as_long_as_the_line_is(before, again):
+    line = repeated(before, again)
+    steps, _ = regex_steps.count(grammar._LOOKS_LIKE, line, 50 * len(line), search=True)
+    assert steps <= 50 * len(line)
+
+
+def test_of_a_line_longer_than_any_record_nothing_is_read(monkeypatch):
+    monkeypatch.setattr(grammar, "_first", pytest.fail)
+    assert grammar.parse(STATS + "x" * 10_000_000) is None
 
 
 def test_the_run_that_is_documented_is_the_one_that_is_understood():
