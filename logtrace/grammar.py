@@ -41,15 +41,14 @@ _SURE_DIGITS = 19  # fewer always fit
 # longer text is a broken log, on which the patterns could take for ever
 _LONGEST = 4096
 
-_OPEN, _CLOSE = r"\s*+[\[({<]\s*+", r"\s*+[\])}>]"
 _CALL = r"(?:open(?:at)?|close|read|write|l?seek)"
 _LOOKS_LIKE = re.compile(
     rf"OS[\s_-]*+Ass\w{{3,9}}[\s_#-]*+\d|ftrace\s*+\[\s*+-?\d*+\s*+\](?!:)|\Aftrace/\d"
     r"|ftrace\s*+[(<{]\d++[)>}]\W{0,4}(?:start|end|stop)|ftrace:?\s++(?:pid\W{0,3})?\d++\s++(?:start|end|stop)|ftrace\s++(?:start|end|stop)\w{0,3}\W{1,3}\d"
-    rf"|(?<!\")\bopen\s*+\[-?\d++\]|\b{_CALL}{_OPEN}-?\d++{_CLOSE}[\s,;/|&-]*+{_CALL}{_OPEN}"
+    rf"|(?<!\")\bopen\s*+\[-?\d++\]|\b{_CALL}\s*+\[\s*+-?\d++\s*+\][\s,;/|&-]*+{_CALL}\s*+\["
     rf"|\bopen\w{{0,8}}\s*+[:=]\s*+\d++[\s,;/|&-]*+close|\bread\s*+[-\u2010-\u2015\u2212]\s*+-?\d++\s*+[/,]?\s*+writ"
     r"|\[x\][\s:,]*+\w{0,8}[\s_]*+read.{0,60}wr[iot]|\A\W{0,8}\[\s*+\d{5,12}\s*+\].{0,80}\bread.{0,40}wr[iot]"
-    r"|\A\[[^\[\]]{1,34}\][^\[\]]{0,40}file\s*+[\[({<]",
+    r"|\A\[[^\[\]]{1,34}\][^\[\]]{0,40}file\s*+\[",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
@@ -302,13 +301,16 @@ def looks_like_trace(text: str) -> bool:
 
 MAY_MEAN = (
     r"(?i:ead(?s:.*)wr[iot]|wr[iot](?s:.*)ead|ead(?s:.*)wirt|pen(?s:.*)los|los(?s:.*)pen"
-    r"|race|as{1,2}(?:ig|gin|ingm|gn)|(?:open(?:at)?|close|read|write|seek|file)[\s\v]*(?:[\[({<]|[:=][\s\v]*\d))"
+    r"|race|as{1,2}(?:ig|gin|ingm|gn)|(?:open(?:at)?|close|read|write|seek|file)[\s\v]*[\[({<])"
 )
 """A pattern, also of RE2, that is in every text of which `events` or `looks_like_trace` knows
 something, if no dialects were added; in most others it is not."""
 
-_CALLS = "open", "close", "read", "writ", "seek"
+_WORDS = "open", "close", "read", "write", "seek", "file"
 _BITS: dict[Kind, int] = {"stats": 1, "ops": 2, "start": 4, "end": 4}
+
+
+_NAMED = re.compile(r"(?:open(?:at)?|close|read|write|seek|file)\s*+[\[({<]")
 
 
 def _may_be(text: str) -> int:
@@ -316,10 +318,10 @@ def _may_be(text: str) -> int:
     bits = 0
     if "ead" in low and ("wr" in low or "wirt" in low):
         bits = 3
-    elif "file" in low and ("[" in low or "(" in low):
-        bits = 1
-    elif any(each in low for each in _CALLS):
+    elif "pen" in low and "los" in low:
         bits = 2
+    elif any(word in low for word in _WORDS) and _NAMED.search(low):
+        bits = 3
     if "race" in low or "ass" in low or "asig" in low:
         bits |= 4
     return bits

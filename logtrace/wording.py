@@ -27,12 +27,14 @@ _FEWEST_CALLS = 3  # named in a line that may have other words as well
 _PLAIN = str.maketrans(
     "\u00a0\u3000\u2010\u2011\u2012\u2013\u2014\u2015\u2212\uff0d\uff0f\uff1a\uff1d\uff0c\uff3b\uff3d\uff08\uff09"
     "\u201c\u201d",
-    "  --------/:=,[]()\"\"",
+    '  --------/:=,[]()""',
 )
 _BEFORE_NAME = re.compile(r"\s*+(?:[|:,>-]{1,2}\s++)?/?\s*+", re.ASCII)
 _FROM_ONE_TO_ANOTHER = re.compile(r"[\])}>][^\[({<]*+[\[({<]")
 _WORD = re.compile(r"[a-z_]\w*+", re.ASCII | re.IGNORECASE)
 _DIGIT = re.compile(r"\d")
+_ID = re.compile(r"\D{0,2}\d{5,12}", re.ASCII)
+_SURE_TITLE = re.compile(r"\d|trac|\Aos|\Aoperating", re.IGNORECASE)
 _NO_NUMBER = re.compile(r"\d|[\[({<]\s*+\w")
 _BROKEN_DASH = re.compile(r"\\xe2\\x80\\x9[0-5]|\\xe2\\x88\\x92|\u00e2\u20ac[\u201c\u201d]")
 _COLOUR = re.compile(r"(?:\x1b|\\x1b)\[[\d;]{0,9}m")
@@ -76,22 +78,20 @@ class Wording:
                 text = text.replace(name, word)
             return re.compile(text, flags)
 
+        moved = r"(?:(?P<read>{was_read})|(?P<written>{was_written}))"
+        called = "(?:" + "|".join(f"(?P<{name}>{{{name}}})" for name in _CALLS) + ")"
         self._bytes = pattern(
-            r"""(?<![^\W_]) (?:{of_bytes}[\s_]*+){0,2} (?:(?P<read>{was_read})|(?P<written>{was_written}))
-            (?:[\s_(]*+{of_bytes}\)?)? (?![a-z_]) {value}"""
-        )
-        self._calls = pattern(
-            r"""(?<![^\W_]) (?:\w{1,20}?_)?? (?:(?P<open>{open})|(?P<close>{close})|(?P<read>{read})|(?P<write>{write})
-            |(?P<lseek>{lseek})) (?:[\s_]?{of_calls})? (?![a-z_]) {value}"""
-        )
-        self._counted = pattern(
-            r"""(?<![\w.]) (?P<number>-?\d++) \s*+ x? \s*+ (?:(?P<open>{open})|(?P<close>{close})|(?P<read>{read})
-            |(?P<write>{write})|(?P<lseek>{lseek})) (?![a-z_\d])"""
+            rf"""(?<![^\W_]) (?:{{of_bytes}}[\s_]*+){{0,2}} {moved} (?:[\s_(]*+{{of_bytes}}\)?)?
+            (?![a-z_]) {{value}}"""
         )
         self._moved = pattern(
-            r"""(?<![\w.]) (?P<number>-?\d++) \s*+ (?:{of_bytes}\s*+)? (?:(?P<read>{was_read})|(?P<written>{was_written}))
-            (?![a-z_\d])"""
+            rf"(?<![\w.])(?P<number>-?\d++)\s*+(?:{{of_bytes}}\s*+)?{moved}(?![a-z_\d])"
         )
+        self._calls = pattern(
+            rf"""(?<![^\W_]) (?:\w{{1,20}}?_)?? {called} (?:[\s_]?{{of_calls}})? (?![a-z_])
+            {{value}}"""
+        )
+        self._counted = pattern(rf"(?<![\w.])(?P<number>-?\d++)\s*+x?\s*+{called}(?![a-z_\d])")
         self._tags = pattern(r"\s*+(?:{tag}\s*+){0,4}")
         self._between = pattern(
             r"(?:\W|\d++|{unit}(?![a-z_])|and\b|[a-z]\w{1,15}\s*+[\[(:=]\s*+(?=\d)){0,40}"
@@ -107,19 +107,24 @@ class Wording:
             |[({<]\s*+(?:{owner}\s*+[:=.\#]\s*+|\#)?(?P<other>[^\s\[\](){}<>]{1,32})\s*+[)}>]
             |(?P<number>\d{5,12})(?=[\s:,])) [\s:,]*+ (?:-\s++)?"""
         )
+        boxed = r"[\[(]\s*+(?P<boxed>{stats})\s*+[\])]"
+        time = r"\d++(?:\.\d++)?\s*+"
         self._keyword = pattern(
-            rf"""(?<![\w/.]) (?:(?:(?P<word>(?:i/?o\s)?(?!x\b)[a-z]{{1,16}})|[\[(]\s*+(?P<boxed>{{stats}})\s*+[\])])\s*+:?\s*+)?
+            rf"""(?<![\w/.]) (?:(?:(?P<word>(?:i/?o\s)?(?!x\b)[a-z]{{1,16}})|{boxed})\s*+:?\s*+)?
             (?P<mark>{_OPENED}\s*+(?:[^\s\w]|\w|{{mark}})?\s*+[\])}}>]|(?<=\s)x)? [\s:,;|>-]*+
-            (?:(?:time|elapsed)[\s:=-]{{0,3}}\d++(?:\.\d++)?\s*+{{unit}}?|\d++(?:\.\d++)?\s*+{{unit}})?[\s:,;/|>-]*+[\[({{]?\s*+\Z"""
+            (?:(?:time|elapsed)[\s:=-]{{0,3}}{time}{{unit}}?|{time}{{unit}})?
+            [\s:,;/|>-]*+[\[({{]?\s*+\Z"""
         )
         self._stat = pattern(r"(?:i/?o\s)?{stats}")
         self._file = pattern(
             rf"(?<![\w/.]){{file}}\s*+(?:[:=-]\s*+)?(?:(?P<bracket>{_OPENED})(?P<name>.*){_CLOSED}"
             r"|(?P<bare>[^\s\[\](){}<>,;]{0,255}?))[\s,;:/|-]*+\Z"
         )
-        self._file_behind = pattern(rf"(?<![\w/.]){{file}}\s*+{_OPENED}(?P<name>[^\[\]]*+)[\])}}>]\s*+\Z")
+        self._file_behind = pattern(
+            rf"(?<![\w/.]){{file}}\s*+{_OPENED}(?P<name>[^\[\]]*+)[\])}}>]\s*+\Z"
+        )
         self._name = pattern(
-            r"[\[(]\s*+(?P<owner>\d{5,12})\s*+[\])](?P<comm>[^\[\]]{1,40}?)(?<![\w/.]){file}"
+            r"[\[(]\s*+(?P<owner>\d{5,12})\s*+[\])](?P<comm>[^\[\]]{1,40}?)(?<![\w/.])file"
             r"\s*+\[(?P<file>[^\[\]]*+)\][\s,;:/|-]*+"
         )
         self._unnamed = pattern(r"\[(?P<name>.*)\][\s,;:/|-]*+\Z")
@@ -138,11 +143,15 @@ class Wording:
         self._program = pattern(r"[\w.@/-]{1,40}\[\d++\]:")
         label = r"(?<![a-z]){pid}[\s:=\#.]*+"
         inside = r"(?:{pid}[\s:=\#.]*+)?(?P<pid>-?\d++)?\s*+(?:[\s:,/][\w./:-]{0,24})?"
-        self._named_pid = pattern(rf"{label}(?:[\[({{<]\s*+)?(?P<pid>-?\d++)(?:\s*+[\])}}>])?(?![.\w])")
+        self._named_pid = pattern(
+            rf"{label}(?:[\[({{<]\s*+)?(?P<pid>-?\d++)(?:\s*+[\])}}>])?(?![.\w])"
+        )
         self._bracketed_pid = pattern(rf"[\[({{<]\s*+{inside}\s*+[\])}}>]")
         self._bare_pid = pattern(r"(?<![\w.\x00])\#?(?P<pid>\d++)(?![.\w])(?!\s*+{unit}(?![a-z_]))")
-        self._aside = pattern(r"{aside}|{unit}|{pid}|\w*trac\w*|kern_[a-z]{4,7}|os")
-        self._of_another = pattern(r"{open}|{close}|{read}|{write}|{lseek}|{was_written}|file|stats")
+        self._aside = pattern(r"{aside}|{unit}|{pid}|\w{0,16}trac\w{0,16}|kern_[a-z]{4,7}|os")
+        self._of_another = pattern(
+            r"{open}|{close}|{read}|{write}|{lseek}|{was_written}|file|stats"
+        )
         self._readers: Mapping[Kind, Callable[[str], list[Field] | None]] = {
             "start": lambda line: self._read_end("start", line),
             "stats": self._read_stats,
@@ -183,14 +192,19 @@ class Wording:
         (key,) = keys
         text = _blanked(text, key.span())
         pid = self._find_pid(text, title, key, titled=titled)
-        if pid is None and not titled:
+        if not _SURE_TITLE.search(title[0]):
             return None
         rest = _blanked(text, pid.span()) if pid else text
         if pid is None and _NO_NUMBER.search(rest):
             return None  # something else stands where the number should
         rest = rest[self._tags.match(rest).end() :]  # type: ignore[union-attr]  # it fits nothing, too
         words = [word for word in _WORD.findall(rest) if not self._aside.fullmatch(word)]
-        if len(words) > (_MOST_WORDS if titled else 0) or len(rest.strip()) > 2 * _LONGEST_ASIDE:
+        if pid is None and not (titled and (key["begins"] or key["ends"])):
+            return None
+        if (
+            len(words) > (_MOST_WORDS if titled and pid else 0)
+            or len(rest.strip()) > 2 * _LONGEST_ASIDE
+        ):
             return None
         if any(self._of_another.fullmatch(word) for word in words):
             return None
@@ -224,9 +238,9 @@ class Wording:
         if (first["read"] is None) is (second["read"] is None):
             return None
         tail = line[second.end() :]
-        if not self._is_between(line, first, second):
+        if not self._is_between(line, first, second) or self._tells_more(tail):
             return None
-        if self._tells_more(tail):
+        if second["number"] is None and _DIGIT.search(tail):
             return None
         head = self._read_head(line, first.start(), exact=_exact(first, second))
         if head is None:
@@ -253,30 +267,32 @@ class Wording:
         spans = {"owner": found.span("owner"), "comm": comm, "file": found.span("file")}
         return [Field(name, False, *span) for name, span in spans.items()]
 
+    # Owner, program and file; None if what stands there may be before any other numbers.
     def _read_head(self, line: str, stop: int, *, exact: bool) -> list[Field] | None:
         tags = self._tags.match(line, 0, stop)
-        at = tags.end() if tags else 0
-        owner = self._owner.match(line, at, stop)
-        keyword = self._find_keyword(line, owner.end() if owner else at, stop)
-        marked = bool(keyword and keyword["mark"])
-        word = keyword and (keyword["boxed"] or keyword["word"])
-        known = bool(word and self._stat.fullmatch(word))
-        begin, end = owner.end() if owner else at, keyword.start() if keyword else stop
+        begin = tags.end() if tags else 0
+        owner = self._owner.match(line, begin, stop)
+        begin = owner.end() if owner else begin
+        keyword = self._find_keyword(line, begin, stop)
+        end = keyword.start() if keyword else stop
         named = self._file.search(line, begin, end)
-        evidence = [known, marked, bool(named), bool(owner and line[slice(*_span(owner))].isdigit())]
-        evidence[3] &= bool(owner) and 5 <= owner.end() - owner.start()  # type: ignore[union-attr]
-        if owner is None and not all((known, marked, exact, named or begin == end)):
-            return None
-        if sum(evidence) < (1 if exact else 3):
-            return None
-        fields = [] if owner is None else [Field("owner", False, *_span(owner))]
-        unnamed = None if named else self._unnamed.search(line, begin, end)
-        place = named or unnamed
+        place = named or self._unnamed.search(line, begin, end)
         comm = _stripped(line, begin, place.start() if place else end)
         if comm is None:
             return None
-        if owner and comm[0] == comm[1] and not (place or evidence[3]):
-            return None  # no program and no file: what a name or a keyword begins
+        known = keyword is not None and self._is_stat(keyword)
+        marked = keyword is not None and bool(keyword["mark"])
+        has_id = owner is not None and _ID.fullmatch(line, *_span(owner)) is not None
+        evidence = known + marked + bool(named) + has_id
+        if not evidence or not (exact or (known and marked) or evidence > 2):
+            return None
+        fields = []
+        if owner is not None:
+            if comm[0] == comm[1] and not (place or has_id):
+                return None  # what the name of a file or a keyword begins
+            fields.append(Field("owner", False, *_span(owner)))
+        elif not (known and marked and exact and (named or begin == end)):
+            return None
         if owner is not None or comm[0] < comm[1]:
             fields.append(Field("comm", False, *comm))
         if place:
@@ -286,10 +302,14 @@ class Wording:
             fields.append(Field("file", False, *span))
         return fields
 
+    def _is_stat(self, keyword: re.Match[str]) -> bool:
+        word = keyword["boxed"] or keyword["word"]
+        return bool(word) and self._stat.fullmatch(word) is not None
+
     def _find_keyword(self, line: str, begin: int, stop: int) -> re.Match[str] | None:
         for found in self._keyword.finditer(line, begin, stop):
-            word, mark = found["word"], found["mark"]
-            if found["boxed"] or word and (mark or self._stat.fullmatch(word)):
+            mark = found["mark"]
+            if self._is_stat(found) or (found["word"] and mark):
                 return found
             if mark and mark.strip(_MARKS + " ").lower() == "x":
                 return found
@@ -344,11 +364,15 @@ class Wording:
     def _is_sure_of_calls(
         self, names: Sequence[str], items: Sequence[re.Match[str]], head: str, tail: str
     ) -> bool:
+        if not any(item["number"] for item in items):
+            return False
         tags = self._tags.match(head)
-        alone = head[tags.end() if tags else 0 :].strip(_MARKS + " \t\n,:|-") == ""
-        if len(names) < _FEWEST_CALLS:
-            named = all(_is_named(item) for item in items)
-            return alone and named and not tail.strip(_MARKS + " .,;")
+        rest = head[tags.end() if tags else 0 :].strip()
+        if len(names) < _FEWEST_CALLS and "bracket" not in items[0].re.groupindex:
+            return False
+        if len(names) < _FEWEST_CALLS:  # one line of several that have the numbers together
+            return not head.strip() and all(map(_is_named, items)) and not tail.strip("])}> \t\n")
+        alone = not rest.strip(_MARKS + " \t\n,:|-")
         if len(names) < 4 and not alone:
             return False
         pairs = {"open", "close"}, {"read", "write"}
@@ -368,10 +392,14 @@ def _place(named: tuple[str, re.Match[str]]) -> int:
     return _CALLS.index(named[0])
 
 
-# Whether a number is clearly that of the name before it.
+# Whether a number stands in brackets behind its name, which has no prefix.
 def _is_named(item: re.Match[str]) -> bool:
-    groups = item.groupdict()
-    return bool(item["number"] and (groups.get("bracket") or groups.get("sign") in ("=", ":")))
+    start, stop = item.span(_call_of(item))
+    return (
+        bool(item["number"] and item["bracket"])
+        and item.start() == start
+        and item.string[stop] in " \t[({<"
+    )
 
 
 def _exact(first: re.Match[str], second: re.Match[str]) -> bool:
@@ -407,4 +435,4 @@ def _blanked(text: str, span: tuple[int, int]) -> str:
 
 
 def _may_be_pid(number: str | None) -> bool:
-    return number is None or len(number) < 8 and int(number) <= _LARGEST_PID
+    return number is None or (len(number) < 8 and int(number) <= _LARGEST_PID)
