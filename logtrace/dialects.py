@@ -83,13 +83,14 @@ class Dialect:
         What fits a whole line of each kind; of the one whose lines `logtrace.wording` reads, none.
     cumulative
         Whether the module never sets its counters back: a run's are totals since it was loaded.
+        None if nobody says so: then the sequence of its runs may show it.
     origin
         The file that it is from.
     """
 
     name: str
     patterns: Mapping[Kind, re.Pattern[str]]
-    cumulative: bool = False
+    cumulative: bool | None = None
     origin: str = "logtrace"
 
 
@@ -254,8 +255,8 @@ def _read_dialect(
             f"{where}: {_any(unknown)!r} is not known",
             f"it may have {', '.join(ADDED_KINDS)}, cumulative",
         )
-    cumulative = table.get("cumulative", False)
-    if not isinstance(cumulative, bool):
+    cumulative = table.get("cumulative")
+    if not isinstance(cumulative, bool | None):
         raise DialectError(
             f"{where}: cumulative is neither true nor false", "write cumulative = true"
         )

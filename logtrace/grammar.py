@@ -27,6 +27,7 @@ __all__ = [
     "events",
     "is_extra",
     "looks_like_trace",
+    "never_totals",
     "parse",
 ]
 
@@ -118,7 +119,9 @@ class _Reader:
                 values[name] = int(value)
             else:
                 return None
-        return Event(self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative)
+        return Event(
+            self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative is True
+        )
 
 
 class _PatternReader(_Reader):
@@ -265,6 +268,11 @@ class Grammar:
             ways[cuts[place]] = found[:2]
         (*lines,) = ways[cuts[0]]
         return lines[0] if len(lines) == 1 and len(lines[0]) <= _MOST_LINES else ()
+
+
+def never_totals() -> list[str]:
+    """Name the dialects of which users say that their counters are never totals."""
+    return [dialect.name for dialect in default().dialects if dialect.cumulative is False]
 
 
 @cache
