@@ -1,5 +1,8 @@
 """Modules that never set their counters back are found from the sequence of their runs."""
 
+import re
+from pathlib import Path
+
 import duckdb
 import pytest
 from hypothesis import given, settings
@@ -77,6 +80,17 @@ def test_a_program_run_over_and_over_by_a_module_that_never_resets_shows_totals(
     assert counters(rows, "raw_") == [ONE, times(2), times(3), times(4)]
     assert set(rows["status"]) == {"complete"}
     assert set(rows["note"]) == {sequences.NOTE}
+
+
+def test_the_sequence_that_is_documented_is_taken_apart_as_it_says():
+    page = (Path(__file__).parents[1] / "docs" / "dialects.md").read_text("utf-8")
+    section = page.split("## Counters that are never set back")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| \d[^|]*\| (.*?) \| (.*?) \|$", section, re.MULTILINE)
+    said = [tuple(int(number) for number in re.findall(r"\d+", cell)) for cell, _ in rows]
+    own = [tuple(int(number) for number in re.findall(r"\d+", cell)) for _, cell in rows]
+    found = asked(printed(*said))
+    assert (counters(found), counters(found, "raw_")) == (own, said)
+    assert " ".join(sequences.NOTE.split()) in " ".join(section.split())
 
 
 def test_what_other_programs_add_behind_is_theirs():
