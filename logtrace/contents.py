@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 if TYPE_CHECKING:
@@ -154,6 +154,11 @@ def reasons_of(data: ReportData) -> pd.DataFrame:
     )
 
 
+# Of counts that are all unknown, the sum is too.
+def _sum_of_known(counts: pd.Series) -> Any:
+    return counts.sum(min_count=1)
+
+
 def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
     """Sum up what was lost by host, boot, source and reason.
 
@@ -165,13 +170,14 @@ def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``host``, ``boot_id``, ``source``, ``reason`` (str), ``records`` and ``ranges`` (int),
+        ``host``, ``boot_id``, ``source``, ``reason`` (str), ``records`` (int, null where not one count
+        is known) and ``ranges`` (int),
         ``first_noticed`` and ``last_noticed`` (UTC), most records first.
     """
     keys = ["host", "boot_id", "source", "reason"]
     grouped = losses.groupby(keys, dropna=False, observed=True)
     summed = grouped.agg(
-        records=("records", "sum"),
+        records=("records", _sum_of_known),
         ranges=("reason", "size"),
         first_noticed=("noticed_at", "min"),
         last_noticed=("noticed_at", "max"),

@@ -101,7 +101,7 @@ class Loss:
     first_seq, last_seq
         The range, both ends included.
     records
-        How many records or lines; 0 where that can't be known.
+        How many records or lines; None where that can't be known.
     reason
         ``overrun`` (the ring buffer was overwritten), ``gap`` (numbers are missing),
         ``emptied`` (a file was emptied or removed before all of it was read), ``truncated``
@@ -116,7 +116,7 @@ class Loss:
     boot_id: str | None
     first_seq: int
     last_seq: int
-    records: int
+    records: int | None
     reason: str
     at: datetime | None = None
     text: str | None = None

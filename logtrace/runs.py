@@ -499,7 +499,8 @@ class RunAssembler:
         self._flush_block(rows)
         for run in self._open.values():
             run.ambiguous = True
-            run.notes.append(f"{loss.records} records were lost while it ran")
+            many = "an unknown number of" if loss.records is None else loss.records
+            run.notes.append(f"{many} records were lost while it ran")
 
     # Stats lines that no End line claims: a run of their own if they are those of one run.
     def _flush_block(self, rows: Rows) -> None:

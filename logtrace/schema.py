@@ -120,7 +120,7 @@ LOSSES = pa.schema(
         ("source", _TEXT),
         ("first_seq", _COUNT),
         ("last_seq", _COUNT),
-        ("records", _COUNT),  # how many records or lines
+        ("records", _COUNT),  # how many records or lines; null where nobody knows
         ("reason", _TEXT),  # overrun, gap, emptied, truncated, rejected
         ("noticed_at", _TIME),
         ("text", _TEXT),  # the rejected or truncated line

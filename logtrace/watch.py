@@ -409,7 +409,7 @@ class Watch:
         for stream, rows in fed:
             progress.runs += len(rows.runs)
             progress.losses += len(rows.losses)
-            progress.lost_records += sum(row["records"] for row in rows.losses)
+            progress.lost_records += sum(row["records"] or 0 for row in rows.losses)
             if stream.assembler.open_runs:
                 self._open[stream] = stream.assembler.open_runs
             else:

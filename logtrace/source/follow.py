@@ -170,7 +170,7 @@ class GrowingLog:
         while part := self._part or self._open_next():
             self._part = part
             if not part.is_open:
-                items = [] if self._reopen(part) else self._leave(part)
+                items = [] if self._reopen(part) else self._leave_gone(part)
             elif part.was_cut():
                 items = [] if self._go_on_in_copy(part) else self._leave_cut(part)
             else:
@@ -388,7 +388,7 @@ class GrowingLog:
 
     def _emptied(self, record: Record) -> Loss:
         at = datetime.now(UTC)
-        return Loss(record.source, record.boot_id, record.seq, record.seq, 0, "emptied", at)
+        return Loss(record.source, record.boot_id, record.seq, record.seq, None, "emptied", at)
 
     # What a part still gives when it is left is a last line that was never completed.
     def _leave(self, part: _Part) -> list[Record | Loss]:
@@ -402,6 +402,12 @@ class GrowingLog:
         self._part, self._left = None, part
         while len(self._reached) > _REMEMBERED_PARTS:
             del self._reached[next(iter(self._reached))]
+        return items
+
+    # It was removed while it was closed: what came in between, if anything did, is gone.
+    def _leave_gone(self, part: _Part) -> list[Record | Loss]:
+        items = self._leave(part)
+        self._lost = True
         return items
 
     def _leave_cut(self, part: _Part) -> list[Record | Loss]:

@@ -386,7 +386,20 @@ def test_what_a_file_without_copy_had_when_it_was_emptied_is_noted_as_lost(path,
     append(path, line(3))
     assert rung(source)
     (loss,) = losses(source)
-    assert (loss.reason, loss.records, loss.source[-12:]) == ("emptied", 0, DIGEST_OF_LINE_3[:12])
+    assert (loss.reason, loss.source[-12:]) == ("emptied", DIGEST_OF_LINE_3[:12])
+    assert loss.records is None
+
+
+def test_what_a_file_had_when_it_was_removed_while_it_was_closed_is_noted_as_lost(path, following):
+    append(path, line(1))
+    source = following(path)
+    drain(source)
+    source.log.park()
+    append(path, line(2))
+    path.unlink()
+    append(path, line(3))
+    assert rung(source)
+    assert [(loss.reason, loss.records) for loss in losses(source)] == [("emptied", None)]
 
 
 def test_what_nobody_watched_and_is_gone_is_noted_as_lost(path, following):
