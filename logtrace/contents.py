@@ -170,9 +170,9 @@ def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``host``, ``boot_id``, ``source``, ``reason`` (str), ``records`` (int, null where not one count
-        is known) and ``ranges`` (int),
-        ``first_noticed`` and ``last_noticed`` (UTC), most records first.
+        ``host``, ``boot_id``, ``source``, ``reason`` (str), ``records`` (int, null where not
+        one count is known) and ``ranges`` (int), ``first_noticed`` and
+        ``last_noticed`` (UTC), most records first.
     """
     keys = ["host", "boot_id", "source", "reason"]
     grouped = losses.groupby(keys, dropna=False, observed=True)

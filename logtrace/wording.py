@@ -78,6 +78,7 @@ class Wording:
                 text = text.replace(name, word)
             return re.compile(text, flags)
 
+        # numbers behind a name, or before it
         moved = r"(?:(?P<read>{was_read})|(?P<written>{was_written}))"
         called = "(?:" + "|".join(f"(?P<{name}>{{{name}}})" for name in _CALLS) + ")"
         self._bytes = pattern(
@@ -92,6 +93,7 @@ class Wording:
             {{value}}"""
         )
         self._counted = pattern(rf"(?<![\w.])(?P<number>-?\d++)\s*+x?\s*+{called}(?![a-z_\d])")
+        # what may stand before a line, between two numbers, and behind the last one
         self._tags = pattern(r"\s*+(?:{tag}\s*+){0,4}")
         self._between = pattern(
             r"(?:\W|\d++|{unit}(?![a-z_])|and\b|[a-z]\w{1,15}\s*+[\[(:=]\s*+(?=\d)){0,40}"
@@ -102,6 +104,7 @@ class Wording:
         )
         self._tail = pattern(rf"{unit}(?P<more>(?:[\s,;:/|(\[.#*=~<>+-].{{0,80}})?)")
         self._bare_tail = pattern(rf"{unit}[\s.]*+")
+        # a stats line up to its numbers: owner, file and keyword; the program is between them
         self._owner = pattern(
             r"""(?:{owner}[\s:=.\#]*+)?(?:\[\s*+(?:{owner}\s*+[:=.\#]\s*+|\#)?(?P<owner>[^\s\[\]](?:[^\[\]]{0,30}?[^\s\[\]])?)\s*+\]
             |[({<]\s*+(?:{owner}\s*+[:=.\#]\s*+|\#)?(?P<other>[^\s\[\](){}<>]{1,32})\s*+[)}>]
@@ -123,17 +126,20 @@ class Wording:
         self._file_behind = pattern(
             rf"(?<![\w/.]){{file}}\s*+{_OPENED}(?P<name>[^\[\]]*+)[\])}}>]\s*+\Z"
         )
+        # the first of two lines
         self._name = pattern(
             r"[\[(]\s*+(?P<owner>\d{5,12})\s*+[\])](?P<comm>[^\[\]]{1,40}?)(?<![\w/.])file"
             r"\s*+\[(?P<file>[^\[\]]*+)\][\s,;:/|-]*+"
         )
         self._unnamed = pattern(r"\[(?P<name>.*)\][\s,;:/|-]*+\Z")
+        # what shows that another line begins, or this one goes on
         self._another = pattern(
             r"assignment|ftrace\s*+\[|(?:{open}|{close}|{read}|{write}|{lseek})\W?\Z"
             r"|\A\W*+(?:o|op|ope|os|a|as|ass\w{0,7}|f|ft|ftr\w{0,3}|c|cl|clo|clos|r|re|rea)[\[({<]?\Z"
         )
         self._call = pattern(r"{open}|{close}|{read}|{write}|{lseek}")
         self._call_like = pattern(r"(?:{open}|{close}|{read}|{write}|{lseek})\s*+[\[({<]")
+        # Start and End lines
         self._key = pattern(
             r"""(?<![\w.])(?:(?P<begins>{begins})|(?P<ends>{ends})|(?P<enters>{enters})|(?P<leaves>{leaves}))
             (?![\w-]|\.\w)"""
