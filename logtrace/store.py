@@ -22,7 +22,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from logtrace import schema
+from arro3.core import Table
+
+from logtrace import columns
 from logtrace.errors import StoreError
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
@@ -320,7 +322,7 @@ class HostTables:
     def _compact(self) -> None:
         from deltalake.exceptions import DeltaError
 
-        for name in schema.TABLES:
+        for name in columns.TABLES:
             delta = _open(self._folder / name)
             if delta is None or len(delta.file_uris()) < 2:
                 continue
@@ -366,14 +368,14 @@ class HostTables:
                 Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
-        table = schema.to_table(new, schema.TABLES[name])
+        table = columns.to_table(new, columns.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if len(table):
                 write_deltalake(
@@ -499,6 +501,8 @@ def _position(delta: DeltaTable | None, source: str) -> Position | None:
 
 # delta-rs tells of a transaction only by its name: all of them stand in the table's log
 def _transactions(folder: Path) -> dict[str, int]:
+    from deltalake.exceptions import DeltaError
+
     delta = _open(folder)
     if delta is None:
         return {}
@@ -507,21 +511,30 @@ def _transactions(folder: Path) -> dict[str, int]:
     try:
         checkpoint = -1
         if (last := log / "_last_checkpoint").exists():
-            from pyarrow import parquet
-
             checkpoint = json.loads(last.read_bytes())["version"]
             for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
-                actions = parquet.read_table(file, columns=["txn"])["txn"].to_pylist()
-                found |= {txn["appId"]: txn["version"] for txn in actions if txn}
+                found |= _checkpointed(file)
         for version in range(checkpoint + 1, delta.version() + 1):
             for line in (log / f"{version:020}.json").read_bytes().splitlines():
                 if txn := json.loads(line).get("txn"):
                     found[txn["appId"]] = txn["version"]
-    except (OSError, ValueError) as error:
+    except (DeltaError, OSError, ValueError) as error:
         raise StoreError(
             f"store {folder} can't be read: {error}", "check its permissions"
         ) from None
     return found
+
+
+# Read by delta-rs: pyarrow would stay in the memory of a watch
+def _checkpointed(file: Path) -> dict[str, int]:
+    from deltalake import QueryBuilder
+
+    query = QueryBuilder()
+    location = file.as_uri().replace("'", "%27")
+    query.execute(f"CREATE EXTERNAL TABLE log STORED AS PARQUET LOCATION '{location}'")
+    rows = query.execute("SELECT txn['appId'], txn['version'] FROM log WHERE txn IS NOT NULL")
+    names, versions = Table.from_arrow(rows).columns
+    return dict(zip(names.to_pylist(), versions.to_pylist(), strict=True))
 
 
 def _open(folder: Path) -> DeltaTable | None:
