@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from arro3.core import Table
@@ -195,6 +195,17 @@ class Store:
                 files += map(unquote, delta.file_uris())
         return files
 
+    def is_watched(self, host: str, watch: int) -> bool:
+        """Say whether a watch that began once still goes on, see `HostTables.hold`."""
+        try:
+            with self.host(host).sign.open("rb") as sign:
+                fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _host_folders(self) -> Iterable[Path]:
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
@@ -210,6 +221,7 @@ class HostTables:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.sign = folder / ".watched"
         self._commits = 0
         self._reached: dict[str, Position] = {}
 
@@ -292,6 +304,34 @@ class HostTables:
         """
         with self._locked():
             self._append("tracer", source, Position(seq, seq), rows)
+
+    def hold(self, watch: int) -> IO[bytes]:
+        """Show others that a watch goes on, without waking up for it.
+
+        Parameters
+        ----------
+        watch
+            Its number, as in ``schema.TRACER``. A byte at this place of a file is locked, which
+            needs not be there.
+
+        Returns
+        -------
+        file object
+            To be closed when the watch ends; the kernel closes it where the process is killed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        with self._locked():
+            sign = self.sign.open("ab")
+            try:
+                fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
+            except OSError:
+                sign.close()
+                raise
+            return sign
 
     def compact(self) -> None:
         """Join small files, and remove those that were replaced over an hour ago."""

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 from logtrace.errors import SourceError, StoreError
@@ -275,6 +275,7 @@ class Watch:
         self._positions = positions
         self._modules = modules
         self._module_rows: list[Row] = modules.begin() if modules else []
+        self._sign: IO[bytes] | None = None
         self._show = show
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
@@ -343,17 +344,17 @@ class Watch:
         self._writer.shutdown()
         os.close(self._bell)
         os.close(self._ringer)
+        if self._sign:
+            self._sign.close()
 
     def _ring(self, why: bytes) -> None:
         os.write(self._ringer, why)
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        waits = [] if self._commit_at is None else [max(0.0, self._commit_at - time.monotonic())]
-        if self._modules:
-            waits.append(self._modules.alive_in_s)
+        wait_s = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
         bells = b""
-        for key, _ in selector.select(min(waits, default=None)):
+        for key, _ in selector.select(wait_s):
             # one drain each: no source keeps the others waiting
             if key.fileobj == self._bell:
                 bells = os.read(self._bell, 64)
@@ -488,6 +489,7 @@ class Watch:
             tables = self._tables(batch.host)
             if batch.tracer:
                 tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
+                self._show_that_it_goes_on(tables)
             else:
                 tables.append(
                     batch.source,
@@ -496,3 +498,7 @@ class Watch:
                     incidents=batch.incidents,
                 )
             self._queue.popleft()
+
+    def _show_that_it_goes_on(self, tables: HostTables) -> None:
+        if self._modules and self._sign is None:
+            self._sign = tables.hold(self._modules.watch)

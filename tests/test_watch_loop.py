@@ -77,6 +77,8 @@ class FakeModules:
 
     name = "modules:b"
     seq = 5
+    watch = 5
+    silent_for_long = False
 
     def __init__(self):
         self.loaded = {"ftracehooking"}
@@ -86,13 +88,12 @@ class FakeModules:
     def fileno(self):
         return self.reader
 
-    alive_in_s = 600.0
-
     def begin(self):
         return [self._row("begin", None), self._row("present", "ftracehooking")]
 
     def alive(self):
-        return [] if self.alive_in_s else [self._row("alive", None)]
+        silent, self.silent_for_long = self.silent_for_long, False
+        return [self._row("alive", None)] if silent else []
 
     def end(self):
         return [self._row("end", None)]
@@ -601,14 +602,40 @@ def test_module_events_are_shown_and_stored(store, source):
     assert sorted(rows(store, "tracer")["action"]) == ["add", "begin", "end", "present"]
 
 
-def test_that_nothing_happens_is_told_now_and_then(store, source):
+def test_that_it_is_there_is_told_now_and_then_when_something_happens(store, source):
+    source.push(records("[    1.000000] usb 1-1: chatter\n"))
     with closing(FakeModules()) as modules:
-        modules.alive_in_s = 0.0
-        modules.push(9)
-        follow_until(lambda progress: len(progress.loaded) == 2, store, source, modules=modules)
-    assert "alive" in actions(store)
-    assert actions(store)[0] == "begin"
-    assert actions(store)[-1] == "end"
+        modules.silent_for_long = True
+        follow_until(lambda progress: progress.records, store, source, modules=modules)
+    assert actions(store) == ["begin", "present", "alive", "end"]
+
+
+GOES_ON = """\
+import sys
+from logtrace.store import Store
+sys.exit(not Store(sys.argv[1]).is_watched("lab01", int(sys.argv[2])))
+"""
+
+
+def goes_on(store, watch):
+    """Ask in another process, as its own locks don't keep a process from anything."""
+    command = [sys.executable, "-c", GOES_ON, str(store.root), str(watch)]
+    return subprocess.run(command).returncode == 0
+
+
+def test_that_it_goes_on_can_be_seen_without_waking_it(store, source):
+    with closing(FakeModules()) as modules, watching(store, source, modules=modules) as watch:
+        assert not goes_on(store, modules.watch)
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            wait_for(lambda: "begin" in actions(store))
+            wait_for(lambda: goes_on(store, modules.watch))
+            assert not goes_on(store, modules.watch + 1)
+        finally:
+            watch.stop()
+            thread.join()
+    assert not goes_on(store, modules.watch)
 
 
 def actions(store):
@@ -653,7 +680,7 @@ class CountingSelector(selectors.DefaultSelector):
 def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
     monkeypatch.setattr(selectors, "DefaultSelector", CountingSelector)
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
-    with watching(store, source) as watch:
+    with closing(FakeModules()) as modules, watching(store, source, modules=modules) as watch:
         thread = threading.Thread(target=watch.follow)
         thread.start()
         try:
