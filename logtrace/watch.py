@@ -352,9 +352,8 @@ class Watch:
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        wait_s = None if self._commit_at is None else max(0.0, self._commit_at - time.monotonic())
         bells = b""
-        for key, _ in selector.select(wait_s):
+        for key, _ in selector.select(self._commit_in_s):
             # one drain each: no source keeps the others waiting
             if key.fileobj == self._bell:
                 bells = os.read(self._bell, 64)
@@ -368,7 +367,7 @@ class Watch:
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
-        if self._commit_at is not None and time.monotonic() >= self._commit_at:
+        if self._commit_in_s == 0:
             self._start_commit()
         return _STOP in bells
 
@@ -424,10 +423,18 @@ class Watch:
         self.progress.latest = list(latest)
         self._show(self.progress)
 
+    # What comes during a commit waits no longer for that.
     def _plan_commit(self) -> None:
-        waiting = self._queue or self._module_rows or self._due
-        if waiting and self._commit_at is None and self._committing is None:
+        on_its_way = self._queue and self._committing is None
+        if (on_its_way or self._module_rows or self._due) and self._commit_at is None:
             self._commit_at = time.monotonic() + _COMMIT_AFTER_S
+
+    # None where nothing is planned, or a commit is on its way and will tell.
+    @property
+    def _commit_in_s(self) -> float | None:
+        if self._commit_at is None or self._committing is not None:
+            return None
+        return max(0, self._commit_at - time.monotonic())
 
     # Storing takes its time, and records are to be read when they come: a thread of its own.
     def _start_commit(self) -> None:
