@@ -212,18 +212,53 @@ def test_a_run_is_durable_while_the_watch_goes_on(store, source):
 def test_runs_under_way_are_shown_with_their_start(store, source):
     start, *_ = batch = records(CONTRACT)
     source.push(batch[:2])
-    source.push(batch[2:])
-    seen = follow_until(lambda progress: progress.runs, store, source)
+
+    def ended(progress):
+        if progress.open_runs:
+            source.push(batch[2:])
+        return progress.runs
+
+    seen = follow_until(ended, store, source)
     assert seen[1].open_runs == [(47283, start)]
     assert seen[-1].open_runs == []
 
 
-def test_latest_runs_are_only_those_of_the_newest_records(store, source):
+def test_latest_runs_are_only_those_that_were_not_shown_before(store, source):
     log = records(log_of(1, 2))
     source.push(log[:4])
-    source.push(log[4:])
-    seen = follow_until(lambda progress: progress.runs == 2, store, source)
-    assert [[run["pid"] for run in each.latest] for each in seen] == [[], [1], [2], []]
+
+    def both(progress):
+        if progress.runs == 1:
+            source.push(log[4:])
+        return progress.runs == 2
+
+    seen = follow_until(both, store, source)
+    shown = [[run["pid"] for run in each.latest] for each in seen]
+    assert [pids for pids in shown if pids] == [[1], [2]]
+
+
+def test_what_is_there_is_read_before_anything_is_shown(store, source):
+    log = records(log_of(1, 2, 3))
+    for number in range(0, 12, 4):
+        source.push(log[number : number + 4])
+    seen = follow_until(lambda progress: progress.runs, store, source)
+    assert [[run["pid"] for run in each.latest] for each in seen[:2]] == [[], [1, 2, 3]]
+
+
+def test_a_log_that_never_ends_is_shown_all_the_same(store):
+    with closing(Endless("kmsg:e")) as endless:
+        os.write(endless.write_end, b"!")
+        follow_until(lambda progress: progress.records, store, endless)
+
+
+def test_what_was_found_before_a_source_failed_is_shown(store, source):
+    source.push(records(CONTRACT))
+    source.push(SourceError("/dev/kmsg: Input/output error"))
+    shown = []
+    show = lambda progress: shown.extend(run["pid"] for run in progress.latest)  # noqa: E731
+    with watching(store, source, show=show) as watch, pytest.raises(SourceError):
+        watch.follow()
+    assert shown == [47283]
 
 
 def test_losses_are_counted_and_stored(store, source):
