@@ -334,7 +334,7 @@ class HostTables:
             return sign
 
     def compact(self) -> None:
-        """Join small files, and remove those that were replaced over an hour ago."""
+        """Join small files; remove those over an hour old that were replaced or never committed."""
         with self._locked():
             self._compact()
 
@@ -372,6 +372,7 @@ class HostTables:
                     retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
                     enforce_retention_duration=False,
                     dry_run=False,
+                    full=True,  # also what was written before a commit that did not come
                 )
             except (DeltaError, OSError) as error:
                 raise StoreError(

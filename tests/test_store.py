@@ -1,11 +1,13 @@
 import errno
 import fcntl
 import multiprocessing
+import os
 import resource
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -289,6 +291,20 @@ def test_small_files_are_joined_and_rows_and_positions_stay(lab, tables):
     assert all(Path(file).exists() for file in before), "a reader may still have them open"
     tables.append(SOURCE, Position(5, 5), runs=[run(5)])
     assert rows(lab) == [0, 1, 2, 3, 4, 5]
+
+
+def test_files_of_killed_commits_are_removed_after_a_while(lab, tables):
+    for seq in range(3):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq)])
+    written = Path(lab.files("runs")[0])
+    old, new = written.with_name("part-old.parquet"), written.with_name("part-new.parquet")
+    shutil.copy(written, old)
+    shutil.copy(written, new)
+    os.utime(old, (0, time.time() - 3700))
+    tables.compact()
+    assert not old.exists()
+    assert new.exists(), "its commit may still come"
+    assert rows(lab) == [0, 1, 2]
 
 
 def test_replaced_files_are_removed_after_a_while(lab, tables, monkeypatch):
