@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import latency
 from kernel import PAGE, with_part
@@ -27,7 +27,7 @@ from logtrace import kmod, vm
 HERE = Path(__file__).parent
 LOGTRACE = [sys.executable, "-m", "logtrace"]
 BURST = 25_000  # runs, of four lines each
-RING = 20_000  # runs that the large ring buffer holds
+RING = 10_000  # runs that the large ring buffer holds
 PATIENCE_S = 1200
 # Commits follow each other at once: a thousand would take a quarter of an hour
 HASTY = "import logtrace.watch as w; w._COMMIT_AFTER_S = 0; from logtrace.cli import main; main()"
@@ -167,34 +167,31 @@ def in_guest(folder: Path, rounds: int, runs: int) -> tuple[list[Row], str]:
     ) as guest:
         guest.run(load)
         guest.run(f"{folder}/stream 1 {RING}", timeout=PATIENCE_S)
-        drained = _json(guest, f"{HERE}/drain.py {rounds} /run/drained")
+        drained = _drained(guest, rounds)
     with vm.Guest(image, folder, folders=[modules, HERE], boot_timeout=600) as guest:
         guest.run(load)
         lost = _burst(guest, folder)
         times = _in_guest_latencies(guest, runs)
-    return times, "\n".join([_drained_table(drained), "", lost])
+    return times, f"{drained}\n\n{lost}"
 
 
-def _json(guest: vm.Guest, script: str) -> dict[str, object] | list[list[float]]:
-    python = shlex.quote(sys.executable)
-    return json.loads(guest.run(f"{python} {script}", timeout=PATIENCE_S).stdout)
-
-
-def _drained_table(drained: dict) -> str:
-    records = drained["rounds"][0]["records"]
-    beside = statistics.median(each["cat"] for each in drained["rounds"])
-    ratio = statistics.median(each["cat"] / each["drain"] for each in drained["rounds"])
-    took = statistics.median(each["drain"] for each in drained["rounds"])
+def _drained(guest: vm.Guest, rounds: int) -> str:
+    drained = _json(guest, f"{HERE}/drain.py {rounds} /run/drained")
+    records = drained["records"]
+    beside, mine = map(statistics.median, zip(*drained["rounds"], strict=True))
+    ratio = statistics.median(cat / drain for cat, drain in drained["rounds"])
+    whole = drained["watch"]
     rows = [
         ["`cat /dev/kmsg > /dev/null`", f"{records / beside:,.0f}", ""],
-        ["`logtrace watch`, read", f"{records / took:,.0f}", f"{ratio:.2f}x"],
-        [
-            "read, understood and stored",
-            f"{records / drained['watch']:,.0f}",
-            f"{beside / drained['watch']:.2f}x",
-        ],
+        ["`logtrace watch`, read", f"{records / mine:,.0f}", f"{ratio:.2f}x"],
+        ["read, understood and stored", f"{records / whole:,.0f}", f"{beside / whole:.2f}x"],
     ]
-    return _table([f"{records:,} records in the guest", "records a second", "beside `cat`"], rows)
+    return _table([f"{records:,} records", "records a second", "beside `cat`"], rows)
+
+
+def _json(guest: vm.Guest, script: str) -> Any:
+    python = shlex.quote(sys.executable)
+    return json.loads(guest.run(f"{python} {script}", timeout=PATIENCE_S).stdout)
 
 
 # Runs are printed as fast as can be; cat and a watch read them at once.
