@@ -132,6 +132,7 @@ class Engine:
     def __init__(self, store: Store, zone: str = "UTC") -> None:
         import duckdb
 
+        self.store = store
         self._database = duckdb.connect()
         try:
             self._database.execute("SET TimeZone = ?", [zone])

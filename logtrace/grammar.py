@@ -291,7 +291,7 @@ def is_extra(text: str) -> bool:
 
 def looks_like_trace(text: str) -> bool:
     """Whether a line that no dialect understands seems to be meant as a trace line."""
-    return any(word in text for word in _WORDS) and _LOOKS_LIKE.search(text) is not None
+    return any(map(text.__contains__, _WORDS)) and _LOOKS_LIKE.search(text) is not None
 
 
 # Every trace line has some of these words: looking for them spares other lines the patterns

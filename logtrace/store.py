@@ -19,10 +19,12 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
-from logtrace import schema
+from arro3.core import Table
+
+from logtrace import columns
 from logtrace.errors import StoreError
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
@@ -193,6 +195,17 @@ class Store:
                 files += map(unquote, delta.file_uris())
         return files
 
+    def is_watched(self, host: str, watch: int) -> bool:
+        """Say whether a watch that began once still goes on, see `HostTables.hold`."""
+        try:
+            with self.host(host).sign.open("rb") as sign:
+                fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _host_folders(self) -> Iterable[Path]:
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
@@ -208,6 +221,7 @@ class HostTables:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.sign = folder / ".watched"
         self._commits = 0
         self._reached: dict[str, Position] = {}
 
@@ -291,8 +305,36 @@ class HostTables:
         with self._locked():
             self._append("tracer", source, Position(seq, seq), rows)
 
+    def hold(self, watch: int) -> IO[bytes]:
+        """Show others that a watch goes on, without waking up for it.
+
+        Parameters
+        ----------
+        watch
+            Its number, as in ``schema.TRACER``. A byte at this place of a file is locked, which
+            needs not be there.
+
+        Returns
+        -------
+        file object
+            To be closed when the watch ends; the kernel closes it where the process is killed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        with self._locked():
+            sign = self.sign.open("ab")
+            try:
+                fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
+            except OSError:
+                sign.close()
+                raise
+            return sign
+
     def compact(self) -> None:
-        """Join small files, and remove those that were replaced over an hour ago."""
+        """Join small files; remove those over an hour old that were replaced or never committed."""
         with self._locked():
             self._compact()
 
@@ -320,7 +362,7 @@ class HostTables:
     def _compact(self) -> None:
         from deltalake.exceptions import DeltaError
 
-        for name in schema.TABLES:
+        for name in columns.TABLES:
             delta = _open(self._folder / name)
             if delta is None or len(delta.file_uris()) < 2:
                 continue
@@ -330,6 +372,7 @@ class HostTables:
                     retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
                     enforce_retention_duration=False,
                     dry_run=False,
+                    full=True,  # also what was written before a commit that did not come
                 )
             except (DeltaError, OSError) as error:
                 raise StoreError(
@@ -366,14 +409,14 @@ class HostTables:
                 Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
-        table = schema.to_table(new, schema.TABLES[name])
+        table = columns.to_table(new, columns.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if len(table):
                 write_deltalake(
@@ -499,6 +542,8 @@ def _position(delta: DeltaTable | None, source: str) -> Position | None:
 
 # delta-rs tells of a transaction only by its name: all of them stand in the table's log
 def _transactions(folder: Path) -> dict[str, int]:
+    from deltalake.exceptions import DeltaError
+
     delta = _open(folder)
     if delta is None:
         return {}
@@ -507,21 +552,30 @@ def _transactions(folder: Path) -> dict[str, int]:
     try:
         checkpoint = -1
         if (last := log / "_last_checkpoint").exists():
-            from pyarrow import parquet
-
             checkpoint = json.loads(last.read_bytes())["version"]
             for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
-                actions = parquet.read_table(file, columns=["txn"])["txn"].to_pylist()
-                found |= {txn["appId"]: txn["version"] for txn in actions if txn}
+                found |= _checkpointed(file)
         for version in range(checkpoint + 1, delta.version() + 1):
             for line in (log / f"{version:020}.json").read_bytes().splitlines():
                 if txn := json.loads(line).get("txn"):
                     found[txn["appId"]] = txn["version"]
-    except (OSError, ValueError) as error:
+    except (DeltaError, OSError, ValueError) as error:
         raise StoreError(
             f"store {folder} can't be read: {error}", "check its permissions"
         ) from None
     return found
+
+
+# Read by delta-rs: pyarrow would stay in the memory of a watch
+def _checkpointed(file: Path) -> dict[str, int]:
+    from deltalake import QueryBuilder
+
+    query = QueryBuilder()
+    location = file.as_uri().replace("'", "%27")
+    query.execute(f"CREATE EXTERNAL TABLE log STORED AS PARQUET LOCATION '{location}'")
+    rows = query.execute("SELECT txn['appId'], txn['version'] FROM log WHERE txn IS NOT NULL")
+    names, versions = Table.from_arrow(rows).columns
+    return dict(zip(names.to_pylist(), versions.to_pylist(), strict=True))
 
 
 def _open(folder: Path) -> DeltaTable | None:

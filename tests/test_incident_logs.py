@@ -6,7 +6,6 @@ lines of the log, counted from 1, each report is to consist.
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name,
     records = mixed = read(name)
     for at, text in others:
         if mixed[:at] and mixed[:at][-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*mixed[:at], replace(mixed[0], text=text), *mixed[at:]]
+            mixed = [*mixed[:at], mixed[0]._replace(text=text), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 
@@ -105,7 +104,7 @@ def without_summary(report):
 def test_cut_and_resumed_anywhere_it_gives_the_same(name, data):
     records = read(name)
     cut = data.draw(st.integers(0, len(records)))
-    numbered = [replace(record, seq=number) for number, record in enumerate(records)]
+    numbered = [record._replace(seq=number) for number, record in enumerate(records)]
     first = IncidentAssembler("host")
     rows = first.feed(numbered[:cut])
     start = cut if first.resume_before is None else first.resume_before
@@ -117,5 +116,5 @@ def test_cut_and_resumed_anywhere_it_gives_the_same(name, data):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_caller_changes_nothing(name):
     records = read(name)
-    called = [replace(record, facility=0, caller="T214") for record in records]
+    called = [record._replace(facility=0, caller="T214") for record in records]
     assert [told(row) for row in found(called)] == [told(row) for row in found(records)]

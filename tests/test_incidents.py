@@ -1,7 +1,6 @@
 """Incidents are found as kernels print them, wherever the log is cut or mixed."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -156,9 +155,9 @@ def test_a_report_without_an_end_ends_where_nothing_more_comes():
 
 def test_a_report_that_the_machine_was_started_anew_in_ends_there():
     lines = REPORTS["soft lockup"][0]
-    begun = [replace(each, boot_id=None, usec=9_000_000 + each.seq) for each in records(lines)]
+    begun = [each._replace(boot_id=None, usec=9_000_000 + each.seq) for each in records(lines)]
     anew = [
-        replace(each, boot_id=None, usec=0, seq=100 + each.seq)
+        each._replace(boot_id=None, usec=0, seq=100 + each.seq)
         for each in records(["Linux version 6.1.0", *lines[1:]])
     ]
     (row,) = [row for row in found([*begun, *anew]) if row["first_seq"] == 0]

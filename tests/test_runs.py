@@ -1,7 +1,6 @@
 import csv
 import io
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -184,7 +183,7 @@ def test_an_id_is_the_same_whoever_reads_the_log_and_another_for_another_run():
     lines = log(start(7), stats(), ops(), end(7), start(7), stats(), ops(), end(7))
     first, second = RunAssembler("lab1").feed(lines).runs
     elsewhere = RunAssembler("lab2").feed(lines).runs[0]
-    next_boot = [replace(line, boot_id="b2") for line in lines]
+    next_boot = [line._replace(boot_id="b2") for line in lines]
     ids = [
         first["run_id"],
         second["run_id"],
@@ -192,8 +191,8 @@ def test_an_id_is_the_same_whoever_reads_the_log_and_another_for_another_run():
         RunAssembler("lab1").feed(next_boot).runs[0]["run_id"],
     ]
     assert len(set(ids)) == 4
-    moved = [replace(line, source="/a@123") for line in lines]
-    copied = [replace(line, source="/b/c@123") for line in lines]
+    moved = [line._replace(source="/a@123") for line in lines]
+    copied = [line._replace(source="/b/c@123") for line in lines]
     assert (
         RunAssembler("lab1").feed(moved).runs[0]["run_id"]
         == RunAssembler("lab1").feed(copied).runs[0]["run_id"]
@@ -567,8 +566,8 @@ def test_stats_lines_without_end_do_not_grow_for_ever():
 
 
 def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
-    old = [replace(line, source="a@1") for line in log("x", start(7), "y")]
-    new = [replace(line, source="a@2") for line in log("z", stats(), ops(), end(7))]
+    old = [line._replace(source="a@1") for line in log("x", start(7), "y")]
+    new = [line._replace(source="a@2") for line in log("z", stats(), ops(), end(7))]
     assembler = RunAssembler("lab1")
     assembler.feed(old)
     assert assembler.resume_before == 1
@@ -789,7 +788,7 @@ def test_without_clock_and_boot_id_the_kernels_first_message_tells():
 
 def test_a_program_can_not_say_that_the_machine_was_started_anew():
     said = anew(0)
-    forged = lambda seq: replace(said(seq), facility=1)  # noqa: E731
+    forged = lambda seq: said(seq)._replace(facility=1)  # noqa: E731
     rows = read(unnamed(start(7)), forged, *map(unnamed, [stats(), ops(), end(7)]))
     assert [brief(row)[:2] for row in rows.runs] == [(7, "complete")]
 

@@ -1,21 +1,23 @@
 import errno
 import fcntl
 import multiprocessing
+import os
 import resource
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 import pytest
+from arro3.core import Schema
 from deltalake import DeltaTable
 
-from logtrace import schema, store
+from logtrace import columns, store
 from logtrace.errors import StoreError
 from logtrace.store import Position, Store, default_url
 
@@ -199,9 +201,10 @@ def test_a_table_that_gets_no_rows_is_not_touched(lab, tables):
 
 
 def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
-    old = pa.schema([column for column in schema.RUNS if column.name not in ("wide", "parent_pid")])
+    known = [name for name in columns.RUNS.names if name not in ("wide", "parent_pid")]
+    old = Schema([columns.RUNS.field(name) for name in known])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "TABLES", dict(schema.TABLES) | {"runs": old})
+        patch.setattr(columns, "TABLES", dict(columns.TABLES) | {"runs": old})
         tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     tables.append(SOURCE, Position(12, 12))
     assert tables.position(SOURCE) == Position(12, 12)
@@ -290,6 +293,20 @@ def test_small_files_are_joined_and_rows_and_positions_stay(lab, tables):
     assert rows(lab) == [0, 1, 2, 3, 4, 5]
 
 
+def test_files_of_killed_commits_are_removed_after_a_while(lab, tables):
+    for seq in range(3):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq)])
+    written = Path(lab.files("runs")[0])
+    old, new = written.with_name("part-old.parquet"), written.with_name("part-new.parquet")
+    shutil.copy(written, old)
+    shutil.copy(written, new)
+    os.utime(old, (0, time.time() - 3700))
+    tables.compact()
+    assert not old.exists()
+    assert new.exists(), "its commit may still come"
+    assert rows(lab) == [0, 1, 2]
+
+
 def test_replaced_files_are_removed_after_a_while(lab, tables, monkeypatch):
     monkeypatch.setattr(store, "_KEEP_REPLACED_FILES", store.timedelta(0))
     for seq in range(3):
@@ -319,7 +336,7 @@ def test_the_tables_have_the_columns_of_the_schema(lab, tables):
         incidents=[{"host": "lab1", "ended_seq": 5, "type": "bug"}],
     )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
-    for name, expected in schema.TABLES.items():
+    for name, expected in columns.TABLES.items():
         frame = pd.concat(map(pd.read_parquet, lab.files(name)))
         assert list(frame.columns) == expected.names
         assert len(frame) == 1
@@ -329,17 +346,17 @@ def test_the_tables_are_read_as_they_are_by_delta_duckdb_and_pandas(lab, tables)
     tables.append(SOURCE, Position(9, 9), runs=[run(5, read_bytes=2**62, file="한글")])
     tables.append(SOURCE, Position(12, 12), runs=[run(11, read_bytes=None, file=None)])
     expected = [(5, 2**62, "한글"), (11, None, None)]
-    columns = ["first_seq", "read_bytes", "file"]
+    names = ["first_seq", "read_bytes", "file"]
 
-    table = DeltaTable(str(lab.root / "host=lab1" / "runs")).to_pyarrow_table(columns=columns)
+    table = DeltaTable(str(lab.root / "host=lab1" / "runs")).to_pyarrow_table(columns=names)
     assert sorted(tuple(row.values()) for row in table.to_pylist()) == expected
     duck = duckdb.execute(
-        f"select {', '.join(columns)} from read_parquet(?) order by 1", [lab.files("runs")]
+        f"select {', '.join(names)} from read_parquet(?) order by 1", [lab.files("runs")]
     )
     assert duck.fetchall() == expected
     # `host` is a column of the files too: pandas must not take it from the folder's name again
     frame = pd.read_parquet(
-        lab.files("runs"), columns=columns, partitioning=None, dtype_backend="pyarrow"
+        lab.files("runs"), columns=names, partitioning=None, dtype_backend="pyarrow"
     ).sort_values("first_seq")
     assert frame["first_seq"].tolist() == [5, 11]
     assert frame["read_bytes"].fillna(0).tolist() == [2**62, 0]

@@ -8,7 +8,7 @@ import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -381,7 +381,7 @@ class GrowingLog:
         if self._lost:
             self._lost = False
             items.append(self._emptied(record))
-        items.append(record if record.host == host else replace(record, host=host))
+        items.append(record if record.host == host else record._replace(host=host))
         self._position = record.seq
         self.check = part.check_of(record.seq)
         self._reached[part.name] = _Reached(record.seq, self.check)
@@ -397,7 +397,7 @@ class GrowingLog:
         if rest:
             self._add(part, part.text.feed(part.offset, rest), items)
         last = part.text.finish()
-        self._add(part, replace(last, truncated=True) if last and rest else last, items)
+        self._add(part, last._replace(truncated=True) if last and rest else last, items)
         part.close()
         self._part, self._left = None, part
         while len(self._reached) > _REMEMBERED_PARTS:

@@ -11,7 +11,6 @@ import re
 import select
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -179,7 +178,7 @@ class JournalSource:
         place = self._kernel.place()
         item = _item(self._kernel, place, self._where)
         if self._is_own and isinstance(item, Record):
-            item = replace(item, host=None)  # this machine, whatever it was called then
+            item = item._replace(host=None)  # this machine, whatever it was called then
         return place, item
 
     def _last_of_all(self) -> Place | None:
