@@ -10,6 +10,7 @@ a `Loss`.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -334,6 +335,7 @@ class RunAssembler:
             self._flush_stray(rows)
         # a module that prints neither Start nor End: every stats line begins a run
         begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
+        begins_run = begins_run and not _is_one_run([*self._block, line])
         if begins_run or len(self._block) == _LONGEST_BLOCK:
             self._flush_block(rows)
         self._note_need(line)
@@ -463,7 +465,7 @@ class RunAssembler:
             run.lines += block
             return
         run.doubt(doubt)
-        self._unsure_ends = max(1, _count(block, "stats") - 1, _count(block, "ops") - 1)
+        self._unsure_ends = max(1, _runs_in(block) - 1)
 
     # A module that prints another pid at the end than at the start knows one run at a time only.
     def _is_global(self, end: _Line, block: list[_Line]) -> bool:
@@ -544,12 +546,23 @@ def _range(item: Record | Loss) -> tuple[int, int]:
     return (item.first_seq, item.last_seq) if isinstance(item, Loss) else (item.seq, item.seq)
 
 
-# The stats line, the calls line, or both in this order; a line that was cut may be either.
+# The stats line, the calls line, or both in this order; a line that was cut may be either. Some
+# modules print one of them as several, each of which says something else.
 def _is_one_run(block: list[_Line]) -> bool:
     kinds = [_kind(line) for line in block]
-    return len(kinds) == 1 or (
-        len(kinds) == 2 and kinds[0] in ("stats", "cut") and kinds[1] in ("ops", "cut")
-    )
+    if "cut" in kinds or len(kinds) < 2:
+        return len(kinds) == 1 or (
+            len(kinds) == 2 and kinds[0] in ("stats", "cut") and kinds[1] in ("ops", "cut")
+        )
+    stats = kinds.count("stats")
+    return "stats" not in kinds[stats:] and all(map(_are_parts, (block[:stats], block[stats:])))
+
+
+def _are_parts(lines: list[_Line]) -> bool:
+    if len(lines) < 2:
+        return True
+    columns = Counter(name for line in lines for name in _columns(line))
+    return all(map(_columns, lines)) and max(columns.values()) == 1
 
 
 # Some modules, or the console beside them, print each line twice.
@@ -571,8 +584,14 @@ def _kind(line: _Line) -> str:
     return line.event.kind if line.event else "cut"
 
 
-def _count(block: list[_Line], kind: str) -> int:
-    return sum(_kind(line) == kind for line in block)
+def _columns(line: _Line) -> Iterable[str]:
+    return line.event.values if line.event else ()
+
+
+# At least how many runs' lines they are.
+def _runs_in(block: list[_Line]) -> int:
+    said = Counter(name for line in block for name in _columns(line) or (_kind(line),))
+    return max(said.values())
 
 
 def _named(block: list[_Line]) -> set[int | None]:

@@ -108,10 +108,14 @@ def test_no_line_of_the_dialects_is_rejected():
     assert {name: losses for name, text in sections().items() if (losses := rows_of(text)[1])} == {}
 
 
+def unescaped(line):
+    return line.replace("\\n", "\n").replace("\\r", "\r").replace("\\x1b", "\x1b")
+
+
 def variants():
     for section in re.split("^## ", (DATA / "variants.txt").read_text("utf-8"), flags=re.M)[1:]:
         title, *lines = section.strip("\n").split("\n")
-        yield pytest.param([line.replace("\\n", "\n") for line in lines], id=title)
+        yield pytest.param([unescaped(line) for line in lines], id=title)
 
 
 @pytest.mark.parametrize("lines", list(variants()))
@@ -125,6 +129,7 @@ def test_the_run_of_the_contract_is_one_run_however_it_is_spelled(lines):
     assert calls in ([1, 1, 4, 5, 9], [1, 1, 4, 5, None])
     assert "2021202045" in run["owner"] or "Hong" in run["owner"]
     assert "test" in run["comm"]
+    assert run["file"].strip('"./') in ("abc.txt", "a[1].txt")
 
 
 def test_times_are_those_of_the_start_and_end_lines():
