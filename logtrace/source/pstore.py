@@ -30,6 +30,10 @@ _NAME = re.compile(rb"(?P<name>dmesg-[\w-]+-(?P<id>\d+)):")
 # EFI and others: seconds since 1970, two digits of the part, three of the count
 _DATED_ID = re.compile(rb"(?P<seconds>\d{9,11})\d{5}")
 _STAMP = re.compile(rb"(?:<(?P<priority>\d{1,3})>)?\[ *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})\] ?")
+# What ramoops appends to a part that it has checked
+_CHECKED = re.compile(
+    rb"ECC: (?:No errors detected|-?\d+ Corrected bytes, \d+ unrecoverable blocks)"
+)
 _HEAD_BYTES = 256
 _COMPRESSED = ".enc.z"
 
@@ -125,7 +129,7 @@ def _parts(lines: Iterable[bytes]) -> list[_Part]:
     for line in lines:
         if match := _HEADER.fullmatch(line):
             parts.append(_Part(int(match["count"]), int(match["part"])))
-        elif parts and line and not _NAME.fullmatch(line):
+        elif parts and line and not (_NAME.fullmatch(line) or _CHECKED.fullmatch(line)):
             parts[-1].lines.append(line)
     return parts
 

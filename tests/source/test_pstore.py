@@ -44,6 +44,13 @@ def test_parts_are_put_in_the_order_in_which_they_were_printed():
     assert {(record.facility, record.level) for record in records} == {(0, 4)}
 
 
+@pytest.mark.parametrize(
+    "said", ["No errors detected", "12 Corrected bytes, 1 unrecoverable blocks"]
+)
+def test_what_ramoops_says_of_its_memory_is_no_line_of_the_log(said):
+    assert read(f"{dump(LINES)}\nECC: {said}\n") == read(dump(LINES))
+
+
 @given(st.permutations(range(3)))
 def test_the_order_of_the_parts_in_the_file_does_not_matter(order):
     parts = dump(LINES).split("Panic#1 ")[1:]
