@@ -128,6 +128,7 @@ _KASAN_TASK = (
     r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task (?P<comm>.{1,64})"
     r"/(?P<pid>\d{1,10})"
 )
+_TASK_STATE = r"task:(?P<comm>\S.{0,63}?) +state:.+? stack: *\d+ +pid: *(?P<pid>\d{1,10}) "
 _POINTER = r"(?:\[<\w+>\]\s+)*"
 _SOURCE = r"(?: \S+:\d+)?(?: \[inline\])?"  # as scripts/decode_stacktrace.sh adds
 _FRAME = re.compile(rf"\s*{_POINTER}(?P<guess>\? )?(?:\w+ from )?{_PLACE}(?: \(\w+\))?{_SOURCE}\s*")
@@ -137,6 +138,7 @@ _DETAILS = tuple(
         ("victim", _VICTIM),
         (None, _CPU_LINE),
         (None, _KASAN_TASK),
+        (None, _TASK_STATE),
         ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
         (None, rf"pc : {_PLACE}"),
         (

@@ -38,6 +38,7 @@ class _Report:
     first: Record
     last: Record
     place: int  # counts records, at its last line
+    usec: int | None = None  # the latest; a processor that was held up has a clock that is late
     kind: str | None = None  # None behind ``cut here``, until its type is known
     message: str | None = None
     lines: list[str] = field(default_factory=list)
@@ -87,6 +88,8 @@ class _Report:
 
     def _keep(self, record: Record, text: str) -> None:
         self.last = record
+        if record.usec is not None:
+            self.usec = max(self.usec or 0, record.usec)
         self.cut |= record.truncated or len(text) > _LONGEST_LINE
         if len(self.lines) < _MOST_LINES:
             self.lines.append(printable(text[:_LONGEST_LINE]))
@@ -327,7 +330,7 @@ def _ends(report: _Report, sign: grammar.Sign) -> bool:
 
 
 def _is_quiet(report: _Report, record: Record, place: int) -> bool:
-    before, now = report.last.usec, record.usec
+    before, now = report.usec, record.usec
     late = before is not None and now is not None and now - before > _QUIET_US
     return late or place - report.place > _QUIET_RECORDS
 

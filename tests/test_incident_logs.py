@@ -88,8 +88,9 @@ def test_dmesg_and_the_device_tell_the_same(name):
 def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name, others):
     records = mixed = read(name)
     for at, text in others:
-        if mixed[:at] and mixed[:at][-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*mixed[:at], replace(mixed[0], text=text), *mixed[at:]]
+        before = mixed[:at]
+        if before and before[-1].text != CUT_HERE:  # who warns says why behind it
+            mixed = [*before, replace(before[-1], text=text), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 
