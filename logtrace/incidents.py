@@ -46,6 +46,7 @@ class _Report:
     cut: bool = False
     bracketed: bool = False  # it has an end, ``end trace``
     died: bool = False  # behind its end the registers come once more
+    repeats: bool = False  # they have begun
     ended: bool = False
     mixed: bool = False
     known: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +71,7 @@ class _Report:
             self.kind, self.message = sign.kind, text
         self.bracketed |= sign.part in ("cut", "death")
         self.died |= sign.part == "death"
+        self.repeats |= self.ended and sign.part == "summary"
         if not self.ended and (is_head or not self.mixed):
             self._learn(sign)
 
@@ -197,8 +199,7 @@ class IncidentAssembler:
     def _take_line(self, record: Record, text: str, rows: list[Row], *, may_begin: bool) -> None:
         sign = grammar.parse(text)
         reports = self._open.get(record.caller, [])
-        follows_end = sign is not None and sign.part in ("summary", "last")
-        if reports and not follows_end and all(report.ended for report in reports):
+        if reports and all(_is_over(report, sign) for report in reports):
             self._close(record.caller, record.seq, rows)
             reports = []
         if sign is None:
@@ -327,6 +328,13 @@ def _ends(report: _Report, sign: grammar.Sign) -> bool:
     if sign.part == "rule":
         return report.kind in grammar.RULED
     return sign.part == "end" or (sign.part == "victim" and report.kind == "oom_kill")
+
+
+# What keeps a log of the failure may print a line before the registers come once more.
+def _is_over(report: _Report, sign: grammar.Sign | None) -> bool:
+    if sign is None:
+        return report.ended and (report.repeats or not report.died)
+    return report.ended and sign.part not in ("summary", "last")
 
 
 def _is_quiet(report: _Report, record: Record, place: int) -> bool:

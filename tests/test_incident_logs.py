@@ -1,7 +1,7 @@
 """What real kernels printed when tests/kernel/faulty made them fail, and what is found in it.
 
 The logs are of a guest in QEMU; `expected.json` beside them has the rows of each, and of which
-lines of the log, counted from 1, each report is to consist.
+lines of the log each report is to consist: from and to which, counted from 1, and again.
 """
 
 import io
@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from incident_samples import taken
 
 from logtrace.incident_grammar import CUT_HERE
 from logtrace.incidents import IncidentAssembler
@@ -62,10 +63,9 @@ def test_a_real_report_is_found_whole_with_what_it_says(name):
     rows = found(records)
     assert [row["type"] for row in rows] == [row["type"] for row in EXPECTED[name]]
     for row, expected in zip(rows, EXPECTED[name], strict=True):
-        first, last = expected["lines"]
         columns = expected.keys() - {"lines"}
         assert {name: row[name] for name in columns} == {name: expected[name] for name in columns}
-        assert row["report"].split("\n") == lines[first - 1 : last]
+        assert row["report"].split("\n") == taken(lines, expected["lines"])
         assert not row["truncated"]
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -134,14 +135,20 @@ def _parts(lines: Iterable[bytes]) -> list[_Part]:
     return parts
 
 
-# A later dump of the same boot begins with what the earlier one has, too.
+# A later dump of the same boot begins with what the earlier one has, too. Where the clock stood
+# still, a line may be there twice.
 def _in_order(parts: list[_Part]) -> Iterator[bytes]:
     ordered = sorted(parts, key=lambda part: (part.count, -part.number))
-    seen: set[bytes] = set()
+    seen: Counter[bytes] = Counter()
     for _, dump in groupby(ordered, key=lambda part: part.count):
         lines = [line for part in dump for line in part.lines]
-        yield from (line for line in lines if line not in seen)
-        seen.update(filter(_STAMP.match, lines))
+        known = seen.copy()
+        for line in lines:
+            if known[line] > 0:
+                known[line] -= 1
+            else:
+                yield line
+        seen |= Counter(filter(_STAMP.match, lines))
 
 
 # The last line was printed when the dump was written.

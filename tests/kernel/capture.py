@@ -3,8 +3,9 @@
     python tests/kernel/capture.py KERNEL FOLDER [OPTION]... -- FAULT...
 
 KERNEL is a name or image as in `kernels`, each OPTION a word more for the kernel's command
-line, each FAULT a name that ``faulty/faulty.c`` knows. FOLDER then has ``FAULT.kmsg`` and
-``FAULT.dmesg``, with everything that the kernel printed from the fault on until it was quiet.
+line, each FAULT a name that ``faulty/faulty.c`` or `HOW` knows. FOLDER then has ``FAULT.kmsg``
+and ``FAULT.dmesg``, with everything that the kernel printed from the fault on until it was
+quiet, and the same of the loading of the module.
 """
 
 import shutil
@@ -33,7 +34,7 @@ HOW = {
     "rcu_expedited": f"{STALL}echo 1 > /sys/kernel/rcu_expedited\n"
     f"{HAPPEN.format(fault='rcu_stall')} & sleep 0.5\n"
     f"{HAPPEN.format(fault='rcu_wait')}; wait; echo 0 > /sys/kernel/rcu_expedited",
-    "load": "rmmod faulty; insmod faulty.ko",
+    "load": "insmod faulty.ko seconds=12",
     "unknown_symbol": "insmod unresolved.ko",
     "oom_cgroup": """\
 mkdir /tmp/cgroup && mount -t cgroup2 none /tmp/cgroup
@@ -71,8 +72,7 @@ def main(name: str, target: str, *more: str) -> None:
         boot_timeout=1200,
         kernel_options=["log_buf_len=8M", *options],
     ) as guest:
-        guest.run(f"cd {shared}\n{QUIET}\ninsmod faulty.ko seconds=12")
-        for fault in faults:
+        for fault in ("load", *faults):
             happen = HOW.get(fault, HAPPEN).format(fault=fault)
             guest.run(
                 f"cd {shared}; ({QUIET}) 2> /dev/null; dmesg --clear\n"
