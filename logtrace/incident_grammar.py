@@ -177,7 +177,7 @@ _NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+
 _REPORTERS = re.compile(
     r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
     r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
-    r"print_report|print_address_description|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
+    r"print_report|print_address_description|ubsan_\w+|__ubsan_\w+|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
     r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
     r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
     r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"

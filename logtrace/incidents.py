@@ -26,6 +26,8 @@ _MOST_UNSURE = 200
 _MOST_AT_ONCE = 8
 _FRAMES = 5  # of the trace that make the fingerprint
 _DETAILS = ("cpu", "pid", "comm")
+# Types that an interrupt finds: it happened in what the interrupt stopped
+_HELD_UP = frozenset({"soft_lockup", "hard_lockup", "rcu_stall"})
 # A line of the first kind, directly behind which one of the second tells more of the same
 _GOES_ON = {"bug": "oops", "page_fault": "oops", "kasan": "kasan"}
 
@@ -110,8 +112,10 @@ class _Report:
                 self.known["place"] = (None, None, sign.module)
             return
         if sign.part != "frame":
-            function = grammar.source_name(sign.function)
-            self.known.setdefault("place", (function, sign.offset, sign.module))
+            if "place" in self.known or (self.frames and self.kind not in _HELD_UP):
+                return  # what the interrupt stopped in which it happened
+            self.frames.clear()
+            self.known["place"] = (grammar.source_name(sign.function), sign.offset, sign.module)
         elif len(self.frames) < _MOST_LINES and grammar.tells_something(sign.function):
             self.frames.append((grammar.source_name(sign.function), sign.module))
 
@@ -120,7 +124,9 @@ class _Report:
         function, offset, module = self.known.get("place", (None, None, None))
         if function is None and self.frames:
             function = self.frames[0][0]
-        return function, offset, module or next((name for _, name in self.frames if name), None)
+        if self.kind != "oom_kill":  # who asked for memory did nothing wrong
+            module = module or next((name for _, name in self.frames if name), None)
+        return function, offset, module
 
 
 class IncidentAssembler:

@@ -5,7 +5,8 @@
 KERNEL is a name or image as in `kernels`, each OPTION a word more for the kernel's command
 line, each FAULT a name that ``faulty/faulty.c`` or `HOW` knows. FOLDER then has ``FAULT.kmsg``
 and ``FAULT.dmesg``, with everything that the kernel printed from the fault on until it was
-quiet, and the same of the loading of the module.
+quiet, and the same of the loading of the module. Some faults leave the kernel such that it
+does not report others: no hung task is told of after an Oops, and only one fault of locks.
 """
 
 import shutil
@@ -20,6 +21,7 @@ HERE = Path(__file__).parent
 MODULE = Path("/usr/src/faulty")  # some reports name the source file
 HAPPEN = "sh -c 'echo {fault} > /proc/faulty'"
 STALL = "echo 3 > /sys/module/rcupdate/parameters/rcu_cpu_stall_timeout\n"
+KFENCE = "echo 5 > /sys/module/kfence/parameters/sample_interval\n"
 # The faults that need more than to be asked for
 HOW = {
     "soft_lockup": f"echo 1 > /proc/sys/kernel/watchdog_thresh\n{HAPPEN}",
@@ -34,6 +36,9 @@ HOW = {
     "rcu_expedited": f"{STALL}echo 1 > /sys/kernel/rcu_expedited\n"
     f"{HAPPEN.format(fault='rcu_stall')} & sleep 0.5\n"
     f"{HAPPEN.format(fault='rcu_wait')}; wait; echo 0 > /sys/kernel/rcu_expedited",
+    "kfence_use_after_free": KFENCE + HAPPEN,
+    "kfence_out_of_bounds": KFENCE + HAPPEN,
+    "kfence_corruption": KFENCE + HAPPEN,
     "load": "insmod faulty.ko seconds=12",
     "unknown_symbol": "insmod unresolved.ko",
     "oom_cgroup": """\

@@ -2,7 +2,8 @@
 /*
  * Make the kernel report a fault: echo NAME > /proc/faulty
  *
- * The fault happens in the process that writes, so that it is the one that the report names.
+ * The fault happens in the process that writes, so that it is the one that the report names. A
+ * barrier behind the last call of a function keeps the function in the call trace.
  * Only for a guest: most of these leave the kernel broken, some end it.
  */
 
@@ -29,6 +30,7 @@
 #include <linux/timer.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+
 #ifdef CONFIG_KFENCE
 #include <linux/kfence.h>
 #endif
@@ -142,6 +144,7 @@ static noinline void hung_task(void)
 {
 	set_current_state(TASK_UNINTERRUPTIBLE);
 	schedule_timeout(seconds * HZ);
+	barrier();
 }
 
 /* Twice at a time: the second waits for the first. */
@@ -260,6 +263,7 @@ static noinline void double_free(void)
 
 	kfree(object);
 	kfree(object);
+	barrier();
 }
 
 static noinline void stack_out_of_bounds(void)
@@ -321,6 +325,7 @@ static noinline void kfence_corruption(void)
 	OPTIMIZER_HIDE_VAR(object);
 	((volatile char *)object)[100] = 1;
 	kfree(object);
+	barrier();
 }
 
 /* Of small ones some are kept before anybody checks them. */
@@ -363,6 +368,18 @@ static noinline void shift_out_of_bounds(void)
 	volatile int value = 1;
 
 	value <<= bits;
+}
+
+static void shift_from(struct timer_list *unused)
+{
+	shift_out_of_bounds();
+}
+
+static noinline void shift_in_timer(void)
+{
+	static DEFINE_TIMER(timer, shift_from);
+
+	mod_timer(&timer, jiffies + 1);
 }
 
 static DEFINE_MUTEX(first);
@@ -457,6 +474,7 @@ static const struct {
 	{ "usercopy", usercopy },
 	{ "string_overflow", string_overflow },
 	{ "shift", shift_out_of_bounds },
+	{ "shift_in_timer", shift_in_timer },
 	{ "circular_locking", circular_locking },
 	{ "inconsistent_locking", inconsistent_locking },
 	{ "held_at_return", held_at_return },
