@@ -118,6 +118,14 @@ def test_two_processors_that_report_at_once_without_caller_are_marked():
     assert found(records([*one, *two]))[0]["mixed"] is False
 
 
+def test_registers_behind_the_end_may_come_behind_a_line_of_another():
+    registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b"]
+    lines = [*REPORTS["null dereference"][0], *registers]
+    between = "pstore: backend (ramoops) writing error (-28)"
+    (row,) = found(records([*lines[: -len(registers)], between, *registers]))
+    assert row["report"].split("\n") == lines
+
+
 @pytest.mark.parametrize("last", [[], ["note: insmod[214] exited with irqs disabled"]])
 def test_registers_behind_the_end_are_kept(last):
     registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]

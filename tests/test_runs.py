@@ -774,8 +774,20 @@ def test_a_run_never_goes_on_when_the_machine_is_started_anew(begun):
 
 @pytest.mark.parametrize(
     "line",
-    [anew(10), anew(8, "usb 1-1"), anew(0, boot_id="b1")],
-    ids=["clock goes on", "clocks of two processors", "same boot id"],
+    [
+        anew(10),
+        anew(8, "usb 1-1"),
+        anew(0, boot_id="b1"),
+        anew(2, "NMI backtrace for cpu 0"),
+        anew(2, "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0"),
+    ],
+    ids=[
+        "clock goes on",
+        "clocks of two processors",
+        "same boot id",
+        "clock of a processor that was held up",
+        "clock of one that found out itself",
+    ],
 )
 def test_what_only_looks_like_a_start_of_the_machine_ends_no_run(line):
     boot_id = line(0).boot_id
