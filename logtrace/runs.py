@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from logtrace import grammar
@@ -610,9 +611,11 @@ def _span(first: _Line, last: _Line, needed_from: int) -> Span:
 
 
 def _at_once(before: Record, record: Record) -> bool:
-    if before.usec is None or record.usec is None:
-        return True
-    return record.usec - before.usec <= _AT_ONCE_US
+    if before.usec is not None and record.usec is not None:
+        return record.usec - before.usec <= _AT_ONCE_US
+    if before.at is not None and record.at is not None:
+        return record.at - before.at <= timedelta(microseconds=_AT_ONCE_US)
+    return True
 
 
 # Whether a stats line may belong to the End line before it: next in the block of one run, and

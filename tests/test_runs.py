@@ -2,7 +2,7 @@ import csv
 import io
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -379,6 +379,19 @@ def test_stats_lines_behind_an_end_line_may_be_those_of_the_next_one():
 def test_stats_lines_long_behind_an_end_line_are_not_its_own():
     lines = at(1, start(7)), at(1, end(7)), at(3, stats(1)), at(3, ops(1))
     assert briefs(*lines) == [(7, "no_stats", None, None), (None, "no_start", 1, 1)]
+
+
+def test_without_the_kernels_clock_the_time_of_day_tells_what_was_printed_at_once():
+    def after(seconds, text):
+        at = AT + timedelta(seconds=seconds)
+        return lambda seq: record(text, seq, usec=None, boot_id=None, at=at, clock="log")
+
+    run = after(0, start(7)), after(0, end(7))
+    assert briefs(*run, after(1, stats()), after(1, ops())) == [(7, "complete", 20, 1)]
+    assert briefs(*run, after(7200, stats()), after(7200, ops())) == [
+        (7, "no_stats", None, None),
+        (None, "no_start", 20, 1),
+    ]
 
 
 def test_stats_lines_behind_an_end_line_of_another_task_are_not_its_own():
