@@ -213,6 +213,21 @@ def test_stats_lines_before_a_second_start_belong_to_the_first():
     ]
 
 
+def test_stats_lines_of_a_run_without_end_are_not_those_of_another_that_was_open():
+    lines = start(7), start(8), stats(8), ops(80), start(8)
+    assert briefs(*lines, stats(9), ops(90), end(8), end(7)) == [
+        (8, "no_end", None, None),
+        (8, "complete", 9, 90),
+        (7, "ambiguous", None, None),
+    ]
+    assert briefs(*lines, end(8)) == [
+        (8, "no_end", None, None),
+        (8, "no_stats", None, None),
+        (None, "ambiguous", 8, 80),
+        (7, "no_end", None, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("lines", "expected", "note"),
     [
@@ -552,6 +567,27 @@ def test_a_line_that_is_not_understood_is_noted_with_its_text(line):
     (loss,) = rows.losses
     assert (loss["reason"], loss["records"], loss["first_seq"]) == ("rejected", 1, 1)
     assert loss["text"] == line.replace("abc", r"a\x1b")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [stats(7), stats("9" * 20), ops(80), end(8)],
+        [stats("9" * 20), stats(8), ops(70), end(7)],
+        [stats(7), ops("9" * 20), ops(80), end(8)],
+    ],
+)
+def test_a_line_that_is_not_understood_may_be_that_of_the_other_run(lines):
+    (run, *_) = read(start(7), start(8), *lines).runs
+    assert brief(run)[1:] == ("ambiguous", None, None)
+
+
+def test_of_a_run_whose_stats_line_is_not_understood_the_rest_is_told():
+    assert briefs(start(7), start(8), stats("9" * 20), ops(80), end(8), end(7)) == [
+        (8, "no_stats", None, 80),
+        (7, "no_stats", None, None),
+    ]
+    assert briefs(start(7), stats("9" * 20), ops(70), end(7)) == [(7, "no_stats", None, 70)]
 
 
 def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():
