@@ -228,7 +228,7 @@ class GrowingLog:
                 if not open_runs - settled:
                     return start
                 settled |= known.keys() - open_runs
-            elif start is not None:
+            elif start is not None and name:  # what has no line yet was read by nobody
                 return start
         if start is None:
             self._lost = True

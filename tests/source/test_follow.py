@@ -451,6 +451,17 @@ def test_the_log_before_is_read_again_if_runs_were_open_at_its_end(path, followi
     assert list(drain(following(path, positions)).values()) == [[2, 3], [4, 5]]
 
 
+def test_an_empty_part_does_not_hide_the_one_before_it(path, following):
+    append(path.with_name("kern.log.2"), line(1), line(2), line(3))
+    append(path, line(4), line(5))
+    first = following(path, begin="oldest")
+    drain(first)
+    positions = first.noted(resume_after=-1)
+    positions.note("lab01", NAME.format(path), Position(2 * LENGTH, 0, 0))
+    path.with_name("kern.log.1").touch()
+    assert list(drain(following(path, positions)).values()) == [[2, 3], [4, 5]]
+
+
 def test_only_new_lines_are_read_if_so_wanted(path, following):
     append(path, line(1), line(2))
     source = following(path, begin="now")
