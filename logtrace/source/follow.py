@@ -394,7 +394,7 @@ class GrowingLog:
     def _leave(self, part: _Part) -> list[Record | Loss]:
         items: list[Record | Loss] = []
         rest, part.rest = part.rest, b""
-        if rest:
+        if rest and not part.is_told:
             self._add(part, part.text.feed(part.offset, rest), items)
         last = part.text.finish()
         self._add(part, replace(last, truncated=True) if last and rest else last, items)
@@ -427,6 +427,7 @@ class _Part:
         self.text = LogText("")
         self.offset = 0  # of the line that `rest` begins
         self.rest = b""
+        self.is_told = False  # whether that is what is left of a line too long to wait for its end
         self.read_ns = 0
         self._lines: dict[int, bytes] = {}
         self._last: tuple[int, bytes] | None = None
@@ -483,7 +484,7 @@ class _Part:
 
     def go_to(self, offset: int | None) -> None:
         """Read on from an offset, or from the end."""
-        self.rest = b""
+        self.rest, self.is_told = b"", False
         end = os.SEEK_END
         self.offset = self.stream.seek(0, end) if offset is None else self.stream.seek(offset)
 
@@ -493,15 +494,19 @@ class _Part:
         return chunk
 
     def lines(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Cut what was read into whole lines with their offsets."""
+        """Cut what was read into whole lines with their offsets; what is too long is cut off."""
         *lines, self.rest = (self.rest + chunk).split(b"\n")
         for line in lines:
             offset, self.offset = self.offset, self.offset + len(line) + 1
-            yield self._noted(offset, line.rstrip(b"\r"))
+            if not self.is_told:
+                yield self._noted(offset, line.rstrip(b"\r"))
+            self.is_told = False
         if len(self.rest) > _CHUNK_BYTES:
             line, self.rest = self.rest, b""
             offset, self.offset = self.offset, self.offset + len(line)
-            yield self._noted(offset, line)
+            if not self.is_told:
+                yield self._noted(offset, line)
+            self.is_told = True
 
     def _noted(self, offset: int, line: bytes) -> tuple[int, bytes]:
         if len(self._lines) == _REMEMBERED_LINES:

@@ -507,6 +507,21 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
     ]
 
 
+@pytest.mark.parametrize("behind", [[], [line(9)[:-1]]], ids=["whole", "left"])
+def test_what_stands_far_behind_in_a_line_is_no_line(path, following, monkeypatch, behind):
+    monkeypatch.setattr(follow, "_CHUNK_BYTES", 1000)
+    append(path, line(1), b"x" * (2000 - LENGTH), line(2)[:-1])
+    source = following(path)
+    read = source.drain() + source.drain()
+    append(path, b"y" * 5000, *behind)
+    read += source.drain() + source.drain()
+    path.rename(path.with_name("kern.log.1"))
+    append(path, line(3))
+    while items := source.drain():
+        read += items
+    assert [item.text for item in read if item.from_kernel] == ["line 1", "line 3"]
+
+
 def test_lines_end_as_windows_ends_them_too(path, following):
     append(path, line(1).replace(b"\n", b"\r\n"), line(2))
     source = following(path)
