@@ -48,6 +48,8 @@ class Beginning:
         The zone of stamps without one.
     boot_id
         As in `Record`.
+    followed
+        The logs that are followed: one that several sources name is followed once.
     """
 
     positions: Positions = field(default_factory=Positions)
@@ -56,6 +58,7 @@ class Beginning:
     forced: bool = False
     zone: tzinfo = UTC
     boot_id: str | None = None
+    followed: set[Path] = field(default_factory=set)
 
 
 def _refuse(_path: Path, text: str) -> None:
