@@ -174,7 +174,10 @@ class IncidentAssembler:
         """
         rows: list[Row] = []
         for item in items:
-            if isinstance(item, Loss) or not (self._open or grammar.may_begin(item.text)):
+            if isinstance(item, Loss):
+                self._lose()
+                continue
+            if not (self._open or grammar.may_begin(item.text)):
                 continue
             ended: list[Row] = []
             self._take(item, ended)
@@ -187,6 +190,12 @@ class IncidentAssembler:
         rows: list[Row] = []
         self._close_all(None, rows)
         return rows
+
+    # Lines of any report that goes on may be among what was lost.
+    def _lose(self) -> None:
+        for reports in self._open.values():
+            for report in reports:
+                report.cut |= not report.ended
 
     def _take(self, record: Record, rows: list[Row]) -> None:
         self._place += 1

@@ -14,7 +14,7 @@ from logtrace.engine import Engine, Filters
 from logtrace.importer import import_log
 from logtrace.incident_list import by_fingerprint, incidents
 from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record
+from logtrace.record import Loss, Record
 from logtrace.store import Position, Store
 
 ORDINARY = [
@@ -178,6 +178,15 @@ def test_a_report_without_end_is_bounded():
     (row,) = found([record(seq, line, usec=1) for seq, line in enumerate(lines)])
     assert row["truncated"]
     assert row["report"].count("\n") == 999
+
+
+def test_a_report_during_which_records_were_lost_may_lack_lines_of_it():
+    lines = REPORTS["BUG"][0]
+    for place in range(len(lines) + 1):
+        items = [record(2 * seq, line) for seq, line in enumerate(lines)]
+        items.insert(place, Loss("kmsg", "b", 2 * place - 1, 2 * place - 1, 1, "overrun"))
+        (row,) = found(items)
+        assert row["truncated"] == (0 < place < len(lines))
 
 
 def test_ten_thousand_open_reports_are_bounded():

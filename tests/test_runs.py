@@ -1,7 +1,7 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -217,6 +217,21 @@ def test_stats_lines_before_a_second_start_belong_to_the_first():
     ]
 
 
+def test_stats_lines_of_a_run_without_end_are_not_those_of_another_that_was_open():
+    lines = start(7), start(8), stats(8), ops(80), start(8)
+    assert briefs(*lines, stats(9), ops(90), end(8), end(7)) == [
+        (8, "no_end", None, None),
+        (8, "complete", 9, 90),
+        (7, "ambiguous", None, None),
+    ]
+    assert briefs(*lines, end(8)) == [
+        (8, "no_end", None, None),
+        (8, "no_stats", None, None),
+        (None, "ambiguous", 8, 80),
+        (7, "no_end", None, None),
+    ]
+
+
 @pytest.mark.parametrize(
     ("lines", "expected", "note"),
     [
@@ -385,6 +400,19 @@ def test_stats_lines_long_behind_an_end_line_are_not_its_own():
     assert briefs(*lines) == [(7, "no_stats", None, None), (None, "no_start", 1, 1)]
 
 
+def test_without_the_kernels_clock_the_time_of_day_tells_what_was_printed_at_once():
+    def after(seconds, text):
+        at = AT + timedelta(seconds=seconds)
+        return lambda seq: record(text, seq, usec=None, boot_id=None, at=at, clock="log")
+
+    run = after(0, start(7)), after(0, end(7))
+    assert briefs(*run, after(1, stats()), after(1, ops())) == [(7, "complete", 20, 1)]
+    assert briefs(*run, after(7200, stats()), after(7200, ops())) == [
+        (7, "no_stats", None, None),
+        (None, "no_start", 20, 1),
+    ]
+
+
 def test_stats_lines_behind_an_end_line_of_another_task_are_not_its_own():
     lines = [by("T1", line) for line in (start(7), end(7))]
     lines += [by("T2", line) for line in (stats(1), ops(1))]
@@ -543,6 +571,27 @@ def test_a_line_that_is_not_understood_is_noted_with_its_text(line):
     (loss,) = rows.losses
     assert (loss["reason"], loss["records"], loss["first_seq"]) == ("rejected", 1, 1)
     assert loss["text"] == line.replace("abc", r"a\x1b")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [stats(7), stats("9" * 20), ops(80), end(8)],
+        [stats("9" * 20), stats(8), ops(70), end(7)],
+        [stats(7), ops("9" * 20), ops(80), end(8)],
+    ],
+)
+def test_a_line_that_is_not_understood_may_be_that_of_the_other_run(lines):
+    (run, *_) = read(start(7), start(8), *lines).runs
+    assert brief(run)[1:] == ("ambiguous", None, None)
+
+
+def test_of_a_run_whose_stats_line_is_not_understood_the_rest_is_told():
+    assert briefs(start(7), start(8), stats("9" * 20), ops(80), end(8), end(7)) == [
+        (8, "no_stats", None, 80),
+        (7, "no_stats", None, None),
+    ]
+    assert briefs(start(7), stats("9" * 20), ops(70), end(7)) == [(7, "no_stats", None, 70)]
 
 
 def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():
