@@ -10,6 +10,7 @@
 # make bench-kernel                       measure what traces cost: docs/performance.md
 # make torture                            kill a watch a thousand times: docs/losses.md
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
+# make bench-live                         measure what a watch takes, and how soon it tells: the same page
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
@@ -20,7 +21,8 @@ PYTHON_PACKAGES := python3 python3-venv
 MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
-TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote
+TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote \
+	rsyslog rsyslog-relp
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
 LOG_BENCH_PACKAGES := ripgrep
@@ -30,7 +32,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs fuzz clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -72,6 +74,10 @@ bench-kernel: .venv/dev
 bench-logs: .venv/dev
 	@.ci/install $(LOG_BENCH_PACKAGES)
 	python bench/logs.py
+
+bench-live: .venv/dev
+	@.ci/install $(GUEST_PACKAGES)
+	python bench/live.py
 
 FUZZ_SECONDS ?= 300
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from logtrace.engine import Engine, Filters
+    from logtrace.store import Store
 
 NEEDED = frozenset({"ftracehooking", "iotracehooking"})
 """The modules that print the lines of runs only together."""
@@ -113,7 +114,18 @@ def of_store(engine: Engine, filters: Filters, now: datetime) -> pd.DataFrame:
     last = rows[alive].groupby(["host", "boot_id", "watch"], dropna=False).tail(1)
     kept = rows[~alive | rows.index.isin(last.index)].astype(object)
     known: Any = kept.where(kept.notna(), None).to_dict("records")
+    known += _going_on(known, engine.store, now)
     return to_frame(coverage(known, filters.since, until))
+
+
+# A watch that nothing happens to writes nothing.
+def _going_on(known: Iterable[Row], store: Store, now: datetime) -> list[Row]:
+    last = {(row["host"], row["watch"]): row for row in known}
+    return [
+        {**row, "at": now, "module": None, "action": "alive"}
+        for (host, watch), row in last.items()
+        if row["action"] != "end" and watch is not None and store.is_watched(host, watch)
+    ]
 
 
 def to_frame(spans: Iterable[Span]) -> pd.DataFrame:

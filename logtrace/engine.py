@@ -136,6 +136,7 @@ class Engine:
     ) -> None:
         import duckdb
 
+        self.store = store
         self._database = duckdb.connect()
         try:
             self._database.execute("SET TimeZone = ?", [zone])

@@ -69,8 +69,8 @@ class ModuleMonitor:
         self._sys = sys
         self._now = now
         self._uptime_us = uptime_us
-        self._watch = self.seq = uptime_us()
-        self.name = f"modules:{boot_id}:{self._watch}"
+        self.watch = self.seq = uptime_us()
+        self.name = f"modules:{boot_id}:{self.watch}"
         try:
             self._events = events()
         except (OSError, ImportError) as error:
@@ -100,14 +100,10 @@ class ModuleMonitor:
             rows += self._changes()
         return rows
 
-    @property
-    def alive_in_s(self) -> float:
-        """Seconds until `alive` has something to tell."""
-        return max(0.0, (self.seq + _ALIVE_EVERY_US - self._uptime_us()) / 1e6)
-
     def alive(self) -> list[Row]:
         """Give a row that says that somebody still watches, if none has come for long."""
-        return [] if self.alive_in_s else [self._row(None, "alive")]
+        for_long = self._uptime_us() - self.seq >= _ALIVE_EVERY_US
+        return [self._row(None, "alive")] if for_long else []
 
     def end(self) -> list[Row]:
         """Give the last row: that nobody watches any more."""
@@ -146,7 +142,7 @@ class ModuleMonitor:
             "kernel": platform.release(),
             "version": self._told(module, "version"),
             "srcversion": self._told(module, "srcversion"),
-            "watch": self._watch,
+            "watch": self.watch,
         }
 
     # Of a module that has gone nothing is told.

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 _KERNEL_FACILITY = 0
 FIRST_MESSAGE = "Linux version "
 """How what a kernel says first begins."""
 
 _BACK_US = 1_000_000  # processors' clocks may differ by less
+# What begins the lines of a processor without interrupts, whose clock may stand still meanwhile
+_HELD_UP = re.compile(r"NMI backtrace for cpu |.{0,40}Watchdog detected hard LOCKUP on cpu ")
 _KMSG_HEADER = re.compile(
     rb"(?P<priority>\d{1,10}),(?P<seq>\d{1,18}),(?P<usec>\d{1,18}),(?P<flags>[^,;\n]*)"
     rb"(?P<more>[^;\n]*);"
@@ -34,8 +37,10 @@ _ISO_LINE = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+_NO_DICTIONARY: Mapping[str, str] = {}
+
+
+class Record(NamedTuple):
     """One record of the kernel's log.
 
     Parameters
@@ -80,7 +85,7 @@ class Record:
     at: datetime | None = None
     clock: str = "none"
     flags: str = "-"
-    dictionary: Mapping[str, str] = field(default_factory=dict)
+    dictionary: Mapping[str, str] = _NO_DICTIONARY
     truncated: bool = False
     host: str | None = None
 
@@ -128,6 +133,7 @@ def parse_kmsg(
     boot_id: str | None = None,
     at: datetime | None = None,
     clock: str = "none",
+    booted_at: datetime | None = None,
 ) -> Record:
     r"""Parse what one read of ``/dev/kmsg`` gave.
 
@@ -137,6 +143,9 @@ def parse_kmsg(
         ``prio,seq,usec,flags[,more...];text\n[ KEY=value\n...]``.
     boot_id, at, clock
         As in `Record`.
+    booted_at
+        Where nobody noted when the record came: what the wall clock showed when the kernel's
+        began. `Record.at` is found from it, and `Record.clock` is ``boot``.
 
     Returns
     -------
@@ -151,22 +160,25 @@ def parse_kmsg(
     match = _KMSG_HEADER.match(raw)
     if not match:
         raise ValueError(f"not a record of /dev/kmsg: {raw[:80]!r}")
-    priority = int(match["priority"])
-    first, *rest = raw[match.end() :].split(b"\n")
+    number, seq, stamp, flags, more = match.groups()
+    priority, usec = int(number), int(stamp)
+    if booted_at is not None:
+        at, clock = booted_at + timedelta(microseconds=usec), "boot"
+    first, newline, rest = raw[match.end() :].partition(b"\n")
     return Record(
         source="kmsg",
         boot_id=boot_id,
-        seq=int(match["seq"]),
-        usec=int(match["usec"]),
+        seq=int(seq),
+        usec=usec,
         facility=priority >> 3,
         level=priority & 7,
-        caller=_caller(match["more"]),
-        text=_unescape(first),
+        caller=_caller(more) if more else None,
+        text=_unescape(first) if b"\\" in first else decode_text(first),
         at=at,
         clock=clock,
-        flags=match["flags"].decode("ascii", "replace"),
-        dictionary=_dictionary(rest),
-        truncated=not rest or _CUT_ESCAPE.search(first) is not None,
+        flags=flags.decode("ascii", "replace"),
+        dictionary=_dictionary(rest) if rest else _NO_DICTIONARY,
+        truncated=not newline or _CUT_ESCAPE.search(first) is not None,
     )
 
 
@@ -237,8 +249,9 @@ def is_of_another_boot(before: Record, record: Record) -> bool:
     -------
     bool
         Whether their boot ids differ. Where neither has one, whether the kernel's clock went
-        back by more than a second, or the second one is what a kernel says first and does not
-        go on with the clock of the one before.
+        back by more than a second, unless it is that of a processor that was held up, or the
+        second one is what a kernel says first and does not go on with the clock of the one
+        before.
     """
     if before.boot_id is not None or record.boot_id is not None:
         return before.boot_id != record.boot_id
@@ -246,7 +259,9 @@ def is_of_another_boot(before: Record, record: Record) -> bool:
     if before.usec is None or record.usec is None:
         return first
     back = before.usec - record.usec
-    return back > _BACK_US or (first and back >= 0)
+    if back > _BACK_US:
+        return _HELD_UP.match(record.text) is None
+    return first and back >= 0
 
 
 def printable(text: str) -> str:
@@ -305,6 +320,6 @@ def _caller(more: bytes) -> str | None:
     return None
 
 
-def _dictionary(lines: list[bytes]) -> dict[str, str]:
-    pairs = (line[1:].partition(b"=") for line in lines if line.startswith(b" "))
+def _dictionary(lines: bytes) -> dict[str, str]:
+    pairs = (line[1:].partition(b"=") for line in lines.split(b"\n") if line.startswith(b" "))
     return {_unescape(key): _unescape(value) for key, _, value in pairs}

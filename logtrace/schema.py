@@ -1,202 +1,37 @@
-"""The tables that logtrace keeps: their columns, types and units.
+"""The tables of `logtrace.columns` for pyarrow and pandas.
 
-Arrow types are the single definition. `empty_frame` and `to_frame` give the same
-table as pandas frames: integers as nullable ``Int64``, text as ``str``, times as
-``datetime64[us, UTC]``, yes and no as nullable ``boolean``. What a log line did not print is
-null, never 0.
+`empty_frame` and `to_frame` give them as pandas frames: integers as nullable ``Int64``, text as
+``str``, times as ``datetime64[us, UTC]``, yes and no as nullable ``boolean``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from arro3.core import DataType, Schema, Table
+
+from logtrace import columns
+from logtrace.columns import COUNTERS as COUNTERS
+from logtrace.columns import STATUSES as STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+VIEWS: Mapping[str, pa.Schema] = {name: pa.schema(each) for name, each in columns.VIEWS.items()}
+"""What can be asked for."""
 
-_TEXT = pa.string()
-_COUNT = pa.int64()
-_FLAG = pa.bool_()
-_TIME = pa.timestamp("us", tz="UTC")
-
-COUNTERS = (
-    "read_bytes",
-    "written_bytes",
-    "open_calls",
-    "close_calls",
-    "read_calls",
-    "write_calls",
-    "lseek_calls",
-)
-"""What a run counts, in the order in which tables show it."""
-
-STATUSES = ("complete", "no_start", "no_stats", "no_end", "ambiguous", "truncated")
-"""What is known of a run: all of it, or which of its lines is missing or in doubt."""
-
-RUNS = pa.schema(
-    [
-        ("host", _TEXT),
-        ("boot_id", _TEXT),  # null for a text log that was imported without one
-        ("first_seq", _COUNT),  # record number in the ring buffer; byte offset in a text log
-        ("last_seq", _COUNT),
-        ("started_at", _TIME),  # null where the log has no wall-clock time
-        ("ended_at", _TIME),
-        ("started_us", _COUNT),  # the kernel's own clock, microseconds since boot
-        ("ended_us", _COUNT),
-        ("clock", _TEXT),  # how the wall time was found: received, boot, log, none
-        ("pid", _COUNT),
-        ("owner", _TEXT),  # the id in the first bracket of the stats line
-        ("comm", _TEXT),  # process name
-        ("file", _TEXT),  # as printed: see docs/format.md for its escapes
-        *((name, _COUNT) for name in COUNTERS),
-        ("dialect", _TEXT),
-        ("status", _TEXT),  # one of STATUSES
-        ("source", _TEXT),  # "kmsg", or "PATH@DIGEST" of a text log
-        ("run_id", _TEXT),  # 16 hex digits of a digest over the identity of the first line
-        ("note", _TEXT),  # why a run is not complete, or what its values are; else null
-        # of the trace line of version 1; null for a run that has none
-        ("wide", _FLAG),  # whether it was asked for a line a call,
-        ("detail", _FLAG),  # a line a file,
-        ("follow", _FLAG),  # and the same of its children
-        ("parent_pid", _COUNT),  # whom it was followed from; 0 if it was started by hand
-        ("lost_file_calls", _COUNT),  # calls on files that there was no room to list
-        ("lost_children", _COUNT),  # child processes that could not be traced
-        ("untimed_calls", _COUNT),  # calls whose beginning was not seen: without time
-        # the counters as printed, of a module that never sets them back; null for all others
-        *((f"raw_{name}", _COUNT) for name in COUNTERS),
-    ]
-)
-"""One row a run."""
-
-# ended_seq is the number of the record with which the run's end was known: its End line, or
-# what showed that none would come; null where the log ended before
-_OF_A_RUN = [
-    ("host", _TEXT),
-    ("boot_id", _TEXT),
-    ("run_id", _TEXT),  # of the run's row in RUNS
-    ("ended_seq", _COUNT),
-    ("pid", _COUNT),
-    ("comm", _TEXT),
-]
-
-FILES = pa.schema(
-    [
-        *_OF_A_RUN,
-        ("descriptor", _COUNT),
-        ("path", _TEXT),  # as printed: see docs/format.md for its escapes
-        ("opens", _COUNT),  # how often the descriptor was opened or duplicated for this file
-        ("closes", _COUNT),
-        ("reads", _COUNT),  # calls of any kind that read, and came through
-        ("writes", _COUNT),
-        ("seeks", _COUNT),
-        ("read_bytes", _COUNT),
-        ("written_bytes", _COUNT),
-        ("open_at_end", _FLAG),  # whether it was open when the trace ended
-    ]
-)
-"""One row for each file of a run, that is for each pair of descriptor and path."""
-
-CALLS = pa.schema(
-    [
-        *_OF_A_RUN,
-        ("call", _TEXT),  # name of the system call
-        ("calls", _COUNT),
-        ("errors", _COUNT),  # how many of them failed
-        ("moved_bytes", _COUNT),  # what they returned, of calls that move bytes
-        ("time_ns", _COUNT),  # wall time inside the calls, waiting included
-    ]
-)
-"""One row for each system call that a run used."""
-
-LOSSES = pa.schema(
-    [
-        ("host", _TEXT),
-        ("boot_id", _TEXT),
-        ("source", _TEXT),
-        ("first_seq", _COUNT),
-        ("last_seq", _COUNT),
-        ("records", _COUNT),  # how many records or lines; null where nobody knows
-        ("reason", _TEXT),  # overrun, gap, emptied, truncated, rejected
-        ("noticed_at", _TIME),
-        ("text", _TEXT),  # the rejected or truncated line
-    ]
-)
-"""One row for each range of records that was not seen or not understood."""
-
-TRACER = pa.schema(
-    [
-        ("host", _TEXT),
-        ("boot_id", _TEXT),
-        ("at", _TIME),
-        ("module", _TEXT),
-        # add, remove; present (when the watch began); of the watch: begin, alive, end
-        ("action", _TEXT),
-        ("kernel", _TEXT),  # the kernel's release
-        ("version", _TEXT),  # the module's, and that of its source
-        ("srcversion", _TEXT),
-        ("watch", _COUNT),  # who saw it: microseconds since boot when that watch began
-    ]
-)
-"""One row for each time a tracing module came or went, and for what was watched."""
-
-INCIDENTS = pa.schema(
-    [
-        ("host", _TEXT),
-        ("boot_id", _TEXT),
-        ("incident_id", _TEXT),  # 16 hex digits of a digest over where it stands
-        ("ended_seq", _COUNT),  # the record that showed its end; null at the end of a log
-        ("first_seq", _COUNT),
-        ("last_seq", _COUNT),
-        ("at", _TIME),
-        ("us", _COUNT),  # the kernel's own clock, microseconds since boot
-        ("clock", _TEXT),
-        ("type", _TEXT),  # one of incident_grammar.KINDS
-        ("cpu", _COUNT),
-        ("pid", _COUNT),
-        ("comm", _TEXT),
-        ("module", _TEXT),
-        ("function", _TEXT),
-        ("offset", _COUNT),  # bytes from the function's beginning
-        ("message", _TEXT),  # the line that tells its type
-        ("fingerprint", _TEXT),  # equal for incidents of one cause: see docs/incidents.md
-        ("report", _TEXT),  # all of its lines
-        ("truncated", _FLAG),  # whether lines of it are cut or left out
-        ("mixed", _FLAG),  # whether its lines can't be told from those of another report
-        ("source", _TEXT),
-    ]
-)
-"""One row for each report of the kernel that something went wrong."""
-
-HITS = pa.schema(
-    [
-        *INCIDENTS,
-        ("run_id", _TEXT),  # of the run that it hit; null where the log leaves that in doubt
-        ("owner", _TEXT),  # that run's
-    ]
-)
-"""Incidents, with what is looked up when they are asked for."""
-
-TABLES: Mapping[str, pa.Schema] = {
-    "runs": RUNS,
-    "files": FILES,
-    "calls": CALLS,
-    "losses": LOSSES,
-    "tracer": TRACER,
-    "incidents": INCIDENTS,
-}
+TABLES: Mapping[str, pa.Schema] = {name: VIEWS[name] for name in columns.TABLES}
 """What a store keeps."""
 
-VIEWS: Mapping[str, pa.Schema] = {**TABLES, "hits": HITS}
-"""What can be asked for."""
+RUNS, FILES, CALLS = TABLES["runs"], TABLES["files"], TABLES["calls"]
+LOSSES, TRACER, INCIDENTS = TABLES["losses"], TABLES["tracer"], TABLES["incidents"]
+HITS = VIEWS["hits"]
 
 
 def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> pa.Table:
-    """Gather rows into an Arrow table.
+    """Gather rows into an Arrow table, see `logtrace.columns.to_table`.
 
     Parameters
     ----------
@@ -212,28 +47,18 @@ def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) ->
     """
     if isinstance(rows, pa.Table):
         return rows
-    # pyarrow makes arrays of Python values only with pandas at its side, if there is a
-    # pandas: importing it would double the memory of a watch, and delay its first commit
-    rows = list(rows)
-    arrays = [
-        to_array([row.get(name) for row in rows], schema.field(name).type) for name in schema.names
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+    return _of_arro3(columns.to_table(rows, Schema(schema)))
 
 
-def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
+def to_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     """Gather values, of which some may be None, into an Arrow array of a type."""
-    import nanoarrow
-
-    if values.count(None) == len(values):
-        return pa.nulls(len(values), kind)
-    if pa.types.is_timestamp(kind):
-        values = [None if value is None else _microseconds(value) for value in values]
-    return pa.array(nanoarrow.c_array(values, nanoarrow.c_schema(kind)))
+    array = columns.to_array(values, DataType.from_arrow(kind))
+    return _of_arro3(Table.from_arrays([array], names=["values"]))["values"].combine_chunks()
 
 
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)
+# As a stream: pyarrow's array() and table() import pandas if it is there
+def _of_arro3(table: Table) -> pa.Table:
+    return pa.RecordBatchReader.from_stream(table).read_all()
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:

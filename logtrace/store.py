@@ -17,11 +17,14 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from logtrace import schema
+from arro3.core import Table
+
+from logtrace import columns
 from logtrace.errors import StoreError
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
@@ -39,9 +42,8 @@ _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before ma
 _CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval 1 hours"}
 
 # The column that tells which record a row came with, of the tables that are committed before
-# the runs
+# the runs; losses are told by their ranges
 _REACHED_BY = {
-    "losses": "last_seq",
     "files": "ended_seq",
     "calls": "ended_seq",
     "incidents": "ended_seq",
@@ -193,6 +195,17 @@ class Store:
                 files += map(unquote, delta.file_uris())
         return files
 
+    def is_watched(self, host: str, watch: int) -> bool:
+        """Say whether a watch that began once still goes on, see `HostTables.hold`."""
+        try:
+            with self.host(host).sign.open("rb") as sign:
+                fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _host_folders(self) -> Iterable[Path]:
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
@@ -208,8 +221,9 @@ class HostTables:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.sign = folder / ".watched"
         self._commits = 0
-        self._reached: dict[str, Position] = {}
+        self._reached: dict[str, Position | None] = {}
 
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
@@ -236,6 +250,7 @@ class HostTables:
         source: str,
         position: Position,
         *,
+        before: Position | Literal["any"] | None = "any",
         runs: Iterable[Row] | pa.Table = (),
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
@@ -251,6 +266,9 @@ class HostTables:
         position
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
+        before
+            How far it had been stored when reading it began, None for not at all: what another
+            process has stored since then is in these rows too. ``"any"``: that can't be.
         runs, losses, files, calls, incidents
             Rows of the tables; runs may be an Arrow table of ``schema.RUNS``.
 
@@ -261,9 +279,11 @@ class HostTables:
             process has stored the same source meanwhile.
         """
         with self._locked():
+            if before != "any":
+                self._reached.setdefault(source, before)
             self._refuse_other_writer(source)
-            before = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
-            for name, rows in before.items():
+            others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
+            for name, rows in others.items():
                 if rows := list(rows):
                     self._append(name, source, position, rows)
             self._reached[source] = self._append("runs", source, position, runs)
@@ -291,8 +311,36 @@ class HostTables:
         with self._locked():
             self._append("tracer", source, Position(seq, seq), rows)
 
+    def hold(self, watch: int) -> IO[bytes]:
+        """Show others that a watch goes on, without waking up for it.
+
+        Parameters
+        ----------
+        watch
+            Its number, as in ``schema.TRACER``. A byte at this place of a file is locked, which
+            needs not be there.
+
+        Returns
+        -------
+        file object
+            To be closed when the watch ends; the kernel closes it where the process is killed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        with self._locked():
+            sign = self.sign.open("ab")
+            try:
+                fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
+            except OSError:
+                sign.close()
+                raise
+            return sign
+
     def compact(self) -> None:
-        """Join small files, and remove those that were replaced over an hour ago."""
+        """Join small files; remove those over an hour old that were replaced or never committed."""
         with self._locked():
             self._compact()
 
@@ -311,8 +359,7 @@ class HostTables:
             ) from None
 
     def _refuse_other_writer(self, source: str) -> None:
-        reached = self._reached.get(source)
-        if reached is not None and self.position(source) != reached:
+        if source in self._reached and self.position(source) != self._reached[source]:
             raise StoreError(
                 f"store {self._folder}: another process stores {source} too", "stop one of them"
             )
@@ -320,7 +367,7 @@ class HostTables:
     def _compact(self) -> None:
         from deltalake.exceptions import DeltaError
 
-        for name in schema.TABLES:
+        for name in columns.TABLES:
             delta = _open(self._folder / name)
             if delta is None or len(delta.file_uris()) < 2:
                 continue
@@ -330,6 +377,7 @@ class HostTables:
                     retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
                     enforce_retention_duration=False,
                     dry_run=False,
+                    full=True,  # also what was written before a commit that did not come
                 )
             except (DeltaError, OSError) as error:
                 raise StoreError(
@@ -349,9 +397,13 @@ class HostTables:
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
-        if name in _REACHED_BY and stored is not None:
-            # after a crash between two commits they have come further than the runs
-            new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
+        if stored is not None:
+            # after a crash between two commits this table has come further than the runs
+            assert delta is not None
+            if name == "losses":
+                new = _not_told(new, delta, stored)
+            elif name in _REACHED_BY:
+                new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
         reached = {
             _seen(source): position.seen,
             _resume(source): position.resume_after,
@@ -362,14 +414,14 @@ class HostTables:
                 Transaction(key, number) for key, number in reached.items() if number is not None
             ]
         )
-        table = schema.to_table(new, schema.TABLES[name])
+        table = columns.to_table(new, columns.TABLES[name])
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), schema.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if len(table):
                 write_deltalake(
@@ -394,6 +446,52 @@ class HostTables:
 # A row without a number is of the end of its log, which comes behind every record.
 def _is_behind(number: int | None, stored: Position) -> bool:
     return number is None or number > stored.seen
+
+
+# What was read before a crash and is gone since is a loss too, around those that were told then.
+def _not_told(losses: Iterable[Row], delta: DeltaTable, stored: Position) -> Iterator[Row]:
+    @cache
+    def told() -> list[Row]:
+        columns = ["source", "boot_id", "first_seq", "last_seq"]
+        rows: list[Row] = delta.to_pyarrow_table(columns=columns).to_pylist()
+        return sorted((row for row in rows if row["first_seq"] is not None), key=_first)
+
+    for loss in losses:
+        if _is_behind(loss["first_seq"], stored):
+            yield loss
+        elif _is_range(loss):
+            yield from _rest(loss, told())
+
+
+# Records that nobody saw, and no line that was read and not understood.
+def _is_range(loss: Row) -> bool:
+    count: int = loss["last_seq"] - loss["first_seq"] + 1
+    return loss.get("text") is None and loss["records"] == count
+
+
+def _rest(loss: Row, told: Iterable[Row]) -> Iterator[Row]:
+    first, last = loss["first_seq"], loss["last_seq"]
+    for other in told:
+        if any(other[name] != loss.get(name) for name in ("source", "boot_id")):
+            continue
+        if other["last_seq"] < first or last < other["first_seq"]:
+            continue
+        if first < other["first_seq"]:
+            yield _part(loss, first, other["first_seq"] - 1)
+        first = other["last_seq"] + 1
+    if first == loss["first_seq"]:
+        yield loss
+    elif first <= last:
+        yield _part(loss, first, last)
+
+
+def _part(loss: Row, first: int, last: int) -> Row:
+    return {**loss, "first_seq": first, "last_seq": last, "records": last - first + 1}
+
+
+def _first(loss: Row) -> int:
+    number: int = loss["first_seq"]
+    return number
 
 
 def _columns(delta: DeltaTable) -> set[str]:
@@ -449,6 +547,8 @@ def _position(delta: DeltaTable | None, source: str) -> Position | None:
 
 # delta-rs tells of a transaction only by its name: all of them stand in the table's log
 def _transactions(folder: Path) -> dict[str, int]:
+    from deltalake.exceptions import DeltaError
+
     delta = _open(folder)
     if delta is None:
         return {}
@@ -457,21 +557,30 @@ def _transactions(folder: Path) -> dict[str, int]:
     try:
         checkpoint = -1
         if (last := log / "_last_checkpoint").exists():
-            from pyarrow import parquet
-
             checkpoint = json.loads(last.read_bytes())["version"]
             for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
-                actions = parquet.read_table(file, columns=["txn"])["txn"].to_pylist()
-                found |= {txn["appId"]: txn["version"] for txn in actions if txn}
+                found |= _checkpointed(file)
         for version in range(checkpoint + 1, delta.version() + 1):
             for line in (log / f"{version:020}.json").read_bytes().splitlines():
                 if txn := json.loads(line).get("txn"):
                     found[txn["appId"]] = txn["version"]
-    except (OSError, ValueError) as error:
+    except (DeltaError, OSError, ValueError) as error:
         raise StoreError(
             f"store {folder} can't be read: {error}", "check its permissions"
         ) from None
     return found
+
+
+# Read by delta-rs: pyarrow would stay in the memory of a watch
+def _checkpointed(file: Path) -> dict[str, int]:
+    from deltalake import QueryBuilder
+
+    query = QueryBuilder()
+    location = file.as_uri().replace("'", "%27")
+    query.execute(f"CREATE EXTERNAL TABLE log STORED AS PARQUET LOCATION '{location}'")
+    rows = query.execute("SELECT txn['appId'], txn['version'] FROM log WHERE txn IS NOT NULL")
+    names, versions = Table.from_arrow(rows).columns
+    return dict(zip(names.to_pylist(), versions.to_pylist(), strict=True))
 
 
 def _open(folder: Path) -> DeltaTable | None:

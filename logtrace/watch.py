@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 from logtrace.errors import SourceError, StoreError
@@ -25,6 +25,7 @@ from logtrace.store import HostTables
 
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
+_SHOW_WITHIN_S = 0.1
 # A log that grows while it is read to its end must not keep that from ending
 _FEW_RECORDS = 100
 _MOST_DRAINS_OF_FEW = 1000
@@ -45,7 +46,7 @@ class Progress:
     runs, losses
         How many rows were found.
     latest
-        Rows of ``schema.RUNS`` that the newest records gave.
+        Rows of ``schema.RUNS`` that were found since it was shown before.
     records
         How many records were read.
     lost_records
@@ -57,7 +58,7 @@ class Progress:
     trouble
         Why rows can't be stored at the moment.
     notices
-        What can't be read and why, each once.
+        What can't be read and why, since it was shown before; each once.
     """
 
     since: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -76,6 +77,7 @@ class _Batch(NamedTuple):
     host: str
     source: str
     position: Position
+    before: Position | None = None  # how far it had been stored
     rows: Rows = Rows.none()
     tracer: Sequence[Row] = ()
     incidents: Sequence[Row] = ()
@@ -134,9 +136,9 @@ class _Stream:
         position = Position(seen, self.resume_after(seen), check)
         rows, self._rows = self._rows, Rows.none()
         found, self._found = self._found, []
-        self.stored = position
+        before, self.stored = self.stored, position
         self.assembler.seen = self._incidents.seen = seen
-        return _Batch(self.host, source, position, rows, incidents=found)
+        return _Batch(self.host, source, position, before, rows, incidents=found)
 
     # The log has another part now.
     def carry_on(self, stored: Position | None) -> None:
@@ -254,7 +256,7 @@ class Watch:
     modules
         Whom to ask about the tracing modules; None where that can't be known.
     show
-        Called with the progress after every change, from the thread that follows.
+        Called with the progress when something has changed, from the thread that follows.
     positions
         How far sources have been stored.
     """
@@ -275,6 +277,7 @@ class Watch:
         self._positions = positions
         self._modules = modules
         self._module_rows: list[Row] = modules.begin() if modules else []
+        self._sign: IO[bytes] | None = None
         self._show = show
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
@@ -282,6 +285,7 @@ class Watch:
         self._open: dict[_Stream, list[tuple[int, Record]]] = {}
         self._bell, self._ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._commit_at: float | None = None
+        self._show_by: float | None = None  # something has changed
         self._committing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.progress = Progress(loaded=modules.loaded if modules else None)
@@ -304,6 +308,7 @@ class Watch:
             for source in self._sources:
                 self._read_to_end(source)
         finally:
+            self._tell()
             self._store_rest()
 
     def follow(self) -> None:
@@ -343,23 +348,26 @@ class Watch:
         self._writer.shutdown()
         os.close(self._bell)
         os.close(self._ringer)
+        if self._sign:
+            self._sign.close()
 
     def _ring(self, why: bytes) -> None:
         os.write(self._ringer, why)
 
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
-        waits = [] if self._commit_at is None else [max(0.0, self._commit_at - time.monotonic())]
-        if self._modules:
-            waits.append(self._modules.alive_in_s)
+        # records go first: what they gave is shown when there are no more
+        ready = selector.select(0 if self._show_by else self._commit_in_s)
+        if self._show_by and (not ready or time.monotonic() >= self._show_by):
+            self._tell()
         bells = b""
-        for key, _ in selector.select(min(waits, default=None)):
+        for key, _ in ready:
             # one drain each: no source keeps the others waiting
             if key.fileobj == self._bell:
                 bells = os.read(self._bell, 64)
             elif self._modules and key.data is self._modules:
                 self._module_rows += self._modules.drain()
-                self._tell()
+                self._note_change()
             else:
                 self._take_from(key.data)
         if self._modules:
@@ -367,13 +375,14 @@ class Watch:
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
-        if self._commit_at is not None and time.monotonic() >= self._commit_at:
+        if self._commit_in_s == 0:
             self._start_commit()
         return _STOP in bells
 
     def _read_to_end(self, source: Source | LogTree) -> None:
         drains_of_few = 0
         while drains_of_few < _MOST_DRAINS_OF_FEW and (records := self._take_from(source)):
+            self._tell()
             drains_of_few = drains_of_few + 1 if records < _FEW_RECORDS else 0
             if sum(stream.waiting for each in self._due for stream in each.streams.values()) >= (
                 _MANY_ROWS
@@ -385,10 +394,9 @@ class Watch:
         if not isinstance(source, LogTree):
             return self._take(source)
         records = sum(map(self._take, source.ready()))
-        self.progress.notices = source.take_notices()
-        if self.progress.notices:
-            self._tell()
-            self.progress.notices = []
+        if notices := source.take_notices():
+            self.progress.notices += notices
+            self._note_change()
         return records
 
     def _take(self, log: Log) -> int:
@@ -417,16 +425,29 @@ class Watch:
         progress.open_runs = [run for runs in self._open.values() for run in runs]
         if watched.is_due:
             self._due[watched] = None
-        self._tell([run for _, rows in fed for run in rows.runs])
+        progress.latest += [run for _, rows in fed for run in rows.runs]
+        self._note_change()
 
-    def _tell(self, latest: Sequence[Row] = ()) -> None:
-        self.progress.latest = list(latest)
+    def _note_change(self) -> None:
+        self._show_by = self._show_by or time.monotonic() + _SHOW_WITHIN_S
+
+    def _tell(self) -> None:
         self._show(self.progress)
+        self._show_by = None
+        self.progress.latest, self.progress.notices = [], []
 
+    # What comes during a commit waits no longer for that.
     def _plan_commit(self) -> None:
-        waiting = self._queue or self._module_rows or self._due
-        if waiting and self._commit_at is None and self._committing is None:
+        on_its_way = self._queue and self._committing is None
+        if (on_its_way or self._module_rows or self._due) and self._commit_at is None:
             self._commit_at = time.monotonic() + _COMMIT_AFTER_S
+
+    # None where nothing is planned, or a commit is on its way and will tell.
+    @property
+    def _commit_in_s(self) -> float | None:
+        if self._commit_at is None or self._committing is not None:
+            return None
+        return max(0, self._commit_at - time.monotonic())
 
     # Storing takes its time, and records are to be read when they come: a thread of its own.
     def _start_commit(self) -> None:
@@ -449,9 +470,10 @@ class Watch:
             raise error
         if trouble != self.progress.trouble:
             self.progress.trouble = trouble
-            self._tell()
+            self._note_change()
 
     def _end(self) -> None:
+        self._tell()
         if self._modules:
             self._module_rows += self._modules.end()
         self._store_rest()
@@ -488,11 +510,17 @@ class Watch:
             tables = self._tables(batch.host)
             if batch.tracer:
                 tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
+                self._show_that_it_goes_on(tables)
             else:
                 tables.append(
                     batch.source,
                     batch.position,
+                    before=batch.before,
                     **batch.rows._asdict(),
                     incidents=batch.incidents,
                 )
             self._queue.popleft()
+
+    def _show_that_it_goes_on(self, tables: HostTables) -> None:
+        if self._modules and self._sign is None:
+            self._sign = tables.hold(self._modules.watch)

@@ -1,5 +1,7 @@
 import itertools
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -215,6 +217,30 @@ def test_a_store_tells_it_of_the_range_up_to_now(tmp_path):
     assert list(frame["end"]) == [at(10), at(11), at(12)]
     assert of_store(engine, Filters(since=at(13), until=UNTIL), at(12)).empty
     assert of_store(engine, Filters(host="lab77"), at(12)).empty
+
+
+HOLD = """\
+import sys
+from logtrace.store import Store
+with Store(sys.argv[1]).host("lab01").hold(int(sys.argv[2])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_watch_that_goes_on_is_known_up_to_now_though_nothing_happens(tmp_path):
+    store = store_with(tmp_path / "store", [], tracer=NIGHT_AND_DAY)
+    hold = [sys.executable, "-c", HOLD, str(store.root), str(NIGHT_AND_DAY[0]["watch"])]
+    with subprocess.Popen(hold, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as watch:
+        assert watch.stdout.readline() == b"held\n"
+        going_on = of_store(Engine(store), Filters(since=DAY, until=UNTIL), at(12))
+        before = of_store(Engine(store), Filters(since=DAY, until=at(10)), at(12))
+        watch.kill()
+    killed = of_store(Engine(store), Filters(since=DAY, until=UNTIL), at(12))
+    assert list(going_on["state"]) == ["traced", "untraced"]
+    assert list(going_on["end"]) == [at(10), at(12)]
+    assert list(before["end"]) == [at(10)]
+    assert list(killed["state"]) == ["traced", "untraced", "unknown"]
 
 
 def test_the_command_prints_it(tmp_path):

@@ -1,17 +1,17 @@
 """What real kernels printed when tests/kernel/faulty made them fail, and what is found in it.
 
 The logs are of a guest in QEMU; `expected.json` beside them has the rows of each, and of which
-lines of the log, counted from 1, each report is to consist.
+lines of the log each report is to consist: from and to which, counted from 1, and again.
 """
 
 import io
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from incident_samples import taken
 
 from logtrace.incident_grammar import CUT_HERE
 from logtrace.incidents import IncidentAssembler
@@ -62,10 +62,9 @@ def test_a_real_report_is_found_whole_with_what_it_says(name):
     rows = found(records)
     assert [row["type"] for row in rows] == [row["type"] for row in EXPECTED[name]]
     for row, expected in zip(rows, EXPECTED[name], strict=True):
-        first, last = expected["lines"]
         columns = expected.keys() - {"lines"}
         assert {name: row[name] for name in columns} == {name: expected[name] for name in columns}
-        assert row["report"].split("\n") == lines[first - 1 : last]
+        assert row["report"].split("\n") == taken(lines, expected["lines"])
         assert not row["truncated"]
 
 
@@ -88,8 +87,9 @@ def test_dmesg_and_the_device_tell_the_same(name):
 def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name, others):
     records = mixed = read(name)
     for at, text in others:
-        if mixed[:at] and mixed[:at][-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*mixed[:at], replace(mixed[0], text=text), *mixed[at:]]
+        before = mixed[:at]
+        if before and before[-1].text != CUT_HERE:  # who warns says why behind it
+            mixed = [*before, before[-1]._replace(text=text), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 
@@ -105,7 +105,7 @@ def without_summary(report):
 def test_cut_and_resumed_anywhere_it_gives_the_same(name, data):
     records = read(name)
     cut = data.draw(st.integers(0, len(records)))
-    numbered = [replace(record, seq=number) for number, record in enumerate(records)]
+    numbered = [record._replace(seq=number) for number, record in enumerate(records)]
     first = IncidentAssembler("host")
     rows = first.feed(numbered[:cut])
     start = cut if first.resume_before is None else first.resume_before
@@ -117,5 +117,5 @@ def test_cut_and_resumed_anywhere_it_gives_the_same(name, data):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_caller_changes_nothing(name):
     records = read(name)
-    called = [replace(record, facility=0, caller="T214") for record in records]
+    called = [record._replace(facility=0, caller="T214") for record in records]
     assert [told(row) for row in found(called)] == [told(row) for row in found(records)]

@@ -59,7 +59,7 @@ def ring(monkeypatch):
         source = KmsgSource(
             boot,
             path=Path(f"/proc/self/fd/{ends[0]}"),
-            now=lambda: NOW,
+            now=NOW.timestamp,
             uptime=lambda: 100.0,
             **options,
         )

@@ -141,7 +141,6 @@ def test_watches_of_one_boot_have_names_of_their_own(monitor, sys, events):
 
 def test_that_it_is_alive_is_told_after_ten_minutes_without_a_row(monitor, events, clock):
     monitor.begin()
-    assert 599 < monitor.alive_in_s <= 600.1
     assert monitor.alive() == []
     clock.us += 400_000_000
     events.push("add", "iotracehooking", 101)
@@ -149,7 +148,6 @@ def test_that_it_is_alive_is_told_after_ten_minutes_without_a_row(monitor, event
     clock.us += 400_000_000
     assert monitor.alive() == []
     clock.us += 200_000_000
-    assert monitor.alive_in_s == 0
     assert told(monitor.alive()) == [("alive", None)]
     assert monitor.alive() == []
 

@@ -5,7 +5,7 @@ from logtrace.store import Store
 
 
 def test_a_store_tells_the_positions_of_all_hosts_also_across_checkpoints(tmp_path):
-    store = Store(str(tmp_path / "store"))
+    store = Store(str(tmp_path / "a 'store' of #1? *"))
     assert not store.positions().of("kmsg:b")
     one, other = store.host("pc1"), store.host("p c/2")
     one.append("file:/x:1", Position(5, -1, 7))

@@ -111,7 +111,7 @@ class Ring:
             resume_after=position.resume_after,
             seen=position.seen,
             path=self.path,
-            now=lambda: NOW,
+            now=NOW.timestamp,
             uptime=lambda: 1000.0,
         )
         return self.source

@@ -1,8 +1,7 @@
 import csv
 import io
 import re
-from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -189,7 +188,7 @@ def test_an_id_is_the_same_whoever_reads_the_log_and_another_for_another_run():
     lines = log(start(7), stats(), ops(), end(7), start(7), stats(), ops(), end(7))
     first, second = RunAssembler("lab1").feed(lines).runs
     elsewhere = RunAssembler("lab2").feed(lines).runs[0]
-    next_boot = [replace(line, boot_id="b2") for line in lines]
+    next_boot = [line._replace(boot_id="b2") for line in lines]
     ids = [
         first["run_id"],
         second["run_id"],
@@ -197,8 +196,8 @@ def test_an_id_is_the_same_whoever_reads_the_log_and_another_for_another_run():
         RunAssembler("lab1").feed(next_boot).runs[0]["run_id"],
     ]
     assert len(set(ids)) == 4
-    moved = [replace(line, source="/a@123") for line in lines]
-    copied = [replace(line, source="/b/c@123") for line in lines]
+    moved = [line._replace(source="/a@123") for line in lines]
+    copied = [line._replace(source="/b/c@123") for line in lines]
     assert (
         RunAssembler("lab1").feed(moved).runs[0]["run_id"]
         == RunAssembler("lab1").feed(copied).runs[0]["run_id"]
@@ -215,6 +214,21 @@ def test_stats_lines_before_a_second_start_belong_to_the_first():
     assert briefs(start(7), stats(1), ops(1), start(7), stats(2), ops(2), end(7)) == [
         (7, "no_end", 1, 1),
         (7, "complete", 2, 2),
+    ]
+
+
+def test_stats_lines_of_a_run_without_end_are_not_those_of_another_that_was_open():
+    lines = start(7), start(8), stats(8), ops(80), start(8)
+    assert briefs(*lines, stats(9), ops(90), end(8), end(7)) == [
+        (8, "no_end", None, None),
+        (8, "complete", 9, 90),
+        (7, "ambiguous", None, None),
+    ]
+    assert briefs(*lines, end(8)) == [
+        (8, "no_end", None, None),
+        (8, "no_stats", None, None),
+        (None, "ambiguous", 8, 80),
+        (7, "no_end", None, None),
     ]
 
 
@@ -386,6 +400,19 @@ def test_stats_lines_long_behind_an_end_line_are_not_its_own():
     assert briefs(*lines) == [(7, "no_stats", None, None), (None, "no_start", 1, 1)]
 
 
+def test_without_the_kernels_clock_the_time_of_day_tells_what_was_printed_at_once():
+    def after(seconds, text):
+        at = AT + timedelta(seconds=seconds)
+        return lambda seq: record(text, seq, usec=None, boot_id=None, at=at, clock="log")
+
+    run = after(0, start(7)), after(0, end(7))
+    assert briefs(*run, after(1, stats()), after(1, ops())) == [(7, "complete", 20, 1)]
+    assert briefs(*run, after(7200, stats()), after(7200, ops())) == [
+        (7, "no_stats", None, None),
+        (None, "no_start", 20, 1),
+    ]
+
+
 def test_stats_lines_behind_an_end_line_of_another_task_are_not_its_own():
     lines = [by("T1", line) for line in (start(7), end(7))]
     lines += [by("T2", line) for line in (stats(1), ops(1))]
@@ -546,6 +573,27 @@ def test_a_line_that_is_not_understood_is_noted_with_its_text(line):
     assert loss["text"] == line.replace("abc", r"a\x1b")
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [stats(7), stats("9" * 20), ops(80), end(8)],
+        [stats("9" * 20), stats(8), ops(70), end(7)],
+        [stats(7), ops("9" * 20), ops(80), end(8)],
+    ],
+)
+def test_a_line_that_is_not_understood_may_be_that_of_the_other_run(lines):
+    (run, *_) = read(start(7), start(8), *lines).runs
+    assert brief(run)[1:] == ("ambiguous", None, None)
+
+
+def test_of_a_run_whose_stats_line_is_not_understood_the_rest_is_told():
+    assert briefs(start(7), start(8), stats("9" * 20), ops(80), end(8), end(7)) == [
+        (8, "no_stats", None, 80),
+        (7, "no_stats", None, None),
+    ]
+    assert briefs(start(7), stats("9" * 20), ops(70), end(7)) == [(7, "no_stats", None, 70)]
+
+
 def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():
     forged = [lambda seq, text=text: record(text, seq, facility=1) for text in (ops(), end(7))]
     cut_forged = [lambda seq: record(stats()[:40], seq, facility=1, truncated=True)]
@@ -572,8 +620,8 @@ def test_stats_lines_without_end_do_not_grow_for_ever():
 
 
 def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
-    old = [replace(line, source="a@1") for line in log("x", start(7), "y")]
-    new = [replace(line, source="a@2") for line in log("z", stats(), ops(), end(7))]
+    old = [line._replace(source="a@1") for line in log("x", start(7), "y")]
+    new = [line._replace(source="a@2") for line in log("z", stats(), ops(), end(7))]
     assembler = RunAssembler("lab1")
     assembler.feed(old)
     assert assembler.resume_before == 1
@@ -775,8 +823,20 @@ def test_a_run_never_goes_on_when_the_machine_is_started_anew(begun):
 
 @pytest.mark.parametrize(
     "line",
-    [anew(10), anew(8, "usb 1-1"), anew(0, boot_id="b1")],
-    ids=["clock goes on", "clocks of two processors", "same boot id"],
+    [
+        anew(10),
+        anew(8, "usb 1-1"),
+        anew(0, boot_id="b1"),
+        anew(2, "NMI backtrace for cpu 0"),
+        anew(2, "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0"),
+    ],
+    ids=[
+        "clock goes on",
+        "clocks of two processors",
+        "same boot id",
+        "clock of a processor that was held up",
+        "clock of one that found out itself",
+    ],
 )
 def test_what_only_looks_like_a_start_of_the_machine_ends_no_run(line):
     boot_id = line(0).boot_id
@@ -794,7 +854,7 @@ def test_without_clock_and_boot_id_the_kernels_first_message_tells():
 
 def test_a_program_can_not_say_that_the_machine_was_started_anew():
     said = anew(0)
-    forged = lambda seq: replace(said(seq), facility=1)  # noqa: E731
+    forged = lambda seq: said(seq)._replace(facility=1)  # noqa: E731
     rows = read(unnamed(start(7)), forged, *map(unnamed, [stats(), ops(), end(7)]))
     assert [brief(row)[:2] for row in rows.runs] == [(7, "complete")]
 

@@ -1,21 +1,23 @@
 import errno
 import fcntl
 import multiprocessing
+import os
 import resource
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 import pandas as pd
-import pyarrow as pa
 import pytest
+from arro3.core import Schema
 from deltalake import DeltaTable
 
-from logtrace import schema, store
+from logtrace import columns, store
 from logtrace.errors import StoreError
 from logtrace.store import Position, Store, default_url
 
@@ -142,6 +144,47 @@ def test_after_a_crash_between_two_commits_every_row_is_stored_once(
     assert rows(lab, "calls", "ended_seq") == [5, 15, 25]
 
 
+@pytest.mark.parametrize(
+    ("lost", "ranges"),
+    [
+        # all that was read meanwhile is gone too
+        ((11, 40), [(11, 13), (14, 15), (16, 17), (19, 40)]),
+        ((11, 18), [(11, 13), (14, 15), (16, 17)]),
+        ((11, 15), [(11, 13), (14, 15)]),
+        ((15, 16), [(14, 15), (16, 16)]),
+        ((14, 15), [(14, 15)]),
+        ((14, 14), [(14, 15)]),
+        ((19, 40), [(14, 15), (19, 40)]),
+        ((21, 40), [(14, 15), (21, 40)]),
+    ],
+)
+def test_what_is_lost_after_a_crash_between_two_commits_is_told_once(
+    lab, tables, monkeypatch, lost, ranges
+):
+    """The losses up to 20 are stored, the runs behind 10 are not, and then records are gone."""
+    append = store.HostTables._append
+
+    def crash(self, name, *arguments):
+        if name == "runs":
+            raise KeyboardInterrupt
+        append(self, name, *arguments)
+
+    tables.append(SOURCE, Position(10, 10), runs=[run(5)])
+    monkeypatch.setattr(store.HostTables, "_append", crash)
+    told = [loss(14, 15), loss(17, 17, source="kmsg", boot_id="another"), loss(18, 18, text="?")]
+    with pytest.raises(KeyboardInterrupt):
+        tables.append(SOURCE, Position(20, 20), runs=[run(12)], losses=told)
+    monkeypatch.undo()
+
+    again = Store(str(lab)).host("lab1")
+    again.append(SOURCE, Position(50, 50), losses=[loss(*lost), loss(18, 18, text="?")])
+    stored = pd.concat(map(pd.read_parquet, lab.files("losses")))
+    stored = stored[stored["source"].isna() & stored["text"].isna()]
+    assert sorted(zip(stored["first_seq"], stored["last_seq"], strict=True)) == ranges
+    assert (stored["records"] == stored["last_seq"] - stored["first_seq"] + 1).all()
+    assert rows(lab, "losses").count(18) == 1
+
+
 def test_details_of_runs_that_the_end_of_a_log_ends_are_stored_once(lab, tables):
     tables.append(SOURCE, Position(9, 9), files=[detail(9, descriptor=3)])
     for _ in range(2):
@@ -158,9 +201,10 @@ def test_a_table_that_gets_no_rows_is_not_touched(lab, tables):
 
 
 def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
-    old = pa.schema([column for column in schema.RUNS if column.name not in ("wide", "parent_pid")])
+    known = [name for name in columns.RUNS.names if name not in ("wide", "parent_pid")]
+    old = Schema([columns.RUNS.field(name) for name in known])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(schema, "TABLES", dict(schema.TABLES) | {"runs": old})
+        patch.setattr(columns, "TABLES", dict(columns.TABLES) | {"runs": old})
         tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     tables.append(SOURCE, Position(12, 12))
     assert tables.position(SOURCE) == Position(12, 12)
@@ -193,6 +237,20 @@ def test_another_writer_of_the_same_source_is_refused(lab, tables):
         tables.append(SOURCE, Position(20, 20), runs=[run(15)])
     assert raised.value.remedy == "stop one of them"
     assert rows(lab) == [5, 15]
+
+
+@pytest.mark.parametrize("before", [None, Position(4, 4)])
+def test_what_another_writer_has_stored_since_reading_began_is_not_stored_again(
+    lab, tables, before
+):
+    if before:
+        tables.append(SOURCE, before, runs=[run(3)])
+    one, other = (Store(str(lab)).host("lab1") for _ in range(2))
+    one.append(SOURCE, Position(9, 9), before=before, runs=[run(5)])
+    with pytest.raises(StoreError, match=f"another process stores {SOURCE} too"):
+        other.append(SOURCE, Position(20, 20), before=before, runs=[run(5), run(15)])
+    one.append(SOURCE, Position(20, 20), before=Position(9, 9), runs=[run(15)])
+    assert rows(lab) == [*([3] if before else []), 5, 15]
 
 
 def test_a_position_behind_what_is_stored_does_not_look_like_another_writer(lab, tables):
@@ -249,6 +307,20 @@ def test_small_files_are_joined_and_rows_and_positions_stay(lab, tables):
     assert rows(lab) == [0, 1, 2, 3, 4, 5]
 
 
+def test_files_of_killed_commits_are_removed_after_a_while(lab, tables):
+    for seq in range(3):
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq)])
+    written = Path(lab.files("runs")[0])
+    old, new = written.with_name("part-old.parquet"), written.with_name("part-new.parquet")
+    shutil.copy(written, old)
+    shutil.copy(written, new)
+    os.utime(old, (0, time.time() - 3700))
+    tables.compact()
+    assert not old.exists()
+    assert new.exists(), "its commit may still come"
+    assert rows(lab) == [0, 1, 2]
+
+
 def test_replaced_files_are_removed_after_a_while(lab, tables, monkeypatch):
     monkeypatch.setattr(store, "_KEEP_REPLACED_FILES", store.timedelta(0))
     for seq in range(3):
@@ -278,7 +350,7 @@ def test_the_tables_have_the_columns_of_the_schema(lab, tables):
         incidents=[{"host": "lab1", "ended_seq": 5, "type": "bug"}],
     )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
-    for name, expected in schema.TABLES.items():
+    for name, expected in columns.TABLES.items():
         frame = pd.concat(map(pd.read_parquet, lab.files(name)))
         assert list(frame.columns) == expected.names
         assert len(frame) == 1
@@ -288,17 +360,17 @@ def test_the_tables_are_read_as_they_are_by_delta_duckdb_and_pandas(lab, tables)
     tables.append(SOURCE, Position(9, 9), runs=[run(5, read_bytes=2**62, file="한글")])
     tables.append(SOURCE, Position(12, 12), runs=[run(11, read_bytes=None, file=None)])
     expected = [(5, 2**62, "한글"), (11, None, None)]
-    columns = ["first_seq", "read_bytes", "file"]
+    names = ["first_seq", "read_bytes", "file"]
 
-    table = DeltaTable(str(lab.root / "host=lab1" / "runs")).to_pyarrow_table(columns=columns)
+    table = DeltaTable(str(lab.root / "host=lab1" / "runs")).to_pyarrow_table(columns=names)
     assert sorted(tuple(row.values()) for row in table.to_pylist()) == expected
     duck = duckdb.execute(
-        f"select {', '.join(columns)} from read_parquet(?) order by 1", [lab.files("runs")]
+        f"select {', '.join(names)} from read_parquet(?) order by 1", [lab.files("runs")]
     )
     assert duck.fetchall() == expected
     # `host` is a column of the files too: pandas must not take it from the folder's name again
     frame = pd.read_parquet(
-        lab.files("runs"), columns=columns, partitioning=None, dtype_backend="pyarrow"
+        lab.files("runs"), columns=names, partitioning=None, dtype_backend="pyarrow"
     ).sort_values("first_seq")
     assert frame["first_seq"].tolist() == [5, 11]
     assert frame["read_bytes"].fillna(0).tolist() == [2**62, 0]

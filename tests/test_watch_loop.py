@@ -77,6 +77,8 @@ class FakeModules:
 
     name = "modules:b"
     seq = 5
+    watch = 5
+    silent_for_long = False
 
     def __init__(self):
         self.loaded = {"ftracehooking"}
@@ -86,13 +88,12 @@ class FakeModules:
     def fileno(self):
         return self.reader
 
-    alive_in_s = 600.0
-
     def begin(self):
         return [self._row("begin", None), self._row("present", "ftracehooking")]
 
     def alive(self):
-        return [] if self.alive_in_s else [self._row("alive", None)]
+        silent, self.silent_for_long = self.silent_for_long, False
+        return [self._row("alive", None)] if silent else []
 
     def end(self):
         return [self._row("end", None)]
@@ -211,18 +212,53 @@ def test_a_run_is_durable_while_the_watch_goes_on(store, source):
 def test_runs_under_way_are_shown_with_their_start(store, source):
     start, *_ = batch = records(CONTRACT)
     source.push(batch[:2])
-    source.push(batch[2:])
-    seen = follow_until(lambda progress: progress.runs, store, source)
+
+    def ended(progress):
+        if progress.open_runs:
+            source.push(batch[2:])
+        return progress.runs
+
+    seen = follow_until(ended, store, source)
     assert seen[1].open_runs == [(47283, start)]
     assert seen[-1].open_runs == []
 
 
-def test_latest_runs_are_only_those_of_the_newest_records(store, source):
+def test_latest_runs_are_only_those_that_were_not_shown_before(store, source):
     log = records(log_of(1, 2))
     source.push(log[:4])
-    source.push(log[4:])
-    seen = follow_until(lambda progress: progress.runs == 2, store, source)
-    assert [[run["pid"] for run in each.latest] for each in seen] == [[], [1], [2], []]
+
+    def both(progress):
+        if progress.runs == 1:
+            source.push(log[4:])
+        return progress.runs == 2
+
+    seen = follow_until(both, store, source)
+    shown = [[run["pid"] for run in each.latest] for each in seen]
+    assert [pids for pids in shown if pids] == [[1], [2]]
+
+
+def test_what_is_there_is_read_before_anything_is_shown(store, source):
+    log = records(log_of(1, 2, 3))
+    for number in range(0, 12, 4):
+        source.push(log[number : number + 4])
+    seen = follow_until(lambda progress: progress.runs, store, source)
+    assert [[run["pid"] for run in each.latest] for each in seen[:2]] == [[], [1, 2, 3]]
+
+
+def test_a_log_that_never_ends_is_shown_all_the_same(store):
+    with closing(Endless("kmsg:e")) as endless:
+        os.write(endless.write_end, b"!")
+        follow_until(lambda progress: progress.records, store, endless)
+
+
+def test_what_was_found_before_a_source_failed_is_shown(store, source):
+    source.push(records(CONTRACT))
+    source.push(SourceError("/dev/kmsg: Input/output error"))
+    shown = []
+    show = lambda progress: shown.extend(run["pid"] for run in progress.latest)  # noqa: E731
+    with watching(store, source, show=show) as watch, pytest.raises(SourceError):
+        watch.follow()
+    assert shown == [47283]
 
 
 def test_losses_are_counted_and_stored(store, source):
@@ -355,6 +391,22 @@ def test_a_log_read_from_further_back_can_be_followed_on(store):
     assert set(rows(store)["status"]) == {"complete"}
 
 
+def test_of_two_that_begin_to_watch_a_log_at_once_one_is_refused(store):
+    log = records(log_of(1, 2, 3))
+    with (
+        closing(FakeSource()) as one,
+        closing(FakeSource()) as other,
+        watching(store, one) as first,
+        watching(store, other) as second,
+    ):
+        one.push(log[:8])
+        first.drain()
+        other.push(log)
+        with pytest.raises(StoreError, match="another process stores kmsg:b too"):
+            second.drain()
+    assert pids(store) == [1, 2]
+
+
 def test_the_same_records_given_again_at_once_are_stored_once(store, source):
     log = records(log_of(1, 2))
     source.push(log[:4])
@@ -406,7 +458,7 @@ class MemoryTables:
             positions.note("lab01", source, position)
         return positions
 
-    def append(self, source, position, *, incidents, **rows):
+    def append(self, source, position, *, before, incidents, **rows):
         if next(self.crashes, False):
             raise CrashError
         if self.reached.get(source, Position(-1, -1)).seen < position.seen:
@@ -601,14 +653,40 @@ def test_module_events_are_shown_and_stored(store, source):
     assert sorted(rows(store, "tracer")["action"]) == ["add", "begin", "end", "present"]
 
 
-def test_that_nothing_happens_is_told_now_and_then(store, source):
+def test_that_it_is_there_is_told_now_and_then_when_something_happens(store, source):
+    source.push(records("[    1.000000] usb 1-1: chatter\n"))
     with closing(FakeModules()) as modules:
-        modules.alive_in_s = 0.0
-        modules.push(9)
-        follow_until(lambda progress: len(progress.loaded) == 2, store, source, modules=modules)
-    assert "alive" in actions(store)
-    assert actions(store)[0] == "begin"
-    assert actions(store)[-1] == "end"
+        modules.silent_for_long = True
+        follow_until(lambda progress: progress.records, store, source, modules=modules)
+    assert actions(store) == ["begin", "present", "alive", "end"]
+
+
+GOES_ON = """\
+import sys
+from logtrace.store import Store
+sys.exit(not Store(sys.argv[1]).is_watched("lab01", int(sys.argv[2])))
+"""
+
+
+def goes_on(store, watch):
+    """Ask in another process, as its own locks don't keep a process from anything."""
+    command = [sys.executable, "-c", GOES_ON, str(store.root), str(watch)]
+    return subprocess.run(command).returncode == 0
+
+
+def test_that_it_goes_on_can_be_seen_without_waking_it(store, source):
+    with closing(FakeModules()) as modules, watching(store, source, modules=modules) as watch:
+        assert not goes_on(store, modules.watch)
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            wait_for(lambda: "begin" in actions(store))
+            wait_for(lambda: goes_on(store, modules.watch))
+            assert not goes_on(store, modules.watch + 1)
+        finally:
+            watch.stop()
+            thread.join()
+    assert not goes_on(store, modules.watch)
 
 
 def actions(store):
@@ -653,7 +731,7 @@ class CountingSelector(selectors.DefaultSelector):
 def test_an_idle_watch_waits_in_one_call(store, source, monkeypatch):
     monkeypatch.setattr(selectors, "DefaultSelector", CountingSelector)
     monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0.01)
-    with watching(store, source) as watch:
+    with closing(FakeModules()) as modules, watching(store, source, modules=modules) as watch:
         thread = threading.Thread(target=watch.follow)
         thread.start()
         try:

@@ -8,10 +8,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from logtrace.errors import SourceError
 from logtrace.record import Loss, Record, parse_kmsg
@@ -24,11 +22,10 @@ _AT_ONCE = 250
 _MOST_WAITING = 200_000
 
 
-class _Raw(NamedTuple):
-    text: bytes
-    at: datetime
-    overrun: bool  # whether records before it were overwritten
-    backlog: bool  # whether it may have been there before the source was opened
+# A record, when it was read (in seconds since 1970), whether records before it were overwritten,
+# and whether it may have been there before the source was opened. Nothing more is done as long as
+# there are others to read.
+_Raw = tuple[bytes, float, bool, bool]
 
 
 class KmsgSource:
@@ -48,7 +45,7 @@ class KmsgSource:
     path
         The device.
     now
-        Wall clock, UTC.
+        Wall clock, seconds since 1970.
     uptime
         The kernel's clock, seconds since boot.
 
@@ -66,7 +63,7 @@ class KmsgSource:
         seen: int = -1,
         only_new: bool = False,
         path: Path = Path("/dev/kmsg"),
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        now: Callable[[], float] = time.time,
         uptime: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_MONOTONIC),
     ) -> None:
         self.name = f"kmsg:{boot_id}"
@@ -74,7 +71,8 @@ class KmsgSource:
         self._seen = seen
         self._only_new = only_new
         self._now = now
-        self._uptime = uptime
+        # nobody noted when the backlog came: it is placed by the kernel's clock
+        self._booted_at = datetime.fromtimestamp(now() - uptime(), UTC)
         self._backlog = not only_new
         self._overrun = not only_new  # before the first record, the ring buffer was overwritten
         self._last: int | None = None
@@ -120,7 +118,7 @@ class KmsgSource:
         # read first and parse later: the kernel overwrites what waits for too long
         self._read()
         while self._waiting and len(items) < _AT_ONCE:
-            items += self._parse(self._waiting.popleft())
+            self._parse(self._waiting.popleft(), items)
         self._tell_of_waiting()
         return items
 
@@ -146,15 +144,24 @@ class KmsgSource:
                 raise SourceError(
                     f"/dev/kmsg: {error.strerror} behind record {self._position}"
                 ) from None
-            self._waiting.append(_Raw(text, self._now(), self._overrun, self._backlog))
+            self._waiting.append((text, self._now(), self._overrun, self._backlog))
             self._overrun = False
 
-    def _parse(self, raw: _Raw) -> Iterator[Record | Loss]:
-        record = parse_kmsg(raw.text, boot_id=self._boot_id, at=raw.at, clock="received")
-        yield from self._missing_before(record, "overrun" if raw.overrun else "gap")
+    def _parse(self, raw: _Raw, items: list[Record | Loss]) -> None:
+        text, read_at, overrun, backlog = raw
+        at = datetime.fromtimestamp(read_at, UTC)
+        record = parse_kmsg(
+            text,
+            boot_id=self._boot_id,
+            at=at,
+            clock="received",
+            booted_at=self._booted_at if backlog else None,
+        )
+        if self._last is None or record.seq != self._last + 1:
+            items += self._missing_before(record, "overrun" if overrun else "gap", at)
         self._last = record.seq
         if record.seq > self._position:
-            yield self._in_backlog(record) if raw.backlog else record
+            items.append(record)
             self._position = record.seq
 
     def _tell_of_waiting(self) -> None:
@@ -164,7 +171,7 @@ class KmsgSource:
         with suppress(BlockingIOError):  # it was not told before
             os.eventfd_read(self._more)
 
-    def _missing_before(self, record: Record, reason: str) -> Iterator[Loss]:
+    def _missing_before(self, record: Record, reason: str, at: datetime) -> Iterator[Loss]:
         if self._last is None:
             # what was seen before may be gone by now
             first = record.seq if self._only_new else self._seen + 1
@@ -173,19 +180,5 @@ class KmsgSource:
         last = record.seq - 1
         for start, end in ((first, min(last, self._seen)), (max(first, self._seen + 1), last)):
             if start <= end:
-                yield Loss(
-                    record.source,
-                    record.boot_id,
-                    start,
-                    end,
-                    end - start + 1,
-                    reason,
-                    record.at,
-                )
-
-    # Nobody noted when it came: place it by the kernel's clock, which may drift from the wall's.
-    def _in_backlog(self, record: Record) -> Record:
-        assert record.at is not None
-        assert record.usec is not None
-        age = timedelta(seconds=self._uptime()) - timedelta(microseconds=record.usec)
-        return replace(record, at=record.at - age, clock="boot")
+                number = end - start + 1
+                yield Loss(record.source, record.boot_id, start, end, number, reason, at)

@@ -13,7 +13,6 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -142,7 +141,7 @@ class LogText:
         lines, self._lines = self._lines, []
         if record is None or len(lines) == 1:
             return record
-        return replace(record, text="\n".join(lines))
+        return record._replace(text="\n".join(lines))
 
     def _add_to_entry(self, seq: int, line: bytes) -> Record | None:
         if self._entry is not None and not begins_entry(line):
@@ -154,11 +153,11 @@ class LogText:
 
     def _made(self, seq: int, line: Line) -> Record:
         bare = Record(self._source, self._boot_id, seq, None, None, None, None, line.text)
-        return self._booted(replace(bare, **line.fields))
+        return self._booted(bare._replace(**line.fields))
 
     def _unstamped(self, seq: int, line: bytes) -> Record:
         record = parse_bare(line, source=self._source, seq=seq, boot_id=self._boot_id)
-        return self._booted(replace(record, facility=_USER_FACILITY) if self._form else record)
+        return self._booted(record._replace(facility=_USER_FACILITY) if self._form else record)
 
     # The boot that was given is that of the first machine, until it is started anew.
     def _booted(self, record: Record) -> Record:
@@ -172,7 +171,7 @@ class LogText:
                 self._given_boot_id = None
                 return record
             self._before = record
-        return replace(record, boot_id=self._given_boot_id)
+        return record._replace(boot_id=self._given_boot_id)
 
     # More than fits in a record is no part of it; behind one of kmsg stands its dictionary.
     def _continue(self, line: bytes) -> None:

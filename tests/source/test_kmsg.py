@@ -44,7 +44,7 @@ def opened(monkeypatch):
     def make(*reads, **options):
         ring = Ring(*reads)
         monkeypatch.setattr(kmsg.os, "read", ring.read)
-        source = KmsgSource("b1", path=path, now=lambda: NOW, uptime=lambda: UPTIME, **options)
+        source = KmsgSource("b1", path=path, now=NOW.timestamp, uptime=lambda: UPTIME, **options)
         sources.append(source)
         return source, ring
 
@@ -66,7 +66,7 @@ def brief(items):
 def test_a_read_is_a_record():
     """Over a pipe that keeps packets apart, as the device keeps records."""
     read_end, write_end = os.pipe2(os.O_DIRECT | os.O_NONBLOCK)
-    source = KmsgSource("b1", path=Path(f"/proc/self/fd/{read_end}"), now=lambda: NOW)
+    source = KmsgSource("b1", path=Path(f"/proc/self/fd/{read_end}"), now=NOW.timestamp)
     try:
         os.write(write_end, b"6,0,10,-;one\n")
         os.write(write_end, b"6,1,20,-;two\\x0alines\n SUBSYSTEM=scsi\n")
