@@ -213,7 +213,7 @@ def _open_sources(
 
     path = Path(name)
     if name == "journal" or (path.is_dir() and is_journal_folder(path)):
-        return open_journals(None if name == "journal" else path, beginning)
+        return [open_journals(None if name == "journal" else path, beginning)]
     layout = Layout.of(name)
     if not layout.many and not path.exists() and layout.root.is_dir():
         _note(ctx, f"{name} does not exist yet; waiting for it")

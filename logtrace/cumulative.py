@@ -1,8 +1,8 @@
 """Counters that a module never sets back: what of the printed totals is a run's own.
 
-A log can't show for certain that counters are never set back: programs that do more each time
-print the same. So totals are taken apart where a dialect says ``cumulative = true``, and only
-where the log shows the run before; `suspects` finds modules of which it may be true.
+Here totals are taken apart where a dialect says ``cumulative = true``, and only where the log
+shows the run before; `logtrace.sequences` finds them where nobody says so. `suspects` names
+modules of which it may be true.
 """
 
 from __future__ import annotations

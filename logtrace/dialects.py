@@ -8,11 +8,12 @@ import tomllib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from re import _constants as opcodes  # type: ignore[attr-defined]  # there is no public parser
 from re import _parser as regex_parser  # type: ignore[attr-defined]
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from logtrace.errors import DialectError
 
@@ -51,6 +52,25 @@ _LONGEST_PATTERN = 10_000
 _FREE_REPEATS = 2  # of anything; each is another power of the line's length
 
 
+class Field(NamedTuple):
+    """Where a value stands in a line.
+
+    Parameters
+    ----------
+    name
+        Its column.
+    is_number
+        Whether it is one.
+    start, stop
+        Places of its first character and of the one behind its last.
+    """
+
+    name: str
+    is_number: bool
+    start: int
+    stop: int
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How one version, or many, spell the lines.
@@ -60,16 +80,17 @@ class Dialect:
     name
         As the column ``dialect`` names it.
     patterns
-        What fits a whole line of each kind.
+        What fits a whole line of each kind; of the one whose lines `logtrace.wording` reads, none.
     cumulative
         Whether the module never sets its counters back: a run's are totals since it was loaded.
+        None if nobody says so: then the sequence of its runs may show it.
     origin
         The file that it is from.
     """
 
     name: str
     patterns: Mapping[Kind, re.Pattern[str]]
-    cumulative: bool = False
+    cumulative: bool | None = None
     origin: str = "logtrace"
 
 
@@ -115,8 +136,7 @@ def load(paths: Iterable[Path] = (), required: Iterable[Path] = ()) -> tuple[Dia
         If a file can't be read, or what is in it makes no sense.
     """
     required = set(required)
-    text = resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8")
-    data = tomllib.loads(text)
+    data = _built_in()
     words = _numbers() | data["words"]
     built_in = [
         Dialect(
@@ -130,6 +150,17 @@ def load(paths: Iterable[Path] = (), required: Iterable[Path] = ()) -> tuple[Dia
         if path in required or os.path.isfile(path):
             added += _read_file(path, words, [*built_in, *added])
     return (*added, *built_in)
+
+
+def wording() -> dict[str, str]:
+    """Give the words by which lines are read that no pattern fits, see `logtrace.wording`."""
+    words: dict[str, str] = _built_in()["wording"]
+    return words
+
+
+@cache
+def _built_in() -> dict[str, Any]:
+    return tomllib.loads(resources.files("logtrace").joinpath("dialects.toml").read_text("utf-8"))
 
 
 # A column of numbers in a pattern: {pid} is any number, put into the column.
@@ -224,8 +255,8 @@ def _read_dialect(
             f"{where}: {_any(unknown)!r} is not known",
             f"it may have {', '.join(ADDED_KINDS)}, cumulative",
         )
-    cumulative = table.get("cumulative", False)
-    if not isinstance(cumulative, bool):
+    cumulative = table.get("cumulative")
+    if not isinstance(cumulative, bool | None):
         raise DialectError(
             f"{where}: cumulative is neither true nor false", "write cumulative = true"
         )

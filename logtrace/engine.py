@@ -6,13 +6,13 @@ partials). Here DuckDB does both inside this process.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logtrace import schema
+from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
 from logtrace.record import printable
 
@@ -120,6 +120,8 @@ class Engine:
         Where the tables are.
     zone
         Name of the time zone in which days and hours are cut.
+    never_totals
+        Gives the dialects whose counters are never totals: see `logtrace.sequences`.
 
     Raises
     ------
@@ -129,7 +131,9 @@ class Engine:
         If the zone is unknown.
     """
 
-    def __init__(self, store: Store, zone: str = "UTC") -> None:
+    def __init__(
+        self, store: Store, zone: str = "UTC", never_totals: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         import duckdb
 
         self.store = store
@@ -144,9 +148,11 @@ class Engine:
         with _store_errors():
             for table, columns in schema.TABLES.items():
                 files = store.files(table)
-                _create_view(self._database, table, columns, files)
+                name = "stored_runs" if table == "runs" else table
+                _create_view(self._database, name, columns, files)
                 if not files:
                     self._empty.add(table)
+            sequences.create_view(self._database, never_totals)
             self._database.execute(f"CREATE VIEW hits AS {_HITS}")
         if "incidents" in self._empty:
             self._empty.add("hits")

@@ -7,13 +7,14 @@ data, see `logtrace.dialects`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 from logtrace import dialects
-from logtrace.dialects import ADDED_KINDS, EXTRA_KINDS, KINDS, Dialect, Kind
+from logtrace.dialects import ADDED_KINDS, EXTRA_KINDS, KINDS, Dialect, Field, Kind
 from logtrace.record import printable
+from logtrace.wording import DIALECT, Wording
 
 __all__ = [
     "EXTRA_KINDS",
@@ -26,6 +27,7 @@ __all__ = [
     "events",
     "is_extra",
     "looks_like_trace",
+    "never_totals",
     "parse",
 ]
 
@@ -40,17 +42,22 @@ _SURE_DIGITS = 19  # fewer always fit
 # longer text is a broken log, on which the patterns could take for ever
 _LONGEST = 4096
 
+_CALL = r"(?:open(?:at)?|close|read|write|l?seek)"
 _LOOKS_LIKE = re.compile(
-    r"OS\s*Assignment[\s_#-]*2|ftrace\s*\[\s*-?\d*\s*\](?!:)|(?<!\")open\s*\[-?\d+\]"
-    r"|\bread\s*[-\u2010-\u2015\u2212]\s*-?\d+\s*[/,]?\s*writ|\Aftrace/\d"
-    r"|\A\[[^\[\]]{1,34}\] ?\S*(?: \S+)? ?file\s*\[",
+    rf"OS[\s_-]*+Ass\w{{3,9}}[\s_#-]*+\d|ftrace\s*+\[\s*+-?\d*+\s*+\](?!:)|\Aftrace/\d"
+    r"|ftrace\s*+[(<{]\d++[)>}]\W{0,4}(?:start|end|stop)|ftrace:?\s++(?:pid\W{0,3})?\d++\s++(?:start|end|stop)|ftrace\s++(?:start|end|stop)\w{0,3}\W{1,3}\d"
+    rf"|(?<!\")\bopen\s*+\[-?\d++\]|\b{_CALL}\s*+\[\s*+-?\d++\s*+\][\s,;/|&-]*+{_CALL}\s*+\["
+    rf"|\bopen\w{{0,8}}\s*+[:=]\s*+\d++[\s,;/|&-]*+close|\bread\s*+[-\u2010-\u2015\u2212]\s*+-?\d++\s*+[/,]?\s*+writ"
+    r"|\[x\][\s:,]*+\w{0,8}[\s_]*+read.{0,60}wr[iot]|\A\W{0,8}\[\s*+\d{5,12}\s*+\].{0,80}\bread.{0,40}wr[iot]"
+    r"|\A\[[^\[\]]{1,34}\][^\[\]]{0,40}file\s*+\[",
     re.ASCII | re.DOTALL | re.IGNORECASE,
 )
 
 # Where a line of a run may begin inside a record. A longer record may have been cut off where
 # somebody chose, so it is not taken apart.
 _BEGINNING = re.compile(
-    r"(?:[\w.-]{1,40}:\s++)?(?:OS\s*+)?Assignment|(?<!\w)ftrace\s*+\[|(?:\[[^\[\]]{1,60}\]\s*+)?open(?:at)?\s*+\["
+    r"(?:[\w.-]{1,40}:\s++)?(?:OS\s*+)?Assignment|(?<!\w)ftrace\s*+\["
+    r"|(?:\[[^\[\]]{1,60}\]\s*+)?open(?:at)?\s*+[\[({<:=]"
     r"|\[[^\[\]]{1,34}\](?=[^\[\]]{0,90}\[|[^\[\]]{0,90}read)",
     re.ASCII | re.IGNORECASE,
 )
@@ -88,61 +95,67 @@ class Event(NamedTuple):
         return self.kind in EXTRA_KINDS
 
 
-class Field(NamedTuple):
-    """Where a value stands in a line.
+class _Reader:
+    """What reads the lines of one kind in one dialect."""
 
-    Parameters
-    ----------
-    name
-        Its column.
-    is_number
-        Whether it is one.
-    start, stop
-        Places of its first character and of the one behind its last.
-    """
+    def __init__(self, kind: Kind, dialect: Dialect, rank: int) -> None:
+        self.kind, self.dialect, self.rank = kind, dialect, rank
 
-    name: str
-    is_number: bool
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Pattern:
-    kind: Kind
-    dialect: Dialect
-    rank: int
-    regex: re.Pattern[str]
-    groups: tuple[tuple[str, bool], ...]  # by number: the column, and whether it is a number
+    def fields(self, line: str) -> list[Field] | None:
+        """Say where the values of a line stand; None if it is no such line."""
+        raise NotImplementedError
 
     def read(self, line: str) -> Event | None:
-        match = self.regex.fullmatch(line)
-        if match is None:
+        """Give what a line says; None if it is no such line, or a number is too large."""
+        fields = self.fields(line)
+        if fields is None:
             return None
         values: dict[str, int | str] = {}
-        for (name, is_number), value in zip(self.groups, match.groups(), strict=True):
-            if value is None:
-                continue
+        for name, is_number, start, stop in fields:
+            value = line[start:stop]
             if not is_number:
                 values[name] = value == "1" if name in _FLAG_GROUPS else printable(value)
             elif len(value) < _SURE_DIGITS or int(value) in _INT64:
                 values[name] = int(value)
             else:
                 return None
-        return Event(self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative)
+        return Event(
+            self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative is True
+        )
 
-    def fields(self, line: str) -> list[Field]:
-        match = self.regex.fullmatch(line)
-        spans = match.regs[1:] if match else ()
-        named = zip(self.groups, spans, strict=True)
+
+class _PatternReader(_Reader):
+    def __init__(self, kind: Kind, dialect: Dialect, rank: int) -> None:
+        super().__init__(kind, dialect, rank)
+        self._regex = dialect.patterns[kind]
+        names = sorted(self._regex.groupindex, key=self._regex.groupindex.__getitem__)
+        self._groups = [(name, name not in _TEXT_GROUPS | _FLAG_GROUPS) for name in names]
+
+    def fields(self, line: str) -> list[Field] | None:
+        match = self._regex.fullmatch(line)
+        if match is None:
+            return None
+        named = zip(self._groups, match.regs[1:], strict=True)
         return [Field(*group, *span) for group, span in named if span != (-1, -1)]
 
 
-def _pattern(kind: Kind, dialect: Dialect, rank: int) -> _Pattern:
-    regex = dialect.patterns[kind]
-    names = sorted(regex.groupindex, key=regex.groupindex.__getitem__)
-    groups = tuple((name, name not in _TEXT_GROUPS | _FLAG_GROUPS) for name in names)
-    return _Pattern(kind, dialect, rank, regex, groups)
+class _WordReader(_Reader):
+    def __init__(self, kind: Kind, dialect: Dialect, rank: int, wording: Wording) -> None:
+        super().__init__(kind, dialect, rank)
+        self._wording = wording
+
+    def fields(self, line: str) -> list[Field] | None:
+        return self._wording.read(self.kind, line)
+
+
+def _readers(known: tuple[Dialect, ...]) -> Iterator[_Reader]:
+    for rank, dialect in enumerate(known):
+        if dialect.name == DIALECT:
+            wording = Wording(dialects.wording())
+            yield from (_WordReader(kind, dialect, rank, wording) for kind in KINDS)
+        for kind in (*ADDED_KINDS, *EXTRA_KINDS):
+            if kind in dialect.patterns:
+                yield _PatternReader(kind, dialect, rank)
 
 
 class Grammar:
@@ -156,18 +169,13 @@ class Grammar:
 
     def __init__(self, known: tuple[Dialect, ...]) -> None:
         self.dialects = known
-        patterns = [
-            _pattern(kind, dialect, rank)
-            for rank, dialect in enumerate(known)
-            for kind in (*ADDED_KINDS, *EXTRA_KINDS)
-            if kind in dialect.patterns
-        ]
-        self._patterns = {(each.rank, each.kind): each for each in patterns}
+        readers = list(_readers(known))
+        self._readers = {(each.rank, each.kind): each for each in readers}
         # what users add may have other words than those that `_may_be` looks for
-        self._added = tuple(each for each in patterns if each.dialect.origin != "logtrace")
-        self._extra = tuple(each for each in patterns if each.kind in EXTRA_KINDS)
+        self._added = tuple(each for each in readers if each.dialect.origin != "logtrace")
+        self._extra = tuple(each for each in readers if each.kind in EXTRA_KINDS)
         self._of_bits = tuple(
-            tuple(each for each in patterns if _BITS.get(each.kind, 0) & bits)
+            tuple(each for each in readers if _BITS.get(each.kind, 0) & bits)
             for bits in range(1 << len(_BITS))
         )
 
@@ -207,7 +215,7 @@ class Grammar:
         list of Field
             In the order of the pattern's groups; those that matched nothing are left out.
         """
-        return self._patterns[event.rank, event.kind].fields(text.rstrip())
+        return self._readers[event.rank, event.kind].fields(text.rstrip()) or []
 
     def _parse(self, text: str, bits: int) -> Event | None:
         if len(text) > _LONGEST:
@@ -262,6 +270,11 @@ class Grammar:
         return lines[0] if len(lines) == 1 and len(lines[0]) <= _MOST_LINES else ()
 
 
+def never_totals() -> list[str]:
+    """Name the dialects of which users say that their counters are never totals."""
+    return [dialect.name for dialect in default().dialects if dialect.cumulative is False]
+
+
 @cache
 def default() -> Grammar:
     """Give the grammar of the dialects that are built in and those that users have added.
@@ -291,35 +304,39 @@ def is_extra(text: str) -> bool:
 
 def looks_like_trace(text: str) -> bool:
     """Whether a line that no dialect understands seems to be meant as a trace line."""
-    return any(map(text.__contains__, _WORDS)) and _LOOKS_LIKE.search(text) is not None
+    return bool(_may_be(text)) and _LOOKS_LIKE.search(text) is not None
 
-
-# Every trace line has some of these words: looking for them spares other lines the patterns
-_WORDS = "trace", "ssign", "open", "file", "writ", "TRACE", "SSIGN"
 
 MAY_MEAN = (
-    r"(?s:rit.*ead|ead.*rit|pen.*los|los.*pen)"
-    r"|(?i:race|ssign|(?:open|file)[\s\v]*\[|read(?s:.*)writ)"
+    r"(?i:ead(?s:.*)wr[iot]|wr[iot](?s:.*)ead|ead(?s:.*)wirt|pen(?s:.*)los|los(?s:.*)pen"
+    r"|race|as{1,2}(?:ig|gin|ingm|gn)|(?:open(?:at)?|close|read|write|seek|file)[\s\v]*[\[({<])"
 )
 """A pattern, also of RE2, that is in every text of which `events` or `looks_like_trace` knows
 something, if no dialects were added; in most others it is not."""
 
+_WORDS = "open", "close", "read", "write", "seek", "file"
 _BITS: dict[Kind, int] = {"stats": 1, "ops": 2, "start": 4, "end": 4}
 
 
+_NAMED = re.compile(r"(?:open(?:at)?|close|read|write|seek|file)\s*+[\[({<]")
+
+
 def _may_be(text: str) -> int:
+    low = text.lower()
     bits = 0
-    if "rit" in text and "ead" in text:
-        bits = 1
-    if "pen" in text and "los" in text:
-        bits |= 2
-    if "race" in text or "ssign" in text or "RACE" in text or "SSIGN" in text:
-        bits |= 4 if "[" in text or "(" in text or "<" in text or "pid" in text.lower() else 0
+    if "ead" in low and ("wr" in low or "wirt" in low):
+        bits = 3
+    elif "pen" in low and "los" in low:
+        bits = 2
+    elif any(word in low for word in _WORDS) and _NAMED.search(low):
+        bits = 3
+    if "race" in low or "ass" in low or "asig" in low:
+        bits |= 4
     return bits
 
 
-def _first(patterns: tuple[_Pattern, ...], line: str) -> Event | None:
-    for pattern in patterns:
-        if event := pattern.read(line):
+def _first(readers: tuple[_Reader, ...], line: str) -> Event | None:
+    for reader in readers:
+        if event := reader.read(line):
             return event
     return None

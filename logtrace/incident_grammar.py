@@ -128,6 +128,7 @@ _KASAN_TASK = (
     r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task (?P<comm>.{1,64})"
     r"/(?P<pid>\d{1,10})"
 )
+_TASK_STATE = r"task:(?P<comm>\S.{0,63}?) +state:.+? stack: *\d+ +pid: *(?P<pid>\d{1,10}) "
 _POINTER = r"(?:\[<\w+>\]\s+)*"
 _SOURCE = r"(?: \S+:\d+)?(?: \[inline\])?"  # as scripts/decode_stacktrace.sh adds
 _FRAME = re.compile(rf"\s*{_POINTER}(?P<guess>\? )?(?:\w+ from )?{_PLACE}(?: \(\w+\))?{_SOURCE}\s*")
@@ -137,6 +138,7 @@ _DETAILS = tuple(
         ("victim", _VICTIM),
         (None, _CPU_LINE),
         (None, _KASAN_TASK),
+        (None, _TASK_STATE),
         ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
         (None, rf"pc : {_PLACE}"),
         (
@@ -175,7 +177,7 @@ _NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+
 _REPORTERS = re.compile(
     r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
     r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
-    r"print_report|print_address_description|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
+    r"print_report|print_address_description|ubsan_\w+|__ubsan_\w+|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
     r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
     r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
     r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"

@@ -26,6 +26,8 @@ _MOST_UNSURE = 200
 _MOST_AT_ONCE = 8
 _FRAMES = 5  # of the trace that make the fingerprint
 _DETAILS = ("cpu", "pid", "comm")
+# Types that an interrupt finds: it happened in what the interrupt stopped
+_HELD_UP = frozenset({"soft_lockup", "hard_lockup", "rcu_stall"})
 # A line of the first kind, directly behind which one of the second tells more of the same
 _GOES_ON = {"bug": "oops", "page_fault": "oops", "kasan": "kasan"}
 
@@ -38,6 +40,7 @@ class _Report:
     first: Record
     last: Record
     place: int  # counts records, at its last line
+    usec: int | None = None  # the latest; a processor that was held up has a clock that is late
     kind: str | None = None  # None behind ``cut here``, until its type is known
     message: str | None = None
     lines: list[str] = field(default_factory=list)
@@ -45,6 +48,7 @@ class _Report:
     cut: bool = False
     bracketed: bool = False  # it has an end, ``end trace``
     died: bool = False  # behind its end the registers come once more
+    repeats: bool = False  # they have begun
     ended: bool = False
     mixed: bool = False
     known: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +73,7 @@ class _Report:
             self.kind, self.message = sign.kind, text
         self.bracketed |= sign.part in ("cut", "death")
         self.died |= sign.part == "death"
+        self.repeats |= self.ended and sign.part == "summary"
         if not self.ended and (is_head or not self.mixed):
             self._learn(sign)
 
@@ -87,6 +92,8 @@ class _Report:
 
     def _keep(self, record: Record, text: str) -> None:
         self.last = record
+        if record.usec is not None:
+            self.usec = max(self.usec or 0, record.usec)
         self.cut |= record.truncated or len(text) > _LONGEST_LINE
         if len(self.lines) < _MOST_LINES:
             self.lines.append(printable(text[:_LONGEST_LINE]))
@@ -105,8 +112,10 @@ class _Report:
                 self.known["place"] = (None, None, sign.module)
             return
         if sign.part != "frame":
-            function = grammar.source_name(sign.function)
-            self.known.setdefault("place", (function, sign.offset, sign.module))
+            if "place" in self.known or (self.frames and self.kind not in _HELD_UP):
+                return  # what the interrupt stopped in which it happened
+            self.frames.clear()
+            self.known["place"] = (grammar.source_name(sign.function), sign.offset, sign.module)
         elif len(self.frames) < _MOST_LINES and grammar.tells_something(sign.function):
             self.frames.append((grammar.source_name(sign.function), sign.module))
 
@@ -115,7 +124,9 @@ class _Report:
         function, offset, module = self.known.get("place", (None, None, None))
         if function is None and self.frames:
             function = self.frames[0][0]
-        return function, offset, module or next((name for _, name in self.frames if name), None)
+        if self.kind != "oom_kill":  # who asked for memory did nothing wrong
+            module = module or next((name for _, name in self.frames if name), None)
+        return function, offset, module
 
 
 class IncidentAssembler:
@@ -163,7 +174,10 @@ class IncidentAssembler:
         """
         rows: list[Row] = []
         for item in items:
-            if isinstance(item, Loss) or not (self._open or grammar.may_begin(item.text)):
+            if isinstance(item, Loss):
+                self._lose()
+                continue
+            if not (self._open or grammar.may_begin(item.text)):
                 continue
             ended: list[Row] = []
             self._take(item, ended)
@@ -176,6 +190,12 @@ class IncidentAssembler:
         rows: list[Row] = []
         self._close_all(None, rows)
         return rows
+
+    # Lines of any report that goes on may be among what was lost.
+    def _lose(self) -> None:
+        for reports in self._open.values():
+            for report in reports:
+                report.cut |= not report.ended
 
     def _take(self, record: Record, rows: list[Row]) -> None:
         self._place += 1
@@ -194,8 +214,7 @@ class IncidentAssembler:
     def _take_line(self, record: Record, text: str, rows: list[Row], *, may_begin: bool) -> None:
         sign = grammar.parse(text)
         reports = self._open.get(record.caller, [])
-        follows_end = sign is not None and sign.part in ("summary", "last")
-        if reports and not follows_end and all(report.ended for report in reports):
+        if reports and all(_is_over(report, sign) for report in reports):
             self._close(record.caller, record.seq, rows)
             reports = []
         if sign is None:
@@ -326,8 +345,15 @@ def _ends(report: _Report, sign: grammar.Sign) -> bool:
     return sign.part == "end" or (sign.part == "victim" and report.kind == "oom_kill")
 
 
+# What keeps a log of the failure may print a line before the registers come once more.
+def _is_over(report: _Report, sign: grammar.Sign | None) -> bool:
+    if sign is None:
+        return report.ended and (report.repeats or not report.died)
+    return report.ended and sign.part not in ("summary", "last")
+
+
 def _is_quiet(report: _Report, record: Record, place: int) -> bool:
-    before, now = report.last.usec, record.usec
+    before, now = report.usec, record.usec
     late = before is not None and now is not None and now - before > _QUIET_US
     return late or place - report.place > _QUIET_RECORDS
 

@@ -186,7 +186,14 @@ class Selection:
         from logtrace.engine import Engine
         from logtrace.store import Store, default_url
 
-        return Engine(Store(self.url or default_url()), str(self.zone))
+        return Engine(Store(self.url or default_url()), str(self.zone), _never_totals)
+
+
+# Reading the dialects is put off: most stores have no runs of which it must be known.
+def _never_totals() -> list[str]:
+    from logtrace.grammar import never_totals
+
+    return never_totals()
 
 
 def _filters(

@@ -17,6 +17,8 @@ FIRST_MESSAGE = "Linux version "
 """How what a kernel says first begins."""
 
 _BACK_US = 1_000_000  # processors' clocks may differ by less
+# What begins the lines of a processor without interrupts, whose clock may stand still meanwhile
+_HELD_UP = re.compile(r"NMI backtrace for cpu |.{0,40}Watchdog detected hard LOCKUP on cpu ")
 _KMSG_HEADER = re.compile(
     rb"(?P<priority>\d{1,10}),(?P<seq>\d{1,18}),(?P<usec>\d{1,18}),(?P<flags>[^,;\n]*)"
     rb"(?P<more>[^;\n]*);"
@@ -247,8 +249,9 @@ def is_of_another_boot(before: Record, record: Record) -> bool:
     -------
     bool
         Whether their boot ids differ. Where neither has one, whether the kernel's clock went
-        back by more than a second, or the second one is what a kernel says first and does not
-        go on with the clock of the one before.
+        back by more than a second, unless it is that of a processor that was held up, or the
+        second one is what a kernel says first and does not go on with the clock of the one
+        before.
     """
     if before.boot_id is not None or record.boot_id is not None:
         return before.boot_id != record.boot_id
@@ -256,7 +259,9 @@ def is_of_another_boot(before: Record, record: Record) -> bool:
     if before.usec is None or record.usec is None:
         return first
     back = before.usec - record.usec
-    return back > _BACK_US or (first and back >= 0)
+    if back > _BACK_US:
+        return _HELD_UP.match(record.text) is None
+    return first and back >= 0
 
 
 def printable(text: str) -> str:

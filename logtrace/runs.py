@@ -10,8 +10,10 @@ a `Loss`.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, NamedTuple
 
 from logtrace import grammar
@@ -62,11 +64,12 @@ class Rows(NamedTuple):
 @dataclass(slots=True)
 class _Line:
     record: Record
-    event: grammar.Event | None  # None for a line of a run that was cut off
+    event: grammar.Event | None  # None for a line of a run that was cut off, or is not understood
     order: int  # counts lines; the numbers of records begin anew in another log
     place: int = 0  # in a record of several lines
     timed: bool = True  # whether the record's time is its own
     named: int | None = None  # the pid of the first extra line behind a stats or calls line
+    disputed: bool = False  # whether it may be of a run of which no End line came
 
 
 @dataclass(slots=True)
@@ -284,7 +287,9 @@ class RunAssembler:
     def _reject(self, record: Record, rows: Rows) -> None:
         if not grammar.looks_like_trace(record.text):
             return
-        if record.truncated and record.from_kernel and not grammar.is_extra(record.text):
+        # of several runs it may be anybody's, and so may what stands beside it
+        may_be_stats = record.truncated or len(self._open) > 1
+        if may_be_stats and record.from_kernel and not grammar.is_extra(record.text):
             self._add_to_block(self._line(record, None), rows)
         self._note_rejected(record, rows)
 
@@ -310,15 +315,21 @@ class RunAssembler:
                 run.again = line
                 return
             self._claim_block()
-            self._close(self._restarted(self._open.pop(pid), rows), rows, pid, _ANOTHER_START)
+            self._give_up(pid, _ANOTHER_START, rows)
         if len(self._open) == _MOST_OPEN:
-            oldest = next(iter(self._open))
             why = f"{_MOST_OPEN} other runs began before its End line"
-            self._close(self._restarted(self._open.pop(oldest), rows), rows, oldest, why)
+            self._give_up(next(iter(self._open)), why, rows)
         if not self._open:
             self._unsure_ends = 0
         self._note_need(line)
         self._open[pid] = _Run([line])
+
+    # No End line will say which stats lines are its own.
+    def _give_up(self, pid: int | None, why: str, rows: Rows) -> None:
+        run = self._open.pop(pid)
+        for line in self._block:
+            line.disputed |= line.order > run.lines[0].order
+        self._close(self._restarted(run, rows), rows, pid, why)
 
     # Whether a Start line that came twice began a second run is told by the lines behind it.
     def _restarted(self, run: _Run, rows: Rows) -> _Run:
@@ -334,6 +345,7 @@ class RunAssembler:
             self._flush_stray(rows)
         # a module that prints neither Start nor End: every stats line begins a run
         begins_run = not self._open and _kind(line) == "stats" and _is_one_run(self._block)
+        begins_run = begins_run and not _is_one_run([*self._block, line])
         if begins_run or len(self._block) == _LONGEST_BLOCK:
             self._flush_block(rows)
         self._note_need(line)
@@ -369,6 +381,8 @@ class RunAssembler:
         pid = self._whose(_pid(line))
         run = self._open.pop(pid, None) or self._take_stray(pid, rows)
         block = self._take_block(run, rows)
+        if all(_kind(line) == "odd" for line in block):
+            block = []
         if run.again and not self._open and _comes_twice(block):
             run.again, self._ended, block = None, line, block[::2]
         run = self._restarted(run, rows)
@@ -448,6 +462,8 @@ class RunAssembler:
             doubt = "several runs' stats lines stand before its End line"
         elif run.lines and block[0].order < run.lines[0].order:
             doubt = "its Start line stands between stats lines"
+        elif any(line.disputed for line in block):
+            doubt = "its stats lines may be those of a run without End line"
         elif bare_end and (not run.lines or run.lines[0].order < bare_end):
             doubt = "its stats lines may be those of the run that ended before them"
         elif not run.lines and not run.extras and self._is_global(end, block):
@@ -463,7 +479,7 @@ class RunAssembler:
             run.lines += block
             return
         run.doubt(doubt)
-        self._unsure_ends = max(1, _count(block, "stats") - 1, _count(block, "ops") - 1)
+        self._unsure_ends = max(1, _runs_in(block) - 1)
 
     # A module that prints another pid at the end than at the start knows one run at a time only.
     def _is_global(self, end: _Line, block: list[_Line]) -> bool:
@@ -477,7 +493,7 @@ class RunAssembler:
     # Without an End line, stats lines are a run's if extra lines say so, or if no other run was
     # open beside it.
     def _claim_block(self) -> None:
-        if not _is_one_run(self._block):
+        if not _is_one_run(self._block) or any(line.disputed for line in self._block):
             return
         named = _named(self._block)
         runs = [run for pid, run in self._open.items() if pid in named or named == {None}]
@@ -544,12 +560,25 @@ def _range(item: Record | Loss) -> tuple[int, int]:
     return (item.first_seq, item.last_seq) if isinstance(item, Loss) else (item.seq, item.seq)
 
 
-# The stats line, the calls line, or both in this order; a line that was cut may be either.
+# The stats line, the calls line, or both in this order; a line that was cut or is odd may be
+# either. Some modules print one of them as several, each of which says something else.
 def _is_one_run(block: list[_Line]) -> bool:
     kinds = [_kind(line) for line in block]
-    return len(kinds) == 1 or (
-        len(kinds) == 2 and kinds[0] in ("stats", "cut") and kinds[1] in ("ops", "cut")
-    )
+    if not {"cut", "odd"}.isdisjoint(kinds) or len(kinds) < 2:
+        return len(kinds) == 1 or (
+            len(kinds) == 2
+            and kinds[0] in ("stats", "cut", "odd")
+            and kinds[1] in ("ops", "cut", "odd")
+        )
+    stats = kinds.count("stats")
+    return "stats" not in kinds[stats:] and all(map(_are_parts, (block[:stats], block[stats:])))
+
+
+def _are_parts(lines: list[_Line]) -> bool:
+    if len(lines) < 2:
+        return True
+    columns = Counter(name for line in lines for name in _columns(line))
+    return all(map(_columns, lines)) and max(columns.values()) == 1
 
 
 # Some modules, or the console beside them, print each line twice.
@@ -568,11 +597,19 @@ def _comes_twice(block: list[_Line]) -> bool:
 
 
 def _kind(line: _Line) -> str:
-    return line.event.kind if line.event else "cut"
+    if line.event:
+        return line.event.kind
+    return "cut" if line.record.truncated else "odd"
 
 
-def _count(block: list[_Line], kind: str) -> int:
-    return sum(_kind(line) == kind for line in block)
+def _columns(line: _Line) -> Iterable[str]:
+    return line.event.values if line.event else ()
+
+
+# At least how many runs' lines they are.
+def _runs_in(block: list[_Line]) -> int:
+    said = Counter(name for line in block for name in _columns(line) or (_kind(line),))
+    return max(said.values())
 
 
 def _named(block: list[_Line]) -> set[int | None]:
@@ -610,16 +647,18 @@ def _span(first: _Line, last: _Line, needed_from: int) -> Span:
 
 
 def _at_once(before: Record, record: Record) -> bool:
-    if before.usec is None or record.usec is None:
-        return True
-    return record.usec - before.usec <= _AT_ONCE_US
+    if before.usec is not None and record.usec is not None:
+        return record.usec - before.usec <= _AT_ONCE_US
+    if before.at is not None and record.at is not None:
+        return record.at - before.at <= timedelta(microseconds=_AT_ONCE_US)
+    return True
 
 
 # Whether a stats line may belong to the End line before it: next in the block of one run, and
 # printed by the same task.
 def _may_follow(run: _Run, block: list[_Line], line: _Line) -> bool:
     same = run.lines[-1].record.caller == line.record.caller
-    return same and _kind(line) != "cut" and _is_one_run([*block, line])
+    return same and line.event is not None and _is_one_run([*block, line])
 
 
 def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:

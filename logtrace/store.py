@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from arro3.core import Table
@@ -223,7 +223,7 @@ class HostTables:
         self._folder = folder
         self.sign = folder / ".watched"
         self._commits = 0
-        self._reached: dict[str, Position] = {}
+        self._reached: dict[str, Position | None] = {}
 
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
@@ -250,6 +250,7 @@ class HostTables:
         source: str,
         position: Position,
         *,
+        before: Position | Literal["any"] | None = "any",
         runs: Iterable[Row] | pa.Table = (),
         losses: Iterable[Row] = (),
         files: Iterable[Row] = (),
@@ -265,6 +266,9 @@ class HostTables:
         position
             How far it has been read with these rows. Nothing is done for a table that has
             come as far before.
+        before
+            How far it had been stored when reading it began, None for not at all: what another
+            process has stored since then is in these rows too. ``"any"``: that can't be.
         runs, losses, files, calls, incidents
             Rows of the tables; runs may be an Arrow table of ``schema.RUNS``.
 
@@ -275,9 +279,11 @@ class HostTables:
             process has stored the same source meanwhile.
         """
         with self._locked():
+            if before != "any":
+                self._reached.setdefault(source, before)
             self._refuse_other_writer(source)
-            before = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
-            for name, rows in before.items():
+            others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
+            for name, rows in others.items():
                 if rows := list(rows):
                     self._append(name, source, position, rows)
             self._reached[source] = self._append("runs", source, position, runs)
@@ -353,8 +359,7 @@ class HostTables:
             ) from None
 
     def _refuse_other_writer(self, source: str) -> None:
-        reached = self._reached.get(source)
-        if reached is not None and self.position(source) != reached:
+        if source in self._reached and self.position(source) != self._reached[source]:
             raise StoreError(
                 f"store {self._folder}: another process stores {source} too", "stop one of them"
             )

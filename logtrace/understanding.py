@@ -29,7 +29,6 @@ _BATCH_RECORDS = 20_000
 _MOST_RUNS = 100_000  # that are looked at for counters that are never set back
 _SHOWN = 400
 _PATIENCE_S = 0.2
-_GENERAL = ("loose", "bare")  # look ahead of what they have read: anything may begin them
 _ENDED = re.compile("end|stop|finish|done", re.IGNORECASE)
 
 
@@ -196,8 +195,6 @@ def nearest(text: str, known: grammar.Grammar) -> tuple[str | None, str | None, 
     line = text.rstrip()[:_SHOWN]
     best: tuple[str | None, str | None, int] = (None, None, 0)
     for dialect in known.dialects:
-        if dialect.name in _GENERAL:
-            continue
         for kind in ADDED_KINDS:
             if kind in dialect.patterns:
                 pattern = regex.compile(dialect.patterns[kind].pattern, regex.ASCII | regex.DOTALL)

@@ -77,6 +77,7 @@ class _Batch(NamedTuple):
     host: str
     source: str
     position: Position
+    before: Position | None = None  # how far it had been stored
     rows: Rows = Rows.none()
     tracer: Sequence[Row] = ()
     incidents: Sequence[Row] = ()
@@ -135,9 +136,9 @@ class _Stream:
         position = Position(seen, self.resume_after(seen), check)
         rows, self._rows = self._rows, Rows.none()
         found, self._found = self._found, []
-        self.stored = position
+        before, self.stored = self.stored, position
         self.assembler.seen = self._incidents.seen = seen
-        return _Batch(self.host, source, position, rows, incidents=found)
+        return _Batch(self.host, source, position, before, rows, incidents=found)
 
     # The log has another part now.
     def carry_on(self, stored: Position | None) -> None:
@@ -514,6 +515,7 @@ class Watch:
                 tables.append(
                     batch.source,
                     batch.position,
+                    before=batch.before,
                     **batch.rows._asdict(),
                     incidents=batch.incidents,
                 )

@@ -1,6 +1,6 @@
 """A generator of dialects: every aspect in which versions of the module are known to differ."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hypothesis import strategies as st
 
@@ -23,6 +23,34 @@ KEYWORDS = ["stats [x]", "start [x]", "stats[x]", "stast [x]", "status [x]", "st
 FILES = ["file[{}]", " file [{}]", "[{}]", "file:[{}]", ""]
 BEFORE_CALLS = ["", "[trace time: 184203ns] ", "[184 us] ", "time[184203] ", "took 0.18 ms, "]
 BEHIND_CALLS = ["", " read_bytes[20] written_bytes[26]", " (20 / 26 bytes)", "  ", " / 184 us"]
+CALLS = [
+    ("open", "close", "read", "write", "lseek"),
+    ("openat", "close", "read", "write", "lseek"),
+    ("OPEN", "CLOSE", "READ", "WRITE", "LSEEK"),
+    ("Open", "Close", "Read", "Write", "Seek"),
+    ("sys_openat", "sys_close", "sys_read", "sys_write", "sys_lseek"),
+    ("open_count", "close_count", "read_count", "write_count", "lseek_count"),
+]
+MOVED = [
+    ("read", "written"),
+    ("READ", "WRITTEN"),
+    ("Read", "Written"),
+    ("read", "wrote"),
+    ("reads", "writes"),
+    ("read", "write"),
+    ("read bytes", "written bytes"),
+    ("bytes read", "bytes written"),
+]
+PIDS = ["[{}]", "({})", "<{}>", "[pid={}]", "[pid: {}]", "pid {}", "pid={}", "PID: {}"]
+TAGS = [
+    "",
+    "ftracehooking: ",
+    "[iotracehooking] ",
+    "my_ftrace: ",
+    "KERN_INFO: ",
+    "### ",
+    "\x1b[32m",
+]
 COUNTS = st.integers(-(2**63), 2**63 - 1)
 
 
@@ -47,31 +75,44 @@ class Spelling:
     between_calls: str = " "
     call: str = "{}[{}]"
     trailing: str = ""
+    pid: str = "[{}]"
+    keyword_first: bool = False
+    moved: tuple = ("read", "written")
+    written_first: bool = False
+    calls: tuple = CALLS[0]
+    order: tuple = (0, 1, 2, 3, 4)
+    tag: str = ""
 
     def of_start(self, pid):
-        return f"{self.title}{self.before_pid}[{self.bracket.format(pid)}] {self.start}" + (
-            self.trailing
-        )
+        return self._of_end(self.start, pid)
 
     def of_end(self, pid):
-        return f"{self.title}{self.before_pid}[{self.bracket.format(pid)}] {self.end}" + (
-            self.trailing
-        )
+        return self._of_end(self.end, pid)
+
+    def _of_end(self, keyword, pid):
+        apart = self.before_pid or (" " if self.pid[0] in "pP" else "")
+        parts = [apart + self.pid.format(self.bracket.format(pid)), f" {keyword}"]
+        if self.keyword_first:
+            parts[0] = parts[0] if self.before_pid else " " + parts[0]
+            parts.reverse()
+        return self.tag + self.title + "".join(parts) + self.trailing
 
     def of_stats(self, owner, comm, file, read, written):
         name = self.file.format(file)
+        moved = [
+            f"{word}{self.dash}{number}{self.unit}"
+            for word, number in zip(self.moved, (read, written), strict=True)
+        ]
         return (
-            f"[{self.bracket.format(owner)}] {self.program}{comm}{self.before_file}{name}"
-            f" {self.keyword} read{self.dash}{read}{self.unit}{self.slash}written{self.dash}"
-            f"{written}{self.unit}{self.trailing}"
+            f"{self.tag}[{self.bracket.format(owner)}] {self.program}{comm}{self.before_file}{name}"
+            f" {self.keyword} {self.slash.join(moved[:: -1 if self.written_first else 1])}"
+            f"{self.trailing}"
         )
 
     def of_ops(self, *counts):
-        names = ("open", "close", "read", "write", "lseek")
-        items = (self.call.format(*pair) for pair in zip(names, counts, strict=True))
-        return (
-            self.before_calls + self.between_calls.join(items) + self.behind_calls + self.trailing
-        )
+        items = [self.call.format(*pair) for pair in zip(self.calls, counts, strict=True)]
+        said = self.between_calls.join(items[place] for place in self.order)
+        return self.tag + self.before_calls + said + self.behind_calls + self.trailing
 
 
 blank = st.sampled_from(["", " ", "  ", "\t"])
@@ -96,6 +137,26 @@ spellings = st.builds(
     between_calls=st.sampled_from([" ", "  ", ", ", ",", "", " / "]),
     call=st.sampled_from(["{}[{}]", "{} [{}]", "{}[ {} ]"]),
     trailing=st.sampled_from(["", " ", "  ", "\n", "\n                "]),
+)
+
+# ... and what can't be told apart where lines are joined
+wider_spellings = st.builds(
+    replace,
+    spellings,
+    pid=st.sampled_from(PIDS),
+    keyword_first=st.booleans(),
+    moved=st.sampled_from(MOVED),
+    written_first=st.booleans(),
+    dash=st.sampled_from([" - ", " -- ", ": ", "=", " = ", " -> ", " ~ ", " => ", " \u2013 "]),
+    slash=st.sampled_from([" / ", "/", ", ", " & ", " and ", " | ", "; "]),
+    unit=st.sampled_from(["", "B", " bytes", " Byte", "(bytes)", " byte(s)"]),
+    calls=st.sampled_from(CALLS),
+    order=st.permutations(range(5)).map(tuple),
+    call=st.sampled_from(
+        ["{}[{}]", "{}({})", "{}<{}>", "{}: {}", "{}={}", "{} = [{}]", "{} -> {}"]
+    ),
+    between_calls=st.sampled_from([" ", ", ", "; ", " / ", " | ", " & "]),
+    tag=st.sampled_from(TAGS),
 )
 
 owners = st.sampled_from(["2021202045", "kwos", "student id", "x", "9" * 32])

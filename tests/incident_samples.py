@@ -198,3 +198,9 @@ REPORTS = {
     ),
 }  # fmt: skip
 """Name -> lines, and columns of the incident."""
+
+
+def taken(lines, spans):
+    """Give the lines from and to which, counted from 1, the spans say, one behind the other."""
+    borders = zip(spans[::2], spans[1::2], strict=True)
+    return [line for first, last in borders for line in lines[first - 1 : last]]

@@ -1,7 +1,7 @@
 """What real kernels printed when tests/kernel/faulty made them fail, and what is found in it.
 
 The logs are of a guest in QEMU; `expected.json` beside them has the rows of each, and of which
-lines of the log, counted from 1, each report is to consist.
+lines of the log each report is to consist: from and to which, counted from 1, and again.
 """
 
 import io
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from incident_samples import taken
 
 from logtrace.incident_grammar import CUT_HERE
 from logtrace.incidents import IncidentAssembler
@@ -61,10 +62,9 @@ def test_a_real_report_is_found_whole_with_what_it_says(name):
     rows = found(records)
     assert [row["type"] for row in rows] == [row["type"] for row in EXPECTED[name]]
     for row, expected in zip(rows, EXPECTED[name], strict=True):
-        first, last = expected["lines"]
         columns = expected.keys() - {"lines"}
         assert {name: row[name] for name in columns} == {name: expected[name] for name in columns}
-        assert row["report"].split("\n") == lines[first - 1 : last]
+        assert row["report"].split("\n") == taken(lines, expected["lines"])
         assert not row["truncated"]
 
 
@@ -87,8 +87,9 @@ def test_dmesg_and_the_device_tell_the_same(name):
 def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name, others):
     records = mixed = read(name)
     for at, text in others:
-        if mixed[:at] and mixed[:at][-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*mixed[:at], mixed[0]._replace(text=text), *mixed[at:]]
+        before = mixed[:at]
+        if before and before[-1].text != CUT_HERE:  # who warns says why behind it
+            mixed = [*before, before[-1]._replace(text=text), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 

@@ -14,7 +14,7 @@ from logtrace.engine import Engine, Filters
 from logtrace.importer import import_log
 from logtrace.incident_list import by_fingerprint, incidents
 from logtrace.incidents import IncidentAssembler
-from logtrace.record import Record
+from logtrace.record import Loss, Record
 from logtrace.store import Position, Store
 
 ORDINARY = [
@@ -118,6 +118,14 @@ def test_two_processors_that_report_at_once_without_caller_are_marked():
     assert found(records([*one, *two]))[0]["mixed"] is False
 
 
+def test_registers_behind_the_end_may_come_behind_a_line_of_another():
+    registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b"]
+    lines = [*REPORTS["null dereference"][0], *registers]
+    between = "pstore: backend (ramoops) writing error (-28)"
+    (row,) = found(records([*lines[: -len(registers)], between, *registers]))
+    assert row["report"].split("\n") == lines
+
+
 @pytest.mark.parametrize("last", [[], ["note: insmod[214] exited with irqs disabled"]])
 def test_registers_behind_the_end_are_kept(last):
     registers = ["RIP: 0010:faulty_init+0x10/0x1000 [faulty]", "Code: 0f 0b", "CR2: 0 CR3: 0"]
@@ -170,6 +178,15 @@ def test_a_report_without_end_is_bounded():
     (row,) = found([record(seq, line, usec=1) for seq, line in enumerate(lines)])
     assert row["truncated"]
     assert row["report"].count("\n") == 999
+
+
+def test_a_report_during_which_records_were_lost_may_lack_lines_of_it():
+    lines = REPORTS["BUG"][0]
+    for place in range(len(lines) + 1):
+        items = [record(2 * seq, line) for seq, line in enumerate(lines)]
+        items.insert(place, Loss("kmsg", "b", 2 * place - 1, 2 * place - 1, 1, "overrun"))
+        (row,) = found(items)
+        assert row["truncated"] == (0 < place < len(lines))
 
 
 def test_ten_thousand_open_reports_are_bounded():

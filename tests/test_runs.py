@@ -1,7 +1,7 @@
 import csv
 import io
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
 
@@ -108,10 +108,14 @@ def test_no_line_of_the_dialects_is_rejected():
     assert {name: losses for name, text in sections().items() if (losses := rows_of(text)[1])} == {}
 
 
+def unescaped(line):
+    return line.replace("\\n", "\n").replace("\\r", "\r").replace("\\x1b", "\x1b")
+
+
 def variants():
     for section in re.split("^## ", (DATA / "variants.txt").read_text("utf-8"), flags=re.M)[1:]:
         title, *lines = section.strip("\n").split("\n")
-        yield pytest.param([line.replace("\\n", "\n") for line in lines], id=title)
+        yield pytest.param([unescaped(line) for line in lines], id=title)
 
 
 @pytest.mark.parametrize("lines", list(variants()))
@@ -125,6 +129,7 @@ def test_the_run_of_the_contract_is_one_run_however_it_is_spelled(lines):
     assert calls in ([1, 1, 4, 5, 9], [1, 1, 4, 5, None])
     assert "2021202045" in run["owner"] or "Hong" in run["owner"]
     assert "test" in run["comm"]
+    assert run["file"].strip('"./') in ("abc.txt", "a[1].txt")
 
 
 def test_times_are_those_of_the_start_and_end_lines():
@@ -209,6 +214,21 @@ def test_stats_lines_before_a_second_start_belong_to_the_first():
     assert briefs(start(7), stats(1), ops(1), start(7), stats(2), ops(2), end(7)) == [
         (7, "no_end", 1, 1),
         (7, "complete", 2, 2),
+    ]
+
+
+def test_stats_lines_of_a_run_without_end_are_not_those_of_another_that_was_open():
+    lines = start(7), start(8), stats(8), ops(80), start(8)
+    assert briefs(*lines, stats(9), ops(90), end(8), end(7)) == [
+        (8, "no_end", None, None),
+        (8, "complete", 9, 90),
+        (7, "ambiguous", None, None),
+    ]
+    assert briefs(*lines, end(8)) == [
+        (8, "no_end", None, None),
+        (8, "no_stats", None, None),
+        (None, "ambiguous", 8, 80),
+        (7, "no_end", None, None),
     ]
 
 
@@ -380,6 +400,19 @@ def test_stats_lines_long_behind_an_end_line_are_not_its_own():
     assert briefs(*lines) == [(7, "no_stats", None, None), (None, "no_start", 1, 1)]
 
 
+def test_without_the_kernels_clock_the_time_of_day_tells_what_was_printed_at_once():
+    def after(seconds, text):
+        at = AT + timedelta(seconds=seconds)
+        return lambda seq: record(text, seq, usec=None, boot_id=None, at=at, clock="log")
+
+    run = after(0, start(7)), after(0, end(7))
+    assert briefs(*run, after(1, stats()), after(1, ops())) == [(7, "complete", 20, 1)]
+    assert briefs(*run, after(7200, stats()), after(7200, ops())) == [
+        (7, "no_stats", None, None),
+        (None, "no_start", 20, 1),
+    ]
+
+
 def test_stats_lines_behind_an_end_line_of_another_task_are_not_its_own():
     lines = [by("T1", line) for line in (start(7), end(7))]
     lines += [by("T2", line) for line in (stats(1), ops(1))]
@@ -538,6 +571,27 @@ def test_a_line_that_is_not_understood_is_noted_with_its_text(line):
     (loss,) = rows.losses
     assert (loss["reason"], loss["records"], loss["first_seq"]) == ("rejected", 1, 1)
     assert loss["text"] == line.replace("abc", r"a\x1b")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [stats(7), stats("9" * 20), ops(80), end(8)],
+        [stats("9" * 20), stats(8), ops(70), end(7)],
+        [stats(7), ops("9" * 20), ops(80), end(8)],
+    ],
+)
+def test_a_line_that_is_not_understood_may_be_that_of_the_other_run(lines):
+    (run, *_) = read(start(7), start(8), *lines).runs
+    assert brief(run)[1:] == ("ambiguous", None, None)
+
+
+def test_of_a_run_whose_stats_line_is_not_understood_the_rest_is_told():
+    assert briefs(start(7), start(8), stats("9" * 20), ops(80), end(8), end(7)) == [
+        (8, "no_stats", None, 80),
+        (7, "no_stats", None, None),
+    ]
+    assert briefs(start(7), stats("9" * 20), ops(70), end(7)) == [(7, "no_stats", None, 70)]
 
 
 def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():
@@ -769,8 +823,20 @@ def test_a_run_never_goes_on_when_the_machine_is_started_anew(begun):
 
 @pytest.mark.parametrize(
     "line",
-    [anew(10), anew(8, "usb 1-1"), anew(0, boot_id="b1")],
-    ids=["clock goes on", "clocks of two processors", "same boot id"],
+    [
+        anew(10),
+        anew(8, "usb 1-1"),
+        anew(0, boot_id="b1"),
+        anew(2, "NMI backtrace for cpu 0"),
+        anew(2, "NMI watchdog: Watchdog detected hard LOCKUP on cpu 0"),
+    ],
+    ids=[
+        "clock goes on",
+        "clocks of two processors",
+        "same boot id",
+        "clock of a processor that was held up",
+        "clock of one that found out itself",
+    ],
 )
 def test_what_only_looks_like_a_start_of_the_machine_ends_no_run(line):
     boot_id = line(0).boot_id

@@ -239,6 +239,20 @@ def test_another_writer_of_the_same_source_is_refused(lab, tables):
     assert rows(lab) == [5, 15]
 
 
+@pytest.mark.parametrize("before", [None, Position(4, 4)])
+def test_what_another_writer_has_stored_since_reading_began_is_not_stored_again(
+    lab, tables, before
+):
+    if before:
+        tables.append(SOURCE, before, runs=[run(3)])
+    one, other = (Store(str(lab)).host("lab1") for _ in range(2))
+    one.append(SOURCE, Position(9, 9), before=before, runs=[run(5)])
+    with pytest.raises(StoreError, match=f"another process stores {SOURCE} too"):
+        other.append(SOURCE, Position(20, 20), before=before, runs=[run(5), run(15)])
+    one.append(SOURCE, Position(20, 20), before=Position(9, 9), runs=[run(15)])
+    assert rows(lab) == [*([3] if before else []), 5, 15]
+
+
 def test_a_position_behind_what_is_stored_does_not_look_like_another_writer(lab, tables):
     tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     again = Store(str(lab)).host("lab1")

@@ -391,6 +391,22 @@ def test_a_log_read_from_further_back_can_be_followed_on(store):
     assert set(rows(store)["status"]) == {"complete"}
 
 
+def test_of_two_that_begin_to_watch_a_log_at_once_one_is_refused(store):
+    log = records(log_of(1, 2, 3))
+    with (
+        closing(FakeSource()) as one,
+        closing(FakeSource()) as other,
+        watching(store, one) as first,
+        watching(store, other) as second,
+    ):
+        one.push(log[:8])
+        first.drain()
+        other.push(log)
+        with pytest.raises(StoreError, match="another process stores kmsg:b too"):
+            second.drain()
+    assert pids(store) == [1, 2]
+
+
 def test_the_same_records_given_again_at_once_are_stored_once(store, source):
     log = records(log_of(1, 2))
     source.push(log[:4])
@@ -442,7 +458,7 @@ class MemoryTables:
             positions.note("lab01", source, position)
         return positions
 
-    def append(self, source, position, *, incidents, **rows):
+    def append(self, source, position, *, before, incidents, **rows):
         if next(self.crashes, False):
             raise CrashError
         if self.reached.get(source, Position(-1, -1)).seen < position.seen:

@@ -224,6 +224,7 @@ class FileTree:
         self._stop(self._observer)
         for log in self._logs.values():
             log.close()
+        self._beginning.followed.difference_update(self._logs)
         self._close_pipe()
 
     # Watching
@@ -323,8 +324,9 @@ class FileTree:
         if name is None or self._is_hidden(path):
             return
         if name not in self._logs:
-            if not path.is_file() or path.is_symlink():
+            if not path.is_file() or path.is_symlink() or name in self._beginning.followed:
                 return
+            self._beginning.followed.add(name)
             self._logs[name] = self._new_log(name)
         self._waiting[self._logs[name]] = None
 

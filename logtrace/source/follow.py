@@ -48,6 +48,8 @@ class Beginning:
         The zone of stamps without one.
     boot_id
         As in `Record`.
+    followed
+        The logs that are followed: one that several sources name is followed once.
     """
 
     positions: Positions = field(default_factory=Positions)
@@ -56,6 +58,7 @@ class Beginning:
     forced: bool = False
     zone: tzinfo = UTC
     boot_id: str | None = None
+    followed: set[Path] = field(default_factory=set)
 
 
 def _refuse(_path: Path, text: str) -> None:
@@ -228,7 +231,7 @@ class GrowingLog:
                 if not open_runs - settled:
                     return start
                 settled |= known.keys() - open_runs
-            elif start is not None:
+            elif start is not None and name:  # what has no line yet was read by nobody
                 return start
         if start is None:
             self._lost = True
@@ -394,7 +397,7 @@ class GrowingLog:
     def _leave(self, part: _Part) -> list[Record | Loss]:
         items: list[Record | Loss] = []
         rest, part.rest = part.rest, b""
-        if rest:
+        if rest and not part.is_told:
             self._add(part, part.text.feed(part.offset, rest), items)
         last = part.text.finish()
         self._add(part, last._replace(truncated=True) if last and rest else last, items)
@@ -427,6 +430,7 @@ class _Part:
         self.text = LogText("")
         self.offset = 0  # of the line that `rest` begins
         self.rest = b""
+        self.is_told = False  # whether that is what is left of a line too long to wait for its end
         self.read_ns = 0
         self._lines: dict[int, bytes] = {}
         self._last: tuple[int, bytes] | None = None
@@ -483,7 +487,7 @@ class _Part:
 
     def go_to(self, offset: int | None) -> None:
         """Read on from an offset, or from the end."""
-        self.rest = b""
+        self.rest, self.is_told = b"", False
         end = os.SEEK_END
         self.offset = self.stream.seek(0, end) if offset is None else self.stream.seek(offset)
 
@@ -493,15 +497,19 @@ class _Part:
         return chunk
 
     def lines(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Cut what was read into whole lines with their offsets."""
+        """Cut what was read into whole lines with their offsets; what is too long is cut off."""
         *lines, self.rest = (self.rest + chunk).split(b"\n")
         for line in lines:
             offset, self.offset = self.offset, self.offset + len(line) + 1
-            yield self._noted(offset, line.rstrip(b"\r"))
+            if not self.is_told:
+                yield self._noted(offset, line.rstrip(b"\r"))
+            self.is_told = False
         if len(self.rest) > _CHUNK_BYTES:
             line, self.rest = self.rest, b""
             offset, self.offset = self.offset, self.offset + len(line)
-            yield self._noted(offset, line)
+            if not self.is_told:
+                yield self._noted(offset, line)
+            self.is_told = True
 
     def _noted(self, offset: int, line: bytes) -> tuple[int, bytes]:
         if len(self._lines) == _REMEMBERED_LINES:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import re
 import select
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from uuid import UUID
 
@@ -203,8 +203,72 @@ class JournalSource:
                 self._position = self._certain = end
 
 
-def open_journals(path: Path | None, beginning: Beginning) -> list[JournalSource]:
-    """Open what the machines of a journal say, each as a source of its own.
+class JournalTree:
+    """The machines of a folder of journals, each a log of its own.
+
+    One whose first entry comes later is noticed when it comes.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    beginning
+        Where to begin; what comes later is new as a whole.
+
+    Raises
+    ------
+    SourceError
+        If the journals can't be read.
+    """
+
+    def __init__(self, path: Path, beginning: Beginning) -> None:
+        self._path = path
+        self._where = printable(str(path))
+        self._beginning = beginning
+        self._sources: dict[int, JournalSource] = {}
+        self._hosts: set[str] = set()
+        _require_readable(path)
+        with ExitStack() as opened, _told(self._where):
+            self._opened = opened
+            self._folder = opened.enter_context(closing(Journal(path)))
+            self._epoll = opened.enter_context(closing(select.epoll()))
+            self._epoll.register(self._folder.fileno(), select.EPOLLIN)
+            self._open_new()
+            self._opened = opened.pop_all()
+        if beginning.begin == "now":
+            self._beginning = replace(beginning, begin="resume")
+
+    def fileno(self) -> int:
+        """Give the descriptor that becomes readable when a journal grows or comes."""
+        return self._epoll.fileno()
+
+    def ready(self) -> Sequence[JournalSource]:
+        """Give the machines that may have new entries."""
+        with _told(self._where):
+            self._folder.process()
+            self._open_new()
+        grown = (descriptor for descriptor, _ in self._epoll.poll(0))
+        return [self._sources[each] for each in grown if each in self._sources]
+
+    def take_notices(self) -> list[str]:
+        """Give what can't be followed: nothing, as what can't be read is raised."""
+        return []
+
+    def close(self) -> None:
+        """Close the journals."""
+        self._opened.close()
+
+    def _open_new(self) -> None:
+        for host in sorted(_hosts_of(self._folder) - self._hosts):
+            source = _source_of(self._path, host, self._beginning)
+            self._opened.enter_context(closing(source))
+            self._epoll.register(source.fileno(), select.EPOLLIN)
+            self._sources[source.fileno()] = source
+            self._hosts.add(host)
+
+
+def open_journals(path: Path | None, beginning: Beginning) -> JournalSource | JournalTree:
+    """Open what the machines of a journal say.
 
     Parameters
     ----------
@@ -213,36 +277,41 @@ def open_journals(path: Path | None, beginning: Beginning) -> list[JournalSource
     beginning
         Where to begin; of a folder, a forced host is the only one that is read.
 
+    Returns
+    -------
+    JournalSource or JournalTree
+        Of one machine, or of all that there are and come later.
+
     Raises
     ------
     SourceError
         If the journal can't be read, or has no entries of a machine that is asked for.
     """
-    found = [] if path is None else journal_hosts(path)
-    hosts = [beginning.host] if path is None or beginning.forced else found
-    if path and not set(hosts) & set(found):
+    if path is None:
+        return _source_of(None, beginning.host, beginning)
+    found = journal_hosts(path)
+    if not found or (beginning.forced and beginning.host not in found):
         whose = f" of {beginning.host}" if beginning.forced else ""
         there = f", but of {', '.join(found)}" if found else ""
         raise SourceError(
             printable(f"{path}: has no entries{whose}{there}"),
             "name one of them with --host" if found else None,
         )
+    if beginning.forced:
+        return _source_of(path, beginning.host, beginning)
+    return JournalTree(path, beginning)
 
-    def stored(source: str, host: str) -> tuple[int, int] | None:
+
+def _source_of(path: Path | None, host: str, beginning: Beginning) -> JournalSource:
+    def stored(source: str) -> tuple[int, int] | None:
         known = beginning.positions.of(source).get(host)
         if known is None:
             return None
         return known.seen, -1 if beginning.begin == "oldest" else known.resume_after
 
-    return [
-        JournalSource(
-            path,
-            host if path else None,
-            stored=partial(stored, host=host),
-            only_new=beginning.begin == "now",
-        )
-        for host in hosts
-    ]
+    return JournalSource(
+        path, host if path else None, stored=stored, only_new=beginning.begin == "now"
+    )
 
 
 def is_journal(path: Path) -> bool:
@@ -287,7 +356,7 @@ def journal_hosts(folder: Path) -> list[str]:
     """
     _require_readable(folder)
     with _told(printable(str(folder))), closing(Journal(folder)) as journal:
-        return sorted(map(decode_text, journal.unique("_HOSTNAME")))
+        return sorted(_hosts_of(journal))
 
 
 def read_journal(path: Path) -> Iterator[Record | Loss]:
@@ -318,6 +387,10 @@ def read_journal(path: Path) -> Iterator[Record | Loss]:
 def first_host_of(path: Path) -> str | None:
     """Name the machine of the first of the kernel's messages in a journal file, if it says."""
     return next((item.host for item in read_journal(path) if isinstance(item, Record)), None)
+
+
+def _hosts_of(journal: Journal) -> set[str]:
+    return set(map(decode_text, journal.unique("_HOSTNAME")))
 
 
 def _kernel_entries(more: list[str]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -30,6 +31,10 @@ _NAME = re.compile(rb"(?P<name>dmesg-[\w-]+-(?P<id>\d+)):")
 # EFI and others: seconds since 1970, two digits of the part, three of the count
 _DATED_ID = re.compile(rb"(?P<seconds>\d{9,11})\d{5}")
 _STAMP = re.compile(rb"(?:<(?P<priority>\d{1,3})>)?\[ *(?P<seconds>\d{1,12})\.(?P<usec>\d{6})\] ?")
+# What ramoops appends to a part that it has checked
+_CHECKED = re.compile(
+    rb"ECC: (?:No errors detected|-?\d+ Corrected bytes, \d+ unrecoverable blocks)"
+)
 _HEAD_BYTES = 256
 _COMPRESSED = ".enc.z"
 
@@ -125,19 +130,25 @@ def _parts(lines: Iterable[bytes]) -> list[_Part]:
     for line in lines:
         if match := _HEADER.fullmatch(line):
             parts.append(_Part(int(match["count"]), int(match["part"])))
-        elif parts and line and not _NAME.fullmatch(line):
+        elif parts and line and not (_NAME.fullmatch(line) or _CHECKED.fullmatch(line)):
             parts[-1].lines.append(line)
     return parts
 
 
-# A later dump of the same boot begins with what the earlier one has, too.
+# A later dump of the same boot begins with what the earlier one has, too. Where the clock stood
+# still, a line may be there twice.
 def _in_order(parts: list[_Part]) -> Iterator[bytes]:
     ordered = sorted(parts, key=lambda part: (part.count, -part.number))
-    seen: set[bytes] = set()
+    seen: Counter[bytes] = Counter()
     for _, dump in groupby(ordered, key=lambda part: part.count):
         lines = [line for part in dump for line in part.lines]
-        yield from (line for line in lines if line not in seen)
-        seen.update(filter(_STAMP.match, lines))
+        known = seen.copy()
+        for line in lines:
+            if known[line] > 0:
+                known[line] -= 1
+            else:
+                yield line
+        seen |= Counter(filter(_STAMP.match, lines))
 
 
 # The last line was printed when the dump was written.

@@ -160,6 +160,15 @@ def test_what_comes_later_is_followed(root, tree_of):
     found_within(tree, [("pc1", 2), ("pc1", 3), ("pc2", 4), ("pc3", 5)])
 
 
+def test_a_log_that_two_sources_name_is_followed_once(root, tree_of):
+    beginning = Beginning(host="here")
+    put(root / "pc1" / "kern.log", 1)
+    first = tree_of(root, beginning)
+    for source in ("pc1/kern.log", "*/kern.log", "pc1"):
+        assert found(tree_of(root / source, beginning)) == []
+    assert found(first) == [("pc1", 1)]
+
+
 def test_a_log_that_came_and_was_rotated_meanwhile_is_read_from_its_first_part(root, tree_of):
     put(root / "pc1" / "kern.log", 1)
     tree = tree_of(root)

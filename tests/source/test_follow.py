@@ -451,6 +451,17 @@ def test_the_log_before_is_read_again_if_runs_were_open_at_its_end(path, followi
     assert list(drain(following(path, positions)).values()) == [[2, 3], [4, 5]]
 
 
+def test_an_empty_part_does_not_hide_the_one_before_it(path, following):
+    append(path.with_name("kern.log.2"), line(1), line(2), line(3))
+    append(path, line(4), line(5))
+    first = following(path, begin="oldest")
+    drain(first)
+    positions = first.noted(resume_after=-1)
+    positions.note("lab01", NAME.format(path), Position(2 * LENGTH, 0, 0))
+    path.with_name("kern.log.1").touch()
+    assert list(drain(following(path, positions)).values()) == [[2, 3], [4, 5]]
+
+
 def test_only_new_lines_are_read_if_so_wanted(path, following):
     append(path, line(1), line(2))
     source = following(path, begin="now")
@@ -494,6 +505,21 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
         ("line 2", 0),
         ("line 3", LENGTH),
     ]
+
+
+@pytest.mark.parametrize("behind", [[], [line(9)[:-1]]], ids=["whole", "left"])
+def test_what_stands_far_behind_in_a_line_is_no_line(path, following, monkeypatch, behind):
+    monkeypatch.setattr(follow, "_CHUNK_BYTES", 1000)
+    append(path, line(1), b"x" * (2000 - LENGTH), line(2)[:-1])
+    source = following(path)
+    read = source.drain() + source.drain()
+    append(path, b"y" * 5000, *behind)
+    read += source.drain() + source.drain()
+    path.rename(path.with_name("kern.log.1"))
+    append(path, line(3))
+    while items := source.drain():
+        read += items
+    assert [item.text for item in read if item.from_kernel] == ["line 1", "line 3"]
 
 
 def test_lines_end_as_windows_ends_them_too(path, following):

@@ -332,9 +332,8 @@ def run_lines(pid):
 def watch_once(folder, store):
     """Watch as `logtrace watch --once` does."""
     beginning = Beginning(store.positions(), host="lab1")
-    (source,) = open_journals(folder.folder, beginning)
     with (
-        closing(source),
+        closing(open_journals(folder.folder, beginning)) as source,
         closing(Watch(store.host, "lab1", [source], positions=beginning.positions)) as watch,
     ):
         watch.drain()
@@ -458,6 +457,36 @@ def test_of_a_folder_all_machines_are_followed_each_into_its_own_tables(folder, 
     rows = Engine(Store(url)).rows("runs", order="pid")
     assert list(zip(rows["host"], rows["pid"], strict=True)) == [("lab1", 101), ("lab2", 102)]
     assert set(rows["status"]) == {"complete"}
+
+
+def logs_of(tree):
+    """Drain what is ready: texts by machine."""
+    return {item.host: item.text for log in tree.ready() for item in log.drain()}
+
+
+@pytest.mark.parametrize("begin", ["resume", "now", "oldest"])
+def test_a_machine_whose_first_entry_comes_later_is_read_from_then_on(folder, begin):
+    folder.add("before")
+    with closing(open_journals(folder.folder, Beginning(begin=begin))) as tree:
+        assert logs_of(tree) == ({} if begin == "now" else {"lab1": "before"})
+        assert not is_readable(tree)
+        other = JournalFolder(folder.folder, "remote-lab2", "lab2")
+        other.add("in a file of its own")
+        assert is_readable(tree)
+        assert logs_of(tree) == {"lab2": "in a file of its own"}
+        folder.host = "lab3"
+        folder.add("in the file of another")
+        other.add("goes on")
+        assert logs_of(tree) == {"lab2": "goes on", "lab3": "in the file of another"}
+
+
+def test_nothing_stays_open_of_many_machines(folder):
+    folder.add("one")
+    before = set(os.listdir("/proc/self/fd"))
+    with closing(open_journals(folder.folder, Beginning())) as tree:
+        JournalFolder(folder.folder, "remote-lab2", "lab2").add("two")
+        assert logs_of(tree) == {"lab1": "one", "lab2": "two"}
+    assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_from_the_oldest_all_is_read_again_and_stored_once(folder, tmp_path):

@@ -1,6 +1,8 @@
 """What a kernel kept of its log is read as it was printed."""
 
 import io
+import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,11 +10,13 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from incident_samples import taken
 
 from logtrace.cli import cli
 from logtrace.engine import Engine
 from logtrace.errors import SourceError
 from logtrace.importer import find_logs, import_log
+from logtrace.incidents import IncidentAssembler
 from logtrace.source.logfile import read_log
 from logtrace.source.pstore import unfold
 from logtrace.store import Store
@@ -44,6 +48,13 @@ def test_parts_are_put_in_the_order_in_which_they_were_printed():
     assert {(record.facility, record.level) for record in records} == {(0, 4)}
 
 
+@pytest.mark.parametrize(
+    "said", ["No errors detected", "12 Corrected bytes, 1 unrecoverable blocks"]
+)
+def test_what_ramoops_says_of_its_memory_is_no_line_of_the_log(said):
+    assert read(f"{dump(LINES)}\nECC: {said}\n") == read(dump(LINES))
+
+
 @given(st.permutations(range(3)))
 def test_the_order_of_the_parts_in_the_file_does_not_matter(order):
     parts = dump(LINES).split("Panic#1 ")[1:]
@@ -53,6 +64,16 @@ def test_the_order_of_the_parts_in_the_file_does_not_matter(order):
 def test_what_two_dumps_of_one_boot_have_is_read_once():
     both = dump(LINES[:6], "Oops#1") + dump(LINES[3:], "Panic#2")
     assert [record.text for record in read(both)] == [f"line {n}" for n in range(9)]
+
+
+def test_a_line_that_comes_again_in_a_later_dump_is_read_again():
+    first = [f"<4>[   12.000000] {text}" for text in ("RIP: f+0x1/0x2", "end trace")]
+    both = dump(first, "Oops#1") + dump([*first, first[0]], "Panic#2")
+    assert [record.text for record in read(both)] == [
+        "RIP: f+0x1/0x2",
+        "end trace",
+        "RIP: f+0x1/0x2",
+    ]
 
 
 def test_the_name_of_a_part_tells_the_time():
@@ -123,3 +144,64 @@ def test_what_the_kernel_compressed_is_named_with_what_can_be_done(tmp_path):
     path.write_bytes(b"\x78\x9c\0\0")
     with pytest.raises(SourceError, match=r"dmesg-erst-1\.enc\.z: .*compressed.*kernel"):
         import_log(Store(str(tmp_path / "store")).host("h"), path, "h")
+
+
+# What machines kept
+
+
+REAL = DATA / "pstore"
+EXPECTED = json.loads((REAL / "expected.json").read_text())
+
+
+def read_real(name):
+    path = REAL / name
+    with path.open("rb") as file:
+        stream, form = unfold(file, path.name, None)
+        return list(read_log(stream, f"{path}@0", form=form))
+
+
+def test_every_file_that_a_machine_kept_is_expected_to_say_something():
+    kept = {str(path.relative_to(REAL)) for path in REAL.rglob("*") if path.is_file()}
+    assert kept - {"expected.json"} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_a_machine_kept_is_in_order_and_nothing_else_is_in_it(name):
+    records = read_real(name)
+    stamps = [record.usec for record in records if record.usec > 1_000_000]  # before it is set
+    assert stamps == sorted(stamps)
+    assert {record.facility for record in records} == {0}
+    kept = (REAL / name).read_text().splitlines()
+    printed = {line for line in kept if line.startswith("<")}
+    assert {re.sub(r"^<\d+>\[ *[\d.]+\] ?", "", line) for line in printed} == {
+        record.text for record in records
+    }
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_failure_that_a_machine_kept_is_found_whole(name):
+    records = read_real(name)
+    texts = [record.text for record in records]
+    assembler = IncidentAssembler("host")
+    rows = assembler.feed(records) + assembler.finish()
+    assert [row["type"] for row in rows] == [row["type"] for row in EXPECTED[name]]
+    for row, expected in zip(rows, EXPECTED[name], strict=True):
+        at = row["at"] and row["at"].isoformat()
+        columns = expected.keys() - {"lines", "at"}
+        assert {name: row[name] for name in columns} == {name: expected[name] for name in columns}
+        assert at == expected["at"]
+        assert row["report"].split("\n") == taken(texts, expected["lines"])
+
+
+def test_the_folder_in_which_systemd_joined_them_is_imported(tmp_path):
+    store = tmp_path / "store"
+    arguments = ["import", str(REAL / "systemd"), "--store", str(store), "--host", "lab1"]
+    assert CliRunner().invoke(cli, arguments, catch_exceptions=False).exit_code == 0
+    rows = Engine(Store(str(store))).rows("incidents")
+    found = sorted(rows["message"])
+    assert found == sorted(
+        row["message"]
+        for name, expected in EXPECTED.items()
+        if name.startswith("systemd/")
+        for row in expected
+    )

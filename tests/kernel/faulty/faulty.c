@@ -2,28 +2,38 @@
 /*
  * Make the kernel report a fault: echo NAME > /proc/faulty
  *
- * The fault happens in the process that writes, so that it is the one that the report names.
+ * The fault happens in the process that writes, so that it is the one that the report names. A
+ * barrier behind the last call of a function keeps the function in the call trace.
  * Only for a guest: most of these leave the kernel broken, some end it.
  */
 
 #include <linux/completion.h>
 #include <linux/delay.h>
+#include <linux/gfp.h>
 #include <linux/init.h>
 #include <linux/interrupt.h>
 #include <linux/jiffies.h>
 #include <linux/kernel.h>
 #include <linux/list.h>
+#include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/pagemap.h>
 #include <linux/proc_fs.h>
 #include <linux/rcupdate.h>
 #include <linux/refcount.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/string.h>
+#include <linux/timer.h>
 #include <linux/uaccess.h>
 #include <linux/vmalloc.h>
+
+#ifdef CONFIG_KFENCE
+#include <linux/kfence.h>
+#endif
 
 static unsigned int seconds = 30;
 module_param(seconds, uint, 0600);
@@ -80,6 +90,18 @@ static noinline void warn_once(void)
 	WARN_ONCE(1, "faulty: this is said once\n");
 }
 
+static void warn_from(struct timer_list *unused)
+{
+	warn();
+}
+
+static noinline void warn_in_timer(void)
+{
+	static DEFINE_TIMER(timer, warn_from);
+
+	mod_timer(&timer, jiffies + 1);
+}
+
 static noinline void divide(void)
 {
 	int result = 1;
@@ -122,6 +144,17 @@ static noinline void hung_task(void)
 {
 	set_current_state(TASK_UNINTERRUPTIBLE);
 	schedule_timeout(seconds * HZ);
+	barrier();
+}
+
+/* Twice at a time: the second waits for the first. */
+static noinline void hung_on_mutex(void)
+{
+	static DEFINE_MUTEX(held);
+
+	mutex_lock(&held);
+	hung_task();
+	mutex_unlock(&held);
 }
 
 static noinline void rcu_stall(void)
@@ -131,11 +164,39 @@ static noinline void rcu_stall(void)
 	rcu_read_unlock();
 }
 
+/* Beside one of the others: what waits for them may complain, too. */
+static noinline void rcu_wait(void)
+{
+	synchronize_rcu();
+}
+
+static noinline void rcu_sleep(void)
+{
+	rcu_read_lock();
+	hung_task();
+	rcu_read_unlock();
+}
+
 static noinline void sleep_in_atomic(void)
 {
 	preempt_disable();
 	msleep(20);
 	preempt_enable();
+}
+
+static noinline void lock_in_atomic(void)
+{
+	static DEFINE_MUTEX(lock);
+
+	preempt_disable();
+	mutex_lock(&lock);
+	mutex_unlock(&lock);
+	preempt_enable();
+}
+
+static noinline void processor_in_preemptible(void)
+{
+	(void)smp_processor_id();
 }
 
 static noinline void list_corruption(void)
@@ -196,12 +257,129 @@ static noinline void out_of_bounds(void)
 	kfree(object);
 }
 
+static noinline void double_free(void)
+{
+	char *volatile object = kmalloc(100, GFP_KERNEL);
+
+	kfree(object);
+	kfree(object);
+	barrier();
+}
+
+static noinline void stack_out_of_bounds(void)
+{
+	char frame[16];
+	char *beyond = frame;
+
+	OPTIMIZER_HIDE_VAR(beyond);
+	barrier_data(frame);
+	(void)((volatile char *)beyond)[sizeof(frame)];
+}
+
+/* KFENCE takes an object in a while only; where the kernel lacks it, none. */
+static char *object_of_kfence(void)
+{
+#ifdef CONFIG_KFENCE
+	unsigned long end = jiffies + seconds * HZ;
+
+	while (time_before(jiffies, end)) {
+		char *object = kmalloc(100, GFP_KERNEL);
+
+		if (is_kfence_address(object) && offset_in_page(object) == 0)
+			return object;
+		kfree(object);
+		cond_resched();
+	}
+#endif
+	return NULL;
+}
+
+static noinline void kfence_use_after_free(void)
+{
+	char *object = object_of_kfence();
+
+	if (!object)
+		return;
+	kfree(object);
+	OPTIMIZER_HIDE_VAR(object);
+	*(volatile char *)object = 1;
+}
+
+static noinline void kfence_out_of_bounds(void)
+{
+	char *object = object_of_kfence();
+
+	if (!object)
+		return;
+	OPTIMIZER_HIDE_VAR(object);
+	(void)((volatile char *)object)[-1];
+	kfree(object);
+}
+
+static noinline void kfence_corruption(void)
+{
+	char *object = object_of_kfence();
+
+	if (!object)
+		return;
+	OPTIMIZER_HIDE_VAR(object);
+	((volatile char *)object)[100] = 1;
+	kfree(object);
+	barrier();
+}
+
+/* Of small ones some are kept before anybody checks them. */
+#define BIG_ORDER 4
+
+static noinline void bad_page(void)
+{
+	struct page *page = alloc_pages(GFP_KERNEL, BIG_ORDER);
+
+	if (!page)
+		return;
+	lock_page(page);
+	__free_pages(page, BIG_ORDER);
+}
+
+static noinline void usercopy(void)
+{
+	volatile unsigned long too_much = 1000;
+	char *object = kmalloc(100, GFP_KERNEL);
+
+	if (!object)
+		return;
+	OPTIMIZER_HIDE_VAR(object);
+	if (copy_to_user((void __user *)0x10000, object, too_much))
+		pr_info("nobody has the address\n");
+	kfree(object);
+}
+
+static noinline void string_overflow(void)
+{
+	static char small[8];
+	static char *volatile large = "larger than that";
+
+	strcpy(small, large);
+}
+
 static noinline void shift_out_of_bounds(void)
 {
 	volatile int bits = 32;
 	volatile int value = 1;
 
 	value <<= bits;
+}
+
+static void shift_from(struct timer_list *unused)
+{
+	shift_out_of_bounds();
+}
+
+static noinline void shift_in_timer(void)
+{
+	static DEFINE_TIMER(timer, shift_from);
+
+	mod_timer(&timer, jiffies + 1);
 }
 
 static DEFINE_MUTEX(first);
@@ -240,6 +418,15 @@ static noinline void held_at_return(void)
 	mutex_lock(&first);
 }
 
+static noinline void lock_without_key(void)
+{
+	spinlock_t lock;
+
+	memset(&lock, 0, sizeof(lock));
+	spin_lock(&lock);
+	spin_unlock(&lock);
+}
+
 static noinline void suspicious_rcu(void)
 {
 	static int __rcu *pointer;
@@ -259,23 +446,39 @@ static const struct {
 	{ "warn", warn },
 	{ "warn_on", warn_on },
 	{ "warn_once", warn_once },
+	{ "warn_in_timer", warn_in_timer },
 	{ "divide", divide },
 	{ "invalid_opcode", invalid_opcode },
 	{ "soft_lockup", soft_lockup },
 	{ "hard_lockup", hard_lockup },
 	{ "hung_task", hung_task },
+	{ "hung_on_mutex", hung_on_mutex },
 	{ "rcu_stall", rcu_stall },
+	{ "rcu_wait", rcu_wait },
+	{ "rcu_sleep", rcu_sleep },
 	{ "sleep_in_atomic", sleep_in_atomic },
+	{ "lock_in_atomic", lock_in_atomic },
+	{ "processor_in_preemptible", processor_in_preemptible },
 	{ "list", list_corruption },
 	{ "refcount", refcount },
 	{ "stack_overflow", overflow_stack },
 	{ "panic", end_in_panic },
 	{ "use_after_free", use_after_free },
 	{ "out_of_bounds", out_of_bounds },
+	{ "double_free", double_free },
+	{ "stack_out_of_bounds", stack_out_of_bounds },
+	{ "kfence_use_after_free", kfence_use_after_free },
+	{ "kfence_out_of_bounds", kfence_out_of_bounds },
+	{ "kfence_corruption", kfence_corruption },
+	{ "bad_page", bad_page },
+	{ "usercopy", usercopy },
+	{ "string_overflow", string_overflow },
 	{ "shift", shift_out_of_bounds },
+	{ "shift_in_timer", shift_in_timer },
 	{ "circular_locking", circular_locking },
 	{ "inconsistent_locking", inconsistent_locking },
 	{ "held_at_return", held_at_return },
+	{ "lock_without_key", lock_without_key },
 	{ "suspicious_rcu", suspicious_rcu },
 };
 
