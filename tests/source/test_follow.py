@@ -561,14 +561,19 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("behind", [[], [line(9)[:-1]]], ids=["whole", "left"])
+@pytest.mark.parametrize(
+    "behind",
+    [[line(2)], [line(2)[:-1], b"y" * 5000], [b"y" * (2001 - LENGTH), line(2)[:-1]]],
+    ids=["ended", "going on", "left"],
+)
 def test_what_stands_far_behind_in_a_line_is_no_line(path, following, monkeypatch, behind):
     monkeypatch.setattr(follow, "_CHUNK_BYTES", 1000)
-    append(path, line(1), b"x" * (2000 - LENGTH), line(2)[:-1])
+    append(path, line(1), b"x" * (2000 - LENGTH))
     source = following(path)
     read = source.drain() + source.drain()
-    append(path, b"y" * 5000, *behind)
-    read += source.drain() + source.drain()
+    for piece in behind:
+        append(path, piece)
+        read += source.drain() + source.drain()
     path.rename(path.with_name("kern.log.1"))
     append(path, line(3))
     while items := source.drain():
