@@ -280,6 +280,13 @@ def test_reading_goes_on_behind_what_is_known(path, following):
     assert source.position == 2 * LENGTH
 
 
+def test_lines_without_stamp_are_not_the_kernels_also_where_reading_goes_on_at_one(path, following):
+    append(path, line(1), b"$ echo line 2\n", b"line 2\n", b"line 3\n")
+    source = following(path, known(NAME.format(path), LENGTH))
+    records = source.drain() + source.drain()
+    assert [(record.text, record.facility) for record in records] == [("line 2", 1), ("line 3", 1)]
+
+
 def test_what_is_needed_again_is_read_again(path, following):
     append(path, line(1), line(2), line(3))
     source = following(path, known(NAME.format(path), LENGTH, resume_after=0))
