@@ -180,6 +180,8 @@ class GrowingLog:
             else:
                 items = self._read(part)
                 if not items:
+                    if part.was_cut():
+                        continue
                     if not self._newer(part):
                         return []
                     # what was written until that was noticed
@@ -363,6 +365,8 @@ class GrowingLog:
         self._dating.latest = part.written
         try:
             while not items and (chunk := part.read()):
+                if part.was_cut():  # since that was looked at: it is of another log
+                    return []
                 for offset, line in part.lines(chunk):
                     self._add(part, part.text.feed(offset, line), items)
             if not items:

@@ -263,6 +263,32 @@ def test_a_file_that_is_cut_to_nothing_is_read_from_its_beginning(path, followin
     assert numbers(source) == list(range(10, 10 + count))
 
 
+def test_a_file_that_is_cut_and_filled_while_it_is_read_is_read_from_its_beginning(
+    path, following, monkeypatch
+):
+    append(path, line(1), line(2))
+    source = following(path)
+    assert numbers(source) == [1, 2]
+    append(path, line(3))
+    real = follow._Part.read
+
+    def read_late(part):
+        os.truncate(path, 0)
+        append(path, *map(line, range(10, 20)))
+        monkeypatch.undo()
+        return real(part)
+
+    monkeypatch.setattr(follow._Part, "read", read_late)
+    assert rung(source)
+    items = []
+    while part := source.drain():
+        items += part
+    assert [item.text for item in items if isinstance(item, Record)] == [
+        f"line {number}" for number in range(10, 20)
+    ]
+    assert [item.reason for item in items if isinstance(item, Loss)] == ["emptied"]
+
+
 def test_a_file_that_is_written_anew_with_the_same_lines_is_not_read_twice(path, following):
     append(path, line(1), line(2))
     source = following(path)
