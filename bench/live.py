@@ -161,7 +161,7 @@ def in_guest(folder: Path, rounds: int, runs: int) -> tuple[list[Row], str]:
     subprocess.run(
         ["gcc", "-O2", "-static", *headers, "-o", str(folder / "stream"), str(stream)], check=True
     )
-    load = f"cd {folder} && insmod {modules}/ftracehooking.ko && insmod {modules}/iotracehooking.ko"
+    load = f"insmod {modules}/ftracehooking.ko && insmod {modules}/iotracehooking.ko"
     with vm.Guest(
         image, folder, folders=[modules, HERE], boot_timeout=600, kernel_options=["log_buf_len=32M"]
     ) as guest:
@@ -191,15 +191,16 @@ def _drained(guest: vm.Guest, rounds: int) -> str:
 
 def _json(guest: vm.Guest, script: str) -> Any:
     python = shlex.quote(sys.executable)
-    return json.loads(guest.run(f"{python} {script}", timeout=PATIENCE_S).stdout)
+    return json.loads(guest.run(f"cd /run && {python} {script}", timeout=PATIENCE_S).stdout)
 
 
 # Runs are printed as fast as can be; cat and a watch read them at once.
 def _burst(guest: vm.Guest, folder: Path) -> str:
     watch = shlex.join([*LOGTRACE, "watch", "-q", "--host", "guest", "--from", "now"])
     said = guest.run(
-        f"{watch} --store /run/burst > watch.out 2>&1 & watch=$!\n"
-        "until ls -l /proc/$watch/fd 2> /dev/null | grep -q kmsg; do sleep 0.2; done; sleep 2\n"
+        f"cd {folder} || exit; {watch} --store /run/burst > watch.out 2>&1 & watch=$!\n"
+        "until ls -l /proc/$watch/fd 2> /dev/null | grep -q kmsg; do\n"
+        "kill -0 $watch || { cat watch.out >&2; exit 1; }; sleep 0.2; done; sleep 2\n"
         "cat /dev/kmsg > /run/cat.out & cat=$!; sleep 2\n"
         f"begun=$(cat /proc/uptime); {folder}/stream 1 {BURST} > stream.out\n"
         "echo $begun $(cat /proc/uptime)\n"

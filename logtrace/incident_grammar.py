@@ -45,6 +45,7 @@ _SYMBOL = r"(?P<function>[A-Za-z_.$][\w.$]*)\+0x(?P<offset>[0-9a-f]+)/0x[0-9a-f]
 _IN_MODULE = r"(?: \[(?P<module>[\w-]+)[^\]]*\])?"
 _PLACE = _SYMBOL + _IN_MODULE
 _TASK = r"(?P<comm>.{1,64}):(?P<pid>\d{1,10})"
+_TASK_SLASH = r"(?P<comm>.{1,64})/(?P<pid>\d{1,10})"
 _NAME = r"(?P<module>[\w-]{1,55})"
 
 HEADS = tuple(
@@ -72,7 +73,7 @@ HEADS = tuple(
         (
             "rcu_stall",
             r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on "
-            r"(?:CPU|tasks)",
+            r"(?:CPU|tasks)(?:s/tasks: \{ P(?P<pid>\d{1,10}))?",
         ),
         ("oom_kill", r"(?P<asked>.{1,64}) invoked oom-killer: "),
         (
@@ -81,7 +82,8 @@ HEADS = tuple(
             r"(?:possible (?:circular|recursive|irq|\S+ deadlock)"
             r"|inconsistent (?:lock|\{)|bad unlock balance|suspicious RCU usage|held lock freed"
             r"|\S+-safe -> \S+-unsafe|lock held when|nested lock was not|Invalid wait context"
-            r"|MAX_LOCK|bad contention)",
+            r"|MAX_LOCK|bad contention)"
+            r"|INFO: trying to register non-static key\.",
         ),
         (
             "warning",
@@ -90,10 +92,11 @@ HEADS = tuple(
         (
             "warning",
             rf"WARNING: (?:\S+:\d+ )?at {_PLACE}, CPU#(?P<cpu>\d{{1,5}}): "
-            r"(?P<comm>.{1,64})/(?P<pid>\d{1,10})",
+            rf"{_TASK_SLASH}",
         ),
         ("bug", r"kernel BUG at \S+:\d+!"),
-        ("bug", r"BUG: scheduling while atomic: (?P<comm>.{1,64})/(?P<pid>\d{1,10})/0x"),
+        ("bug", rf"BUG: scheduling while atomic: {_TASK_SLASH}/0x"),
+        ("bug", rf"BUG: using \w+\(\) in preemptible \[[0-9a-f]+\] code: {_TASK_SLASH}"),
         ("bug", r"BUG: (?:sleeping function called|Bad |workqueue lockup|stack guard|TASK stack)"),
         ("oops", r"(?:Oops: )?(?:Oops|invalid opcode|divide error|stack segment|\w+ fault)"
                  r".*\[#\d+\]"),
@@ -124,10 +127,8 @@ _CPU_LINE = (
     r"Comm: (?P<comm>.{1,64}?) (?:Kdump: loaded )?(?:Tainted|Not tainted)"
 )
 _VICTIM = r".*[Oo]ut of memory.*: Kill(?:ed)? process (?P<pid>\d{1,10}) \((?P<comm>.{1,64}?)\)"
-_KASAN_TASK = (
-    r"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task (?P<comm>.{1,64})"
-    r"/(?P<pid>\d{1,10})"
-)
+_KASAN_TASK = rf"(?:Read|Write|Free) (?:of size \d+ at|of) addr \S+ by task {_TASK_SLASH}"
+_LOCK_TASK = rf"{_TASK_SLASH} (?:is (?:trying|leaving|freeing|exiting) |\[HC\d)"
 _TASK_STATE = r"task:(?P<comm>\S.{0,63}?) +state:.+? stack: *\d+ +pid: *(?P<pid>\d{1,10}) "
 _POINTER = r"(?:\[<\w+>\]\s+)*"
 _SOURCE = r"(?: \S+:\d+)?(?: \[inline\])?"  # as scripts/decode_stacktrace.sh adds
@@ -139,6 +140,8 @@ _DETAILS = tuple(
         (None, _CPU_LINE),
         (None, _KASAN_TASK),
         (None, _TASK_STATE),
+        (None, _LOCK_TASK),
+        ("backtrace", r"stack backtrace:$"),
         ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
         (None, rf"pc : {_PLACE}"),
         (
@@ -163,12 +166,13 @@ _BODY = re.compile(
     r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
     r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|"
     r"refcount_t: |Kernel Offset|Not tainted|\"echo 0|Mem-Info|"
+    r"INFO: task .{1,80} is blocked on a |Future hung task reports|RCU nest depth: |"
     r"oom-kill:|oom_reaper|(?:memory|swap|memory\+swap|kmem): usage |Out of memory|"
     r"Memory cgroup out|Node \d|Tasks state|active_anon|"
     r"\[ *pid *\]|\[ *\d+\] +\d+|Allocated by task|Freed by task|The buggy address|"
     r"page: refcount:|flags: 0x|page_type: |raw: [0-9a-f]|head: [0-9a-f]|page dumped because: |"
     r"Memory state around|[ >][0-9a-f]{8,16}: |which lock already|but task is|the existing "
-    r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|stack backtrace|-> #\d|"
+    r"dependency|other info that|Possible unsafe|\*\*\* DEADLOCK|-> #\d|"
     r"\d+ locks? held by|#\d+: |-----|show_signal_msg)"
 )
 # As most messages do: usb 1-1: ..., EXT4-fs (vda): ..., systemd[1]: ..., [drm] ...
@@ -180,6 +184,11 @@ _REPORTERS = re.compile(
     r"print_report|print_address_description|ubsan_\w+|__ubsan_\w+|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
     r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
     r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
+    r"|(?:__)?might_(?:sleep|resched)|debug_smp_processor_id|check_preemption_disabled"
+    r"|lockdep_\w+|(?:__)?lock_acquire|mark_(?:lock|usage)\w*|register_lock_class|validate_chain"
+    r"|check_(?:noncircular|prevs?_add|deadlock|irq_usage)"
+    r"|print_(?:circular|deadlock|usage|irq_inversion|bad_irq_dependency|unlock_imbalance)\w*"
+    r"|_raw_(?:spin|read|write)_lock\w*"
     r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"
     r"|(?:__)?(?:ww_|rt_)?mutex_(?:slow)?lock\w*|rwsem_\w+|(?:__)?down(?:_\w+)?)(?:\.\w+)*"
 )
@@ -202,7 +211,8 @@ class Sign:
     part
         ``cut`` (``cut here``), ``preface`` (of a report whose type the next lines tell),
         ``death`` (an Oops with its number), ``frame`` (of a call trace; one with ``?`` is a
-        guess and tells nothing), ``end``, ``summary`` (what may come once more behind the
+        guess and tells nothing), ``backtrace`` (before the call trace of who reports; those
+        before it are of others), ``end``, ``summary`` (what may come once more behind the
         end), ``last`` (behind that), ``rule`` (a line of ``=``), ``victim`` (the last line of
         an out-of-memory report, which names the process that it hit), or None.
     """

@@ -107,6 +107,8 @@ class _Report:
             value = getattr(sign, name)
             if value is not None and (sign.part == "victim" or name not in self.known):
                 self.known[name] = value
+        if sign.part == "backtrace":
+            self.frames.clear()
         if sign.function is None:
             if sign.module:
                 self.known["place"] = (None, None, sign.module)

@@ -42,6 +42,10 @@ class Positions:
         """Give the positions of a source, by host."""
         return self._positions.get(source, {})
 
+    def hosts(self) -> set[str]:
+        """Name the hosts that have a position of any source."""
+        return {host for positions in self._positions.values() for host in positions}
+
     def knows_below(self, folder: str) -> bool:
         """Whether any path below a folder has a position."""
         below = f"file:{folder.rstrip('/')}/"

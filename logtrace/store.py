@@ -222,6 +222,7 @@ class HostTables:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.sign = folder / ".watched"
+        self._there = next((path for path in (folder, folder.parent) if path.is_dir()), None)
         self._commits = 0
         self._reached: dict[str, Position | None] = {}
 
@@ -347,8 +348,10 @@ class HostTables:
     # A Delta table takes several writers, but they would conflict over and over.
     @contextmanager
     def _locked(self) -> Iterator[None]:
+        self._require_what_was_there()
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
+            self._there = self._folder
             with (self._folder / ".lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield
@@ -357,6 +360,13 @@ class HostTables:
                 f"store {self._folder} can't be written: {error.strerror}",
                 "check its permissions and free space, or name another with --store",
             ) from None
+
+    # What is stored while a disk is not mounted would be under it when it is.
+    def _require_what_was_there(self) -> None:
+        if self._there is not None and not self._there.is_dir():
+            raise StoreError(
+                f"store {self._there} is not there any more", "mount it, or move it back"
+            )
 
     def _refuse_other_writer(self, source: str) -> None:
         if source in self._reached and self.position(source) != self._reached[source]:

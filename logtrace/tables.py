@@ -159,11 +159,13 @@ def _last_cells(text: str, room: int) -> str:
 def _line(
     cells: Sequence[str], styles: Sequence[str], columns: Sequence[Column], widths: Sequence[int]
 ) -> Text:
-    line = Text(no_wrap=True)
-    for cell, style, column, width in zip(cells, styles, columns, widths, strict=True):
-        if line:
-            line.append(" " * _GAP)
-        line.append(_fitted(cell, width, column), style or None)
+    texts = list(map(_fitted, cells, widths, columns))
+    line = Text((" " * _GAP).join(texts), no_wrap=True)
+    begin = 0
+    for text, style in zip(texts, styles, strict=True):
+        if style:
+            line.stylize(style, begin, begin + len(text))
+        begin += len(text) + _GAP
     line.rstrip()
     return line
 

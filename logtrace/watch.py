@@ -272,6 +272,8 @@ class Watch:
         positions: Positions,
     ) -> None:
         self._tables = cache(tables)
+        for known in {host, *positions.hosts()}:
+            self._tables(known)  # before they may be away
         self._host = host
         self._sources = sources
         self._positions = positions

@@ -176,6 +176,14 @@ REPORTS = {
          END],
         {"type": "bug", **IN_FAULTY},
     ),
+    "processor's number where it may change": (
+        ["BUG: using smp_processor_id() in preemptible [00000000] code: insmod/214",
+         "caller is faulty_init+0x10/0x1000 [faulty]", CPU, "Call Trace:", " <TASK>",
+         " dump_stack_lvl+0x4c/0x63", " check_preemption_disabled+0xe3/0xf0",
+         " faulty_init+0x10/0x1000 [faulty]", " </TASK>"],
+        {"type": "bug", "pid": 214, "comm": "insmod", "module": "faulty",
+         "function": "faulty_init"},
+    ),
     "OOM kill": (
         ["bash invoked oom-killer: gfp_mask=0x140cca(GFP_HIGHUSER_MOVABLE), order=0",
          "CPU: 0 PID: 99 Comm: bash Not tainted 6.1.0 #1", "Call Trace:",

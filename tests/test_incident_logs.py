@@ -78,7 +78,8 @@ def test_every_log_is_expected_to_say_something():
 @pytest.mark.parametrize("name", [name for name in EXPECTED if name.endswith(".dmesg")])
 def test_dmesg_and_the_device_tell_the_same(name):
     raw = f"{name.removesuffix('.dmesg')}.kmsg"
-    assert [record.text for record in read(name)] == [record.text for record in read(raw)]
+    # an empty record is an empty line of dmesg, which does not tell whose it is
+    assert lines_of(read(name)) == lines_of(read(raw))
 
 
 @pytest.mark.parametrize("name", EXPECTED)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -272,6 +272,26 @@ def set_writable(disk):
     mounted("-o", "remount,rw", str(disk))
 
 
+@contextmanager
+def following(store, ring, monkeypatch):
+    """Follow the ring buffer in a thread; stores, and tries again, almost at once."""
+    monkeypatch.setattr("logtrace.watch._COMMIT_AFTER_S", 0.01)
+    monkeypatch.setattr("logtrace.watch._RETRY_AFTER_S", 0.05)
+    positions = store.positions()
+    position = positions.of("kmsg:b1").get(HOST, Position(-1, -1))
+    with (
+        closing(ring.open("b1", position)) as source,
+        closing(Watch(store.host, HOST, [source], positions=positions)) as watch,
+    ):
+        thread = threading.Thread(target=watch.follow)
+        thread.start()
+        try:
+            yield watch
+        finally:
+            watch.stop()
+            thread.join()
+
+
 @pytest.mark.parametrize(
     ("spoil", "mend", "why"),
     [(fill, free, "No space left"), (set_read_only, set_writable, "Read-only file system")],
@@ -279,8 +299,6 @@ def set_writable(disk):
 def test_a_disk_that_can_not_be_written_for_a_while_has_every_run_once(
     disk, ring, monkeypatch, spoil, mend, why
 ):
-    monkeypatch.setattr("logtrace.watch._COMMIT_AFTER_S", 0.01)
-    monkeypatch.setattr("logtrace.watch._RETRY_AFTER_S", 0.05)
     store = Store(str(disk / "store"))
     ring.write(log_of(1))
     watch_once(store, ring)
@@ -289,22 +307,63 @@ def test_a_disk_that_can_not_be_written_for_a_while_has_every_run_once(
     with pytest.raises(StoreError, match=why):
         watch_once(store, ring)
     ring.write(log_of(3))
-    tables = store.host(HOST)
-    with (
-        closing(ring.open("b1", tables.position("kmsg:b1"))) as source,
-        closing(Watch(store.host, HOST, [source], positions=store.positions())) as watch,
-    ):
+    with following(store, ring, monkeypatch) as watch:
         os.write(ring.keep, b"!")
-        thread = threading.Thread(target=watch.follow)
-        thread.start()
-        try:
-            wait_for(lambda: why in (watch.progress.trouble or ""))
-            mend(disk)
-            wait_for(lambda: watch.progress.trouble is None)
-        finally:
-            watch.stop()
-            thread.join()
+        wait_for(lambda: why in (watch.progress.trouble or ""))
+        mend(disk)
+        wait_for(lambda: watch.progress.trouble is None)
     assert runs(store)["pid"].tolist() == [1, 2, 3]
+    assert losses(store) == []
+
+
+@pytest.fixture
+def mount(tmp_path):
+    """A folder that is mounted elsewhere, and its mount point."""
+    kept, place = tmp_path / "kept", tmp_path / "place"
+    kept.mkdir()
+    place.mkdir()
+    mounted("--bind", str(kept), str(place))
+    yield kept, place
+    subprocess.run(["umount", place], check=True)
+
+
+# At the mount point itself there is still a folder, and an empty one.
+@pytest.mark.parametrize("name", ["", "store"])
+def test_a_store_whose_disk_is_unmounted_for_a_while_has_every_run_once(
+    mount, ring, monkeypatch, name
+):
+    kept, place = mount
+    store = Store(str(place / name))
+    ring.write(log_of(1))
+    watch_once(store, ring)
+    with following(store, ring, monkeypatch) as watch:
+        subprocess.run(["umount", place], check=True)
+        ring.write(log_of(2))
+        os.write(ring.keep, b"!")
+        wait_for(lambda: "is not there any more" in (watch.progress.trouble or ""))
+        assert os.listdir(place) == []
+        mounted("--bind", str(kept), str(place))
+        wait_for(lambda: watch.progress.trouble is None)
+    assert runs(store)["pid"].tolist() == [1, 2]
+    assert losses(store) == []
+
+
+def test_a_store_that_is_moved_away_and_back_has_every_run_once(store, ring, monkeypatch):
+    away = store.root.with_name("away")
+    with following(store, ring, monkeypatch) as watch:
+        for pid in (1, 3):
+            ring.write(log_of(pid))
+            os.write(ring.keep, b"!")
+            wait_for(lambda: watch.progress.runs and watch.progress.trouble is None)
+            wait_for(lambda pid=pid: store.root.exists() and pid in set(runs(store)["pid"]))
+            store.root.rename(away)
+            ring.write(log_of(pid + 1))
+            os.write(ring.keep, b"!")
+            wait_for(lambda: "is not there any more" in (watch.progress.trouble or ""))
+            assert not store.root.exists()
+            away.rename(store.root)
+            wait_for(lambda: watch.progress.trouble is None)
+    assert runs(store)["pid"].tolist() == [1, 2, 3, 4]
     assert losses(store) == []
 
 

@@ -592,6 +592,10 @@ def test_of_a_run_whose_stats_line_is_not_understood_the_rest_is_told():
         (7, "no_stats", None, None),
     ]
     assert briefs(start(7), stats("9" * 20), ops(70), end(7)) == [(7, "no_stats", None, 70)]
+    assert briefs(start(7), start(8), stats("9" * 20), end(8), stats(8), ops(80), end(7)) == [
+        (8, "no_stats", None, None),
+        (7, "ambiguous", None, None),
+    ]
 
 
 def test_lines_that_no_kernel_wrote_are_noted_and_not_taken():

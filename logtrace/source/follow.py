@@ -16,12 +16,13 @@ from typing import BinaryIO, Literal
 from logtrace.errors import SourceError
 from logtrace.positions import Position, Positions
 from logtrace.record import Loss, Record, printable
-from logtrace.source.forms import Dating
+from logtrace.source.forms import Dating, form_of
 from logtrace.source.logfile import LogText, open_log
 from logtrace.source.rotation import Folders
 
 _CHUNK_BYTES = 1 << 20
 _HEAD_BYTES = 4096
+_FORM_BYTES = 1 << 16  # at the beginning of a log, where its form is looked for
 _CHECKED_BYTES = 4000  # of a line: less than is read of it, whatever ends it
 _REMEMBERED_PARTS = 8
 _REMEMBERED_LINES = 1000
@@ -179,6 +180,8 @@ class GrowingLog:
             else:
                 items = self._read(part)
                 if not items:
+                    if part.was_cut():
+                        continue
                     if not self._newer(part):
                         return []
                     # what was written until that was noticed
@@ -295,9 +298,9 @@ class GrowingLog:
         self._position = reached.seen if reached else resume
         digest = part.name.removeprefix(self._prefix)
         short = digest[:12] + digest[64:]
-        part.text = LogText(
-            printable(f"{self.path}@{short}"), self._from.boot_id, dating=self._dating
-        )
+        source = printable(f"{self.path}@{short}")
+        form = part.form_before(self._position)
+        part.text = LogText(source, self._from.boot_id, form, self._dating)
         part.go_to(None if self._begin == "now" else max(self._position, 0))
         self._begin = "resume" if self._begin == "now" else self._begin
 
@@ -362,6 +365,8 @@ class GrowingLog:
         self._dating.latest = part.written
         try:
             while not items and (chunk := part.read()):
+                if part.was_cut():  # since that was looked at: it is of another log
+                    return []
                 for offset, line in part.lines(chunk):
                     self._add(part, part.text.feed(offset, line), items)
             if not items:
@@ -534,6 +539,14 @@ class _Part:
         """Digest the line at an offset; None if there is no whole one."""
         line = self._line_at(seq)
         return None if line is None else _check(line.rstrip(b"\r\n"))
+
+    def form_before(self, offset: int) -> str | None:
+        """Name the form that the lines before an offset have shown, by which others are read."""
+        at = self.stream.tell()
+        self.stream.seek(0)
+        *lines, _ = self.stream.read(min(max(offset, 0), _FORM_BYTES)).split(b"\n")
+        self.stream.seek(at)
+        return next(filter(None, (form_of(line.rstrip(b"\r")) for line in lines)), None)
 
     def _line_at(self, offset: int) -> bytes | None:
         at = self.stream.tell()

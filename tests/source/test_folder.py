@@ -134,6 +134,17 @@ def test_of_a_part_that_is_being_compressed_the_plain_file_is_taken(tmp_path):
 # Following
 
 
+def test_a_folder_that_changes_within_a_tick_of_its_clock_is_read_again(tmp_path):
+    log, rotated = tmp_path / "kern.log", tmp_path / "kern.log.1"
+    folders = Folders()
+    put(log, 1)
+    changed = tmp_path.stat().st_mtime_ns
+    assert folders.parts(log) == [log]
+    put(rotated, 2)
+    os.utime(tmp_path, ns=(changed, changed))
+    assert folders.parts(log) == [rotated, log]
+
+
 def test_logs_of_a_folder_are_of_the_machine_that_its_folders_name(root, tree_of):
     put(root / "pc1" / "kern.log", 1)
     put(root / "pc2" / "sub" / "kern.log", 2)

@@ -263,6 +263,32 @@ def test_a_file_that_is_cut_to_nothing_is_read_from_its_beginning(path, followin
     assert numbers(source) == list(range(10, 10 + count))
 
 
+def test_a_file_that_is_cut_and_filled_while_it_is_read_is_read_from_its_beginning(
+    path, following, monkeypatch
+):
+    append(path, line(1), line(2))
+    source = following(path)
+    assert numbers(source) == [1, 2]
+    append(path, line(3))
+    real = follow._Part.read
+
+    def read_late(part):
+        os.truncate(path, 0)
+        append(path, *map(line, range(10, 20)))
+        monkeypatch.undo()
+        return real(part)
+
+    monkeypatch.setattr(follow._Part, "read", read_late)
+    assert rung(source)
+    items = []
+    while part := source.drain():
+        items += part
+    assert [item.text for item in items if isinstance(item, Record)] == [
+        f"line {number}" for number in range(10, 20)
+    ]
+    assert [item.reason for item in items if isinstance(item, Loss)] == ["emptied"]
+
+
 def test_a_file_that_is_written_anew_with_the_same_lines_is_not_read_twice(path, following):
     append(path, line(1), line(2))
     source = following(path)
@@ -278,6 +304,13 @@ def test_reading_goes_on_behind_what_is_known(path, following):
     source = following(path, known(NAME.format(path), LENGTH))
     assert numbers(source) == [3]
     assert source.position == 2 * LENGTH
+
+
+def test_lines_without_stamp_are_not_the_kernels_also_where_reading_goes_on_at_one(path, following):
+    append(path, line(1), b"$ echo line 2\n", b"line 2\n", b"line 3\n")
+    source = following(path, known(NAME.format(path), LENGTH))
+    records = source.drain() + source.drain()
+    assert [(record.text, record.facility) for record in records] == [("line 2", 1), ("line 3", 1)]
 
 
 def test_what_is_needed_again_is_read_again(path, following):
@@ -378,6 +411,43 @@ def test_the_copy_of_a_file_that_was_cut_while_nobody_watched_is_read_to_its_end
     assert list(drain(following(path, first.noted())).values()) == [[3], [4]]
 
 
+def test_a_closed_file_that_is_gone_but_for_its_copy_is_read_to_its_end(path, following):
+    append(path, line(1), line(2))
+    source = following(path)
+    assert numbers(source) == [1, 2]
+    source.log.park()
+    append(path, line(3))
+    old = path.with_name("kern.log.1")
+    path.rename(old)
+    append(path, line(4))  # while the old file is there, so that it can't be taken for that
+    pack(old, path.with_name("kern.log.1.gz"))
+    assert list(drain(source).values()) == [[3], [4]]
+
+
+def test_a_file_that_is_cut_and_begins_anew_with_the_same_line_is_read_from_there(path, following):
+    append(path, line(1), line(2))
+    source = following(path)
+    assert numbers(source) == [1, 2]
+    os.truncate(path, 0)
+    append(path, line(1), line(4), line(5))
+    assert rung(source)
+    assert numbers(source) == [1, 4, 5]
+
+
+def test_what_a_compressed_part_lacks_at_its_end_is_noted_as_lost(path, following):
+    text = gzip.compress(b"".join(map(line, range(1, 20_000))))
+    path.with_name("kern.log.1.gz").write_bytes(text[:-20])
+    append(path, line(30_000))
+    source = following(path, begin="oldest")
+    items = []
+    while part := source.drain():
+        items += part
+    assert [item.text for item in items[-1:]] == ["line 30000"]
+    assert [item.reason for item in items if isinstance(item, Loss)] == ["emptied"]
+    (notice,) = source.tree.take_notices()
+    assert "kern.log.1.gz: Compressed file ended before the end-of-stream marker" in notice
+
+
 def test_what_a_file_without_copy_had_when_it_was_emptied_is_noted_as_lost(path, following):
     append(path, line(1), line(2))
     source = following(path)
@@ -434,6 +504,23 @@ def test_a_part_that_can_not_be_read_does_not_keep_the_newer_ones(path, followin
     path.with_name("kern.log.1").rename(path.with_name("kern.log.3"))
     append(path, line(2))
     assert numbers(source) == [2]
+
+
+def test_a_part_that_may_not_be_read_does_not_keep_the_newer_ones(path, following, monkeypatch):
+    append(path.with_name("kern.log.1"), line(1))
+    append(path, line(2))
+    real = follow._Part
+
+    def refuse(part):
+        if part.name == "kern.log.1":
+            raise PermissionError(13, "Permission denied")
+        return real(part)
+
+    monkeypatch.setattr(follow, "_Part", refuse)
+    source = following(path, begin="oldest")
+    assert numbers(source) == [2]
+    (notice,) = source.tree.take_notices()
+    assert notice.endswith("kern.log.1: Permission denied")
 
 
 def test_older_logs_are_left_alone_if_nothing_is_known(path, following):
@@ -520,14 +607,19 @@ def test_a_line_without_end_is_not_kept_for_ever(path, following, monkeypatch):
     ]
 
 
-@pytest.mark.parametrize("behind", [[], [line(9)[:-1]]], ids=["whole", "left"])
+@pytest.mark.parametrize(
+    "behind",
+    [[line(2)], [line(2)[:-1], b"y" * 5000], [b"y" * (2001 - LENGTH), line(2)[:-1]]],
+    ids=["ended", "going on", "left"],
+)
 def test_what_stands_far_behind_in_a_line_is_no_line(path, following, monkeypatch, behind):
     monkeypatch.setattr(follow, "_CHUNK_BYTES", 1000)
-    append(path, line(1), b"x" * (2000 - LENGTH), line(2)[:-1])
+    append(path, line(1), b"x" * (2000 - LENGTH))
     source = following(path)
     read = source.drain() + source.drain()
-    append(path, b"y" * 5000, *behind)
-    read += source.drain() + source.drain()
+    for piece in behind:
+        append(path, piece)
+        read += source.drain() + source.drain()
     path.rename(path.with_name("kern.log.1"))
     append(path, line(3))
     while items := source.drain():

@@ -1,6 +1,7 @@
 """The same log in many forms, as dmesg (util-linux 2.38) and journalctl (252) print it."""
 
 import io
+import json
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -206,6 +207,31 @@ def test_a_message_that_begins_like_its_own_stamp_is_left_whole():
 def test_the_rest_of_a_record_is_indented_by_its_stamp_and_not_by_its_caller():
     (record,) = read(b"[    1.000000][ T123] one\n               two\n")
     assert (record.text, record.caller) == ("one\ntwo", "T123")
+
+
+@pytest.mark.parametrize(
+    ("prefix", "facility", "level"), [("<14>", 1, 6), ("<4>", 0, 4), ("user  :info  : ", 1, 6)]
+)
+def test_a_priority_before_the_stamp_says_whose_the_record_is(prefix, facility, level):
+    (record,) = read(f"{prefix}[    1.000000] usb 1-1: new device\n".encode())
+    assert (record.facility, record.level) == (facility, level)
+    assert (record.usec, record.text) == (1_000_000, "usb 1-1: new device")
+
+
+def test_a_message_that_the_journal_gives_as_numbers_is_read():
+    message = list("file[é".encode() + b"\xff] stats")
+    (record,) = read(json.dumps({"_TRANSPORT": "kernel", "MESSAGE": message}).encode())
+    assert record.text == r"file[é\xff] stats"
+
+
+def test_a_form_that_is_given_is_taken_where_another_fits_as_well():
+    log = b"[    1.000000] lab7 kernel: OS Assignment2 ftrace [7] Start\n"
+    assert [record.text for record in read(log, form="syslog")] == [
+        "OS Assignment2 ftrace [7] Start"
+    ]
+    assert [record.text for record in read(log, form="dmesg")] == [
+        "lab7 kernel: OS Assignment2 ftrace [7] Start"
+    ]
 
 
 @pytest.mark.parametrize("value", [b"a\nb", b"a\r\nb", b"\n" * 300, b"\0\xff" + b"\r\n" * 500, b""])

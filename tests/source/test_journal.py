@@ -247,6 +247,17 @@ def test_what_was_vacuumed_before_it_was_read_by_a_slow_watch_is_a_loss(folder):
         assert brief(source.drain()) == [(2, "vacuumed"), "four"]
 
 
+def test_to_vacuum_what_was_looked_at_and_is_another_programs_is_no_loss(folder):
+    with opened(folder) as source:
+        folder.add("one")
+        folder.add("a program's", _TRANSPORT="stdout")
+        assert brief(source.drain()) == ["one"]
+        folder.rotate()
+        folder.add("two")
+        folder.vacuum()
+        assert brief(source.drain()) == ["two"]
+
+
 def test_to_vacuum_what_was_read_is_no_loss(folder):
     memory = Memory()
     with opened(folder, stored=memory) as source:
