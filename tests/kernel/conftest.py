@@ -42,6 +42,7 @@ OUR_FRAME = re.compile(r"\[\w*tracehooking\]|\] 0xffffffff[0-9a-f]{8}$", re.MULT
 OF_FEW_KERNELS = {
     "test_burst": ("6.1",),
     "test_faulty": ("6.1",),
+    "test_journald": ("6.1",),
     "test_python": ("6.1",),
     "test_watch": ("6.1",),
 }

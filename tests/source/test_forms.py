@@ -1,4 +1,7 @@
-"""The same log in many forms, as dmesg (util-linux 2.38) and journalctl (252) print it."""
+"""The same log in many forms, as dmesg and journalctl print it.
+
+They are those of util-linux 2.38 and systemd 252 where the name of a file says no other.
+"""
 
 import io
 import json
@@ -82,7 +85,7 @@ def test_a_line_that_has_a_form_has_it_also_by_itself():
         assert (form_of(line) is None) == (recognise([line]) is None), line
 
 
-UNNAMED = ("journal-cat", "journal-short-no-hostname")
+UNNAMED = ("journal-cat", "journal-short-no-hostname", "journal-257-short-quiet")
 
 
 @pytest.mark.parametrize(
