@@ -222,6 +222,18 @@ def test_few_files_of_many_are_open_at_a_time(root, tree_of):
     assert len(os.listdir("/proc/self/fd")) - before < 7 + 10
 
 
+def test_many_logs_are_given_some_at_a_time(root, tree_of):
+    hosts = [f"pc{number:03}" for number in range(120)]
+    for host in hosts:
+        put(root / host / "kern.log", 1)
+    tree = tree_of(root)
+    given = []
+    while select.select([tree], [], [], 0)[0] and (logs := tree.ready()):
+        assert len(logs) < 60
+        given += logs
+    assert sorted(log.path.parent.name for log in given) == hosts
+
+
 def test_however_many_files_one_thread_reads_the_notices(root, tree_of):
     before = threading.active_count()
     put(root / "pc0" / "kern.log", 0)
@@ -373,6 +385,17 @@ def test_without_room_for_watches_files_are_looked_at_and_the_remedy_is_told(
     assert "fs.inotify.max_user_watches" in told
     put(root / "pc1" / "kern.log", 2)
     found_within(tree, [("pc1", 2)])
+
+
+def test_where_there_is_no_room_for_the_watches_of_its_folders_it_is_looked_at_from_the_first(
+    root, tree_of, monkeypatch
+):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(folder_module, "_no_more_watches", lambda _folder: full)
+    tree = tree_of(root)
+    assert isinstance(tree._observer, PollingObserver)
+    (told,) = tree.take_notices()
+    assert "fs.inotify.max_user_watches" in told
 
 
 def test_when_notices_were_dropped_all_files_are_looked_at(root, tree_of):
