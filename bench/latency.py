@@ -1,6 +1,8 @@
 """Time how long after its End line a run is seen on a terminal, and how long until it is stored.
 
-python bench/latency.py RUNS STORE COMMAND...    of /dev/kmsg, with the modules loaded; prints JSON
+python bench/latency.py RUNS APART_S TABLE COMMAND...
+
+This does it of /dev/kmsg, with the modules loaded, and prints JSON.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from typing import NamedTuple
 SEED = 2026
 PATIENCE_S = 120.0
 _SIZE = struct.pack("HHHH", 50, 200, 0, 0)  # rows and columns, and none of pixels
-_TICK_S = 0.002
+_TICK_S = 0.01
 _SYSCALL = 336
 
 
@@ -97,7 +99,11 @@ class Stored:
 
 
 def measure(
-    command: Sequence[str], print_run: Callable[[str], float], runs: int, table: Path | None
+    command: Sequence[str],
+    print_run: Callable[[str], float],
+    runs: int,
+    table: Path | None,
+    apart_s: float = 0.5,
 ) -> Times:
     """Print runs at random moments and time them.
 
@@ -111,6 +117,8 @@ def measure(
         How many.
     table
         Where they are stored.
+    apart_s
+        Seconds between two of them, on average.
     """
     chance = random.Random(SEED)
     stored = Stored(table) if table else None
@@ -123,7 +131,7 @@ def measure(
         while len(shown) < runs or (stored and len(durable) < runs):
             if len(printed) < runs and time.monotonic() >= due:
                 printed.append(print_run(_name(len(printed))))
-                due = time.monotonic() + chance.uniform(0, 1)
+                due = time.monotonic() + chance.uniform(0, 2 * apart_s)
             terminal.wait(_TICK_S)
             now = time.monotonic()
             while len(shown) < len(printed) and terminal.has(_name(len(shown))):
@@ -171,9 +179,10 @@ def trace_itself(name: str) -> float:
 
 def main() -> None:
     """Measure in a guest."""
-    runs, table, *command = sys.argv[1:]
+    runs, apart_s, table, *command = sys.argv[1:]
     stored = None if table == "-" else Path(table)
-    print(json.dumps(measure(command, trace_itself, int(runs), stored)))
+    times = measure(command, trace_itself, int(runs), stored, float(apart_s))
+    print(json.dumps(times))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure `logtrace watch` and write the table into docs/performance.md.
 
-python bench/live.py [--rounds NUMBER] [--runs NUMBER] [--commits NUMBER] [--idle SECONDS]
+python bench/live.py [--rounds NUMBER] [--runs NUMBER] [--commits NUMBER] [PART...]
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,9 @@ HERE = Path(__file__).parent
 LOGTRACE = [sys.executable, "-m", "logtrace"]
 BURST = 25_000  # runs, of four lines each
 RING = 10_000  # runs that the large ring buffer holds
-PATIENCE_S = 1200
+PARTS = ["latency", "guest", "drain", "idle"]
+APART_S = 4  # runs in the guest, on average: there a commit takes seconds
+PATIENCE_S = 1800
 # Commits follow each other at once: a thousand would take a quarter of an hour
 HASTY = "import logtrace.watch as w; w._COMMIT_AFTER_S = 0; from logtrace.cli import main; main()"
 
@@ -152,27 +155,49 @@ def idle_table(found: Sequence[Idle], wake_ups: int, seconds: float) -> str:
 # In a guest
 
 
-def in_guest(folder: Path, rounds: int, runs: int) -> tuple[list[Row], str]:
-    """Measure with a kernel: give rows of the latencies, and what was read in which time."""
-    image = vm.newest_kernel()
-    modules = kmod.build(Path("/lib/modules") / image.name.removeprefix("vmlinuz-") / "build")
-    stream = HERE.parent / "tests/kernel/programs/stream.c"
-    headers = [f"-I{stream.parent}", f"-I{HERE.parent / 'kmod'}"]
-    subprocess.run(
-        ["gcc", "-O2", "-static", *headers, "-o", str(folder / "stream"), str(stream)], check=True
-    )
-    load = f"insmod {modules}/ftracehooking.ko && insmod {modules}/iotracehooking.ko"
-    with vm.Guest(
-        image, folder, folders=[modules, HERE], boot_timeout=600, kernel_options=["log_buf_len=32M"]
-    ) as guest:
-        guest.run(load)
-        guest.run(f"{folder}/stream 1 {RING}", timeout=PATIENCE_S)
-        drained = _drained(guest, rounds)
-    with vm.Guest(image, folder, folders=[modules, HERE], boot_timeout=600) as guest:
-        guest.run(load)
-        lost = _burst(guest, folder)
-        times = _in_guest_latencies(guest, runs)
-    return times, f"{drained}\n\n{lost}"
+class Kernel(NamedTuple):
+    """What guests are booted with.
+
+    Parameters
+    ----------
+    modules
+        Folder of the modules built for Debian's kernel.
+    folder
+        Where host and guest both write; the program ``stream`` is there.
+    """
+
+    modules: Path
+    folder: Path
+
+    @classmethod
+    def prepare(cls, folder: Path) -> Kernel:
+        """Build what is needed."""
+        release = vm.newest_kernel().name.removeprefix("vmlinuz-")
+        stream = HERE.parent / "tests/kernel/programs/stream.c"
+        command = ["gcc", "-O2", "-static", "-o", str(folder / "stream"), str(stream)]
+        subprocess.run(command, check=True)
+        return cls(kmod.build(Path("/lib/modules") / release / "build"), folder)
+
+    @contextmanager
+    def boot(self, *options: str) -> Iterator[vm.Guest]:
+        """Give a guest with the modules loaded."""
+        folders = [self.modules, HERE]
+        image = vm.newest_kernel()
+        with vm.Guest(
+            image, self.folder, folders=folders, boot_timeout=600, kernel_options=options
+        ) as guest:
+            for name in ("ftracehooking", "iotracehooking"):
+                guest.run(f"insmod {self.modules}/{name}.ko")
+            yield guest
+
+
+def drained(kernel: Kernel, rounds: int) -> str:
+    """Read a large ring buffer, then a burst."""
+    with kernel.boot("log_buf_len=32M") as guest:
+        guest.run(f"{kernel.folder}/stream 1 {RING}", timeout=PATIENCE_S)
+        table = _drained(guest, rounds)
+    with kernel.boot() as guest:
+        return f"{table}\n\n{_burst(guest, kernel.folder)}"
 
 
 def _drained(guest: vm.Guest, rounds: int) -> str:
@@ -230,11 +255,13 @@ def _lost(store: Path) -> int:
     return int(losses["records"].sum())
 
 
-def _in_guest_latencies(guest: vm.Guest, runs: int) -> list[Row]:
+def guest_latencies(kernel: Kernel, runs: int) -> list[Row]:
+    """Time the runs that a kernel prints."""
     watch = [*LOGTRACE, "watch", "--host", "guest", "--from", "now", "--store", "/run/live"]
-    script = f"{HERE}/latency.py {runs}"
-    times = _json(guest, f"{script} /run/live/host=guest/runs {shlex.join(watch)}")
-    beside = _json(guest, f"{script} - cat /dev/kmsg")
+    script = f"{HERE}/latency.py {runs} {APART_S}"
+    with kernel.boot() as guest:
+        times = _json(guest, f"{script} /run/live/host=guest/runs {shlex.join(watch)}")
+        beside = _json(guest, f"{script} - cat /dev/kmsg")
     return [
         ["`/dev/kmsg` in the guest: shown by `cat`", *milliseconds(beside[0])],
         ["shown by `logtrace watch`", *milliseconds(times[0])],
@@ -262,11 +289,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure logtrace watch.")
     parser.add_argument("--rounds", type=int, default=7, help="of reading the ring buffer")
     parser.add_argument("--runs", type=int, default=200, help="that are timed one by one")
+    parser.add_argument("--guest-runs", type=int, default=100, help="the same, in the guest")
     parser.add_argument("--commits", type=int, default=1000)
     parser.add_argument("--idle", type=float, default=60, metavar="SECONDS")
-    parser.add_argument("parts", nargs="*", metavar="PART", help="latency, idle, guest")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     options = parser.parse_args()
-    parts = options.parts or ["latency", "idle", "guest"]
+    parts = options.parts or PARTS
 
     texts = {"machine of live": machine()}
     rows: list[Row] = []
@@ -275,8 +303,9 @@ def main() -> None:
         if "latency" in parts:
             rows += latencies(folder, options.runs)
         if "guest" in parts:
-            times, texts["drained"] = in_guest(folder, options.rounds, options.runs)
-            rows += times
+            rows += guest_latencies(Kernel.prepare(folder), options.guest_runs)
+        if "drain" in parts:
+            texts["drained"] = drained(Kernel.prepare(folder), options.rounds)
         if "idle" in parts:
             found, wake_ups = idle(folder, options.commits, options.idle)
             texts["idle"] = idle_table(found, wake_ups, options.idle)
@@ -285,7 +314,7 @@ def main() -> None:
     page = PAGE.read_text()
     for part, text in texts.items():
         print(text, end="\n\n")
-        if len(parts) == 3:
+        if parts == PARTS:
             page = with_part(page, part, text)
     PAGE.write_text(page)
 
