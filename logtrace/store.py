@@ -17,6 +17,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
@@ -39,9 +40,8 @@ _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before ma
 _CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval 1 hours"}
 
 # The column that tells which record a row came with, of the tables that are committed before
-# the runs
+# the runs; losses are told by their ranges
 _REACHED_BY = {
-    "losses": "last_seq",
     "files": "ended_seq",
     "calls": "ended_seq",
     "incidents": "ended_seq",
@@ -349,9 +349,13 @@ class HostTables:
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
-        if name in _REACHED_BY and stored is not None:
-            # after a crash between two commits they have come further than the runs
-            new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
+        if stored is not None:
+            # after a crash between two commits this table has come further than the runs
+            assert delta is not None
+            if name == "losses":
+                new = _not_told(new, delta, stored)
+            elif name in _REACHED_BY:
+                new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
         reached = {
             _seen(source): position.seen,
             _resume(source): position.resume_after,
@@ -394,6 +398,52 @@ class HostTables:
 # A row without a number is of the end of its log, which comes behind every record.
 def _is_behind(number: int | None, stored: Position) -> bool:
     return number is None or number > stored.seen
+
+
+# What was read before a crash and is gone since is a loss too, around those that were told then.
+def _not_told(losses: Iterable[Row], delta: DeltaTable, stored: Position) -> Iterator[Row]:
+    @cache
+    def told() -> list[Row]:
+        columns = ["source", "boot_id", "first_seq", "last_seq"]
+        rows: list[Row] = delta.to_pyarrow_table(columns=columns).to_pylist()
+        return sorted((row for row in rows if row["first_seq"] is not None), key=_first)
+
+    for loss in losses:
+        if _is_behind(loss["first_seq"], stored):
+            yield loss
+        elif _is_range(loss):
+            yield from _rest(loss, told())
+
+
+# Records that nobody saw, and no line that was read and not understood.
+def _is_range(loss: Row) -> bool:
+    count: int = loss["last_seq"] - loss["first_seq"] + 1
+    return loss.get("text") is None and loss["records"] == count
+
+
+def _rest(loss: Row, told: Iterable[Row]) -> Iterator[Row]:
+    first, last = loss["first_seq"], loss["last_seq"]
+    for other in told:
+        if any(other[name] != loss.get(name) for name in ("source", "boot_id")):
+            continue
+        if other["last_seq"] < first or last < other["first_seq"]:
+            continue
+        if first < other["first_seq"]:
+            yield _part(loss, first, other["first_seq"] - 1)
+        first = other["last_seq"] + 1
+    if first == loss["first_seq"]:
+        yield loss
+    elif first <= last:
+        yield _part(loss, first, last)
+
+
+def _part(loss: Row, first: int, last: int) -> Row:
+    return {**loss, "first_seq": first, "last_seq": last, "records": last - first + 1}
+
+
+def _first(loss: Row) -> int:
+    number: int = loss["first_seq"]
+    return number
 
 
 def _columns(delta: DeltaTable) -> set[str]:

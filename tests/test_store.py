@@ -142,6 +142,47 @@ def test_after_a_crash_between_two_commits_every_row_is_stored_once(
     assert rows(lab, "calls", "ended_seq") == [5, 15, 25]
 
 
+@pytest.mark.parametrize(
+    ("lost", "ranges"),
+    [
+        # all that was read meanwhile is gone too
+        ((11, 40), [(11, 13), (14, 15), (16, 17), (19, 40)]),
+        ((11, 18), [(11, 13), (14, 15), (16, 17)]),
+        ((11, 15), [(11, 13), (14, 15)]),
+        ((15, 16), [(14, 15), (16, 16)]),
+        ((14, 15), [(14, 15)]),
+        ((14, 14), [(14, 15)]),
+        ((19, 40), [(14, 15), (19, 40)]),
+        ((21, 40), [(14, 15), (21, 40)]),
+    ],
+)
+def test_what_is_lost_after_a_crash_between_two_commits_is_told_once(
+    lab, tables, monkeypatch, lost, ranges
+):
+    """The losses up to 20 are stored, the runs behind 10 are not, and then records are gone."""
+    append = store.HostTables._append
+
+    def crash(self, name, *arguments):
+        if name == "runs":
+            raise KeyboardInterrupt
+        append(self, name, *arguments)
+
+    tables.append(SOURCE, Position(10, 10), runs=[run(5)])
+    monkeypatch.setattr(store.HostTables, "_append", crash)
+    told = [loss(14, 15), loss(17, 17, source="kmsg", boot_id="another"), loss(18, 18, text="?")]
+    with pytest.raises(KeyboardInterrupt):
+        tables.append(SOURCE, Position(20, 20), runs=[run(12)], losses=told)
+    monkeypatch.undo()
+
+    again = Store(str(lab)).host("lab1")
+    again.append(SOURCE, Position(50, 50), losses=[loss(*lost), loss(18, 18, text="?")])
+    stored = pd.concat(map(pd.read_parquet, lab.files("losses")))
+    stored = stored[stored["source"].isna() & stored["text"].isna()]
+    assert sorted(zip(stored["first_seq"], stored["last_seq"], strict=True)) == ranges
+    assert (stored["records"] == stored["last_seq"] - stored["first_seq"] + 1).all()
+    assert rows(lab, "losses").count(18) == 1
+
+
 def test_details_of_runs_that_the_end_of_a_log_ends_are_stored_once(lab, tables):
     tables.append(SOURCE, Position(9, 9), files=[detail(9, descriptor=3)])
     for _ in range(2):

@@ -17,7 +17,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ from logtrace.errors import LogtraceError
 HOST = "torture"
 DISK_BYTES = 1 << 30
 _PATIENCE_S = 600
+_LANES = 6  # watches of files at a time, each with a disk of its own: mostly they wait
 _OWN_MOUNTS = "TORTURE_HAS_OWN_MOUNTS"
 
 
@@ -281,8 +283,31 @@ class Writer(threading.Thread):
         return True
 
 
-def torture_files(kills: int, seed: int, folder: Path, *, mounts: bool) -> Result:
+def torture_all(
+    kills: int, guest_kills: int, seed: int, folder: Path, *, mounts: bool
+) -> Iterator[Result]:
+    """Kill watches of files and one of a guest, all at the same time."""
+    lanes = min(_LANES, -(-kills // len(PHASES)))
+    with ProcessPoolExecutor(lanes + bool(guest_kills)) as pool:
+        running = [
+            pool.submit(
+                torture_files,
+                kills // lanes + (lane < kills % lanes),
+                f"{seed} {lane}",
+                folder / str(lane),
+                mounts=mounts,
+            )
+            for lane in range(lanes)
+        ]
+        if guest_kills:
+            running.append(pool.submit(torture_guest, guest_kills, seed, folder / "guest"))
+        for each in as_completed(running):
+            yield each.result()
+
+
+def torture_files(kills: int, seed: str, folder: Path, *, mounts: bool) -> Result:
     """Kill a watch of a file."""
+    folder.mkdir()
     random = Random(seed)
     with ExitStack() as stack:
         disk = stack.enter_context(Disk(folder / "disk")) if mounts else None
@@ -299,7 +324,10 @@ def torture_files(kills: int, seed: int, folder: Path, *, mounts: bool) -> Resul
         writer.end()
         watcher.catch_up()
         filled = disk.filled if disk else 0
-        print(f"{log.renames} renames, {log.truncations} truncations, {filled} times a full disk")
+        print(
+            f"{log.renames} renames, {log.truncations} truncations, {filled} times a full disk",
+            flush=True,
+        )
         return compare(writer.story.truth, watcher.host)
 
 
@@ -363,11 +391,10 @@ def main() -> int:
         if missing := in_guest and vm.missing_requirement():
             print(f"ring buffer: left out, as {missing}")
             in_guest = 0
-        if options.kills > in_guest:
-            kills = options.kills - in_guest
-            result.add(torture_files(kills, options.seed, folder, mounts=mounts))
-        if in_guest:
-            result.add(torture_guest(in_guest, options.seed, folder / "guest"))
+        for each in torture_all(
+            options.kills - in_guest, in_guest, options.seed, folder, mounts=mounts
+        ):
+            result.add(each)
     except (TortureError, LogtraceError) as error:
         result.wrong.append(str(error))
     finally:
