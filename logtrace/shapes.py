@@ -21,6 +21,9 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
+COLUMNS = 16
+"""How many bytes `match_columns` can look at."""
+
 LONGEST_LINE = 1024
 """Bytes; a longer line is not regular."""
 
@@ -127,22 +130,20 @@ class Text:
         padded[: len(data)] = np.frombuffer(data, np.uint8)
         self.bytes = padded
         self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
-        # bytes of other characters than the printable ones of ASCII, as signed ones
-        odd = np.flatnonzero(padded[: len(data)].view(np.int8) < 32)
-        is_newline = padded[odd] == 10
-        newlines = odd[is_newline]
+        newlines = np.flatnonzero(padded[: len(data)] == 10)
         if data and not data.endswith(b"\n"):
             newlines = np.append(newlines, len(data))
         self.stops: Ints = newlines
         self.starts: Ints = np.concatenate(([0], newlines[:-1] + 1))[: len(newlines)]
-        self.odd = np.zeros(len(newlines), np.bool_)
-        places = [odd[~is_newline]]
-        places += [np.flatnonzero(padded == code) for code in b"\\\x7f" if bytes((code,)) in data]
-        for place in places:
-            self.odd[np.searchsorted(newlines, place)] = True
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def rows(self, at: Ints, count: int) -> Words:
+        """Give some words of eight bytes from each of some offsets on."""
+        size = 8 * count
+        every = np.ndarray((len(self.bytes) - size + 1,), f"V{size}", self.bytes, strides=(1,))
+        return every[at].view("<u8").reshape(-1, count)
 
     def line(self, number: int) -> bytes:
         """Give a line without its newline."""
@@ -226,7 +227,7 @@ def match(shape: Shape, text: Text, at: Ints) -> Found:
     found = Found(np.ones(len(at), np.bool_), at)
     for number, part in enumerate(shape.parts):
         if isinstance(part, bytes):
-            found.fits &= _equals(text.words, found.stops, part)
+            found.fits &= _equals(text, found.stops, part)
             found.stops = found.stops + len(part)
         elif isinstance(part, Blanks):
             found.stops = found.stops + _leading_blanks(text.words[found.stops])
@@ -240,6 +241,49 @@ def match(shape: Shape, text: Text, at: Ints) -> Found:
             assert isinstance(behind, bytes)
             _read_name(part, behind, text, found)
     return found
+
+
+def match_columns(
+    text: Text, at: Ints, sample: bytes, number: tuple[int, int]
+) -> tuple[Flags, Ints]:
+    """Read what has digits in the same places as a sample, and elsewhere the same bytes.
+
+    Parameters
+    ----------
+    text
+        Where it is.
+    at
+        Offsets at which it has to begin.
+    sample
+        At most `COLUMNS` bytes of ASCII.
+    number
+        Where a number begins and stops among the first eight of them.
+
+    Returns
+    -------
+    tuple
+        What fits, and the number; of what does not fit that means nothing.
+    """
+    is_digit = [bytes((code,)).isdigit() for code in sample]
+    same = bytes(ord("0") if digit else code for digit, code in zip(is_digit, sample, strict=True))
+    # what has to be added to a byte that differs too much, to set its highest bit
+    excess = bytes(0x80 - 10 if digit else 0x7F for digit in is_digit)
+    first = np.zeros(len(at), np.uint64)
+    misfits = np.zeros(len(at), np.uint64)
+    columns = zip(text.rows(at, COLUMNS // 8).T, *map(_words, (same, excess)), strict=True)
+    for place, (word, wanted, add) in enumerate(columns):
+        size = 8 * min(len(sample) - 8 * place, 8)
+        different = (word ^ wanted) & np.uint64((1 << size) - 1)
+        misfits |= ((different + add) | different) & _HIGH
+        first = first if place else different
+    begin, stop = number
+    shifted = first >> np.uint64(8 * begin) << np.uint64(64 - 8 * (stop - begin))
+    return misfits == 0, _joined(shifted)
+
+
+# Bytes as words of eight, the last one filled up with zeros.
+def _words(some: bytes) -> Words:
+    return np.frombuffer(some.ljust(-len(some) // 8 * -8, b"\0"), "<u8")
 
 
 def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
@@ -260,23 +304,17 @@ def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
 
 _ONES = np.uint64(0x0101010101010101)
 _HIGH = np.uint64(0x8080808080808080)
+_WHOLE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _POWERS = 10 ** np.arange(9, dtype=np.int64)
 
 
-def _equals(words: Words, at: Ints, literal: bytes) -> Flags:
-    size = len(literal)
-    if size < 8:
-        mask = np.uint64((1 << 8 * size) - 1)
-        equal: Flags = (words[at] & mask) == np.uint64(int.from_bytes(literal, "little"))
-        return equal
-    equal = words[at] == _word(literal[:8])
-    for place in [*range(8, size - 7, 8), *([size - 8] if size % 8 else [])]:
-        equal &= words[at + place] == _word(literal[place : place + 8])
+def _equals(text: Text, at: Ints, literal: bytes) -> Flags:
+    equal: Flags = np.ones(len(at), np.bool_)
+    if literal:
+        wanted, masks = _words(literal), _words(b"\xff" * len(literal))
+        for word, each, mask in zip(text.rows(at, len(wanted)).T, wanted, masks, strict=True):
+            equal &= (word if mask == _WHOLE else word & mask) == each
     return equal
-
-
-def _word(eight: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(eight, "little"))
 
 
 # How many whole bytes stand before the first bit that is set.
@@ -299,10 +337,14 @@ def _leading_digits(words: Words) -> tuple[Words, Ints]:
 def _eight_digits(words: Words, at: Ints) -> tuple[Ints, Ints]:
     values, digits = _leading_digits(words[at])
     values <<= (64 - 8 * np.maximum(digits, 1)).astype(np.uint64)
+    return _joined(values), digits
+
+
+def _joined(values: Words) -> Ints:
     values = (values * np.uint64(2561)) >> np.uint64(8)
     values = ((values & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
     values = ((values & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
-    return values.view(np.int64), digits
+    return values.view(np.int64)
 
 
 def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
@@ -370,4 +412,4 @@ def arrow(values: Ints) -> Any:
 
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
     """Say which lines have some bytes before their end, or before it and in the line before."""
-    return _equals(text.words, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    return _equals(text, np.maximum(text.stops[lines] - len(literal), 0), literal)
