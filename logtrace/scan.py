@@ -32,6 +32,7 @@ from logtrace.shapes import (
     ends_with,
     match,
     match_columns,
+    read_numbers,
     shape_of,
     slices,
 )
@@ -334,19 +335,20 @@ def _find_blocks(
     fits = start.numbers["pid"] == end.numbers["pid"]
     for line in found:
         fits &= line.fits
-    lines = lines[fits]
+    kept = slice(None) if fits.all() else fits
+    lines = lines[kept]
     columns = {
-        "started_us": arrow(_usec(text, form, lines[:, 0])),
-        "ended_us": arrow(_usec(text, form, lines[:, -1])),
+        "started_us": arrow(_usec(text, form, stamps, lines[:, 0])),
+        "ended_us": arrow(_usec(text, form, stamps, lines[:, -1])),
         "dialect": repeated(spelling.dialect, len(lines)),
     }
     for line in found:
-        columns |= {name: arrow(values[fits]) for name, values in line.numbers.items()}
+        columns |= {name: arrow(values[kept]) for name, values in line.numbers.items()}
         columns |= {
-            name: slices(text, begin[fits], stop[fits]).cast(pa.string())
+            name: slices(text, begin[kept], stop[kept], ascii=True)
             for name, (begin, stop) in line.names.items()
         }
-    return Blocks(lines, start.numbers["pid"][fits], pa.table(columns))
+    return Blocks(lines, start.numbers["pid"][kept], pa.table(columns))
 
 
 # A name may hold what is not as it was said, or words that tell more.
@@ -362,10 +364,11 @@ def _match_line(text: Text, stamps: _Stamps, shape: Shape, lines: Ints) -> shape
     return found
 
 
-def _usec(text: Text, form: str, lines: Ints) -> Ints:
-    numbers = match(_STAMPS[form], text, text.starts[lines]).numbers
-    usec = numbers["usec"]
-    return usec + numbers["seconds"] * _SECOND_US if form == "dmesg" else usec
+def _usec(text: Text, form: str, stamps: _Stamps, lines: Ints) -> Ints:
+    if form == "dmesg":
+        fractions = read_numbers(text, stamps.stops[lines] - len("123456]"))
+        return stamps.seconds[lines] * _SECOND_US + fractions
+    return match(_STAMPS[form], text, text.starts[lines]).numbers["usec"]
 
 
 def repeated(text: str | None, count: int) -> pa.Array:

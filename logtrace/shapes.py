@@ -126,8 +126,9 @@ class Text:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        padded = np.zeros(len(data) + _PADDING, np.uint8)
+        padded = np.empty(len(data) + _PADDING, np.uint8)
         padded[: len(data)] = np.frombuffer(data, np.uint8)
+        padded[len(data) :] = 0
         self.bytes = padded
         self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
         newlines = np.flatnonzero(padded[: len(data)] == 10)
@@ -225,22 +226,33 @@ def match(shape: Shape, text: Text, at: Ints) -> Found:
         What stands there.
     """
     found = Found(np.ones(len(at), np.bool_), at)
+    ahead: Words | None = None  # the words where the shape goes on, if they have been read
     for number, part in enumerate(shape.parts):
         if isinstance(part, bytes):
-            found.fits &= _equals(text, found.stops, part)
+            equal, ahead = _equals(text, found.stops, part)
+            found.fits &= equal
             found.stops = found.stops + len(part)
-        elif isinstance(part, Blanks):
-            found.stops = found.stops + _leading_blanks(text.words[found.stops])
+            continue
+        words = text.words[found.stops] if ahead is None else ahead
+        ahead = None
+        if isinstance(part, Blanks):
+            found.stops = found.stops + _bytes_before(words ^ _BLANKS)
         elif isinstance(part, Number):
-            value, digits = _read_number(text.words, found.stops)
+            value, digits = _read_number(text, found.stops, words)
             found.fits &= (digits >= part.least) & (digits <= part.most)
             found.numbers[part.name] = value
             found.stops = found.stops + digits
         else:
             behind = shape.parts[number + 1]
             assert isinstance(behind, bytes)
-            _read_name(part, behind, text, found)
+            _read_name(part, behind, text, found, words)
     return found
+
+
+def read_numbers(text: Text, at: Ints) -> Ints:
+    """Read the decimal digits, if there are any, from each of some offsets on."""
+    value, _ = _read_number(text, at, text.words[at])
+    return value
 
 
 def match_columns(
@@ -286,11 +298,11 @@ def _words(some: bytes) -> Words:
     return np.frombuffer(some.ljust(-len(some) // 8 * -8, b"\0"), "<u8")
 
 
-def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
+def _read_name(part: Name, behind: bytes, text: Text, found: Found, words: Words) -> None:
     bracket = _bracket_in(part, behind)
     assert bracket is not None
     begin = found.stops
-    length = _find(text.words, begin, _enders(part)) - bracket.start()
+    length = _find(text, begin, words, _enders(part)) - bracket.start()
     found.fits &= length >= 0
     stop = begin + np.maximum(length, 0)
     if part.name == "owner":
@@ -303,56 +315,61 @@ def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
 
 
 _ONES = np.uint64(0x0101010101010101)
+_BLANKS = _ONES * np.uint64(ord(" "))
+_ZEROS = _ONES * np.uint64(ord("0"))
+_OVER_NINE = _ONES * np.uint64(0x80 - 10)  # sets the highest bit of what is no digit's value
 _HIGH = np.uint64(0x8080808080808080)
 _WHOLE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _POWERS = 10 ** np.arange(9, dtype=np.int64)
 
 
-def _equals(text: Text, at: Ints, literal: bytes) -> Flags:
+# Also gives the words behind the literal: to read them at once is cheaper than to go there again.
+def _equals(text: Text, at: Ints, literal: bytes) -> tuple[Flags, Words]:
+    wanted, masks = _words(literal), _words(b"\xff" * len(literal))
+    rows = text.rows(at, len(literal) // 8 + 2)
     equal: Flags = np.ones(len(at), np.bool_)
-    if literal:
-        wanted, masks = _words(literal), _words(b"\xff" * len(literal))
-        for word, each, mask in zip(text.rows(at, len(wanted)).T, wanted, masks, strict=True):
-            equal &= (word if mask == _WHOLE else word & mask) == each
-    return equal
+    for word, each, mask in zip(rows.T, wanted, masks, strict=False):
+        equal &= (word if mask == _WHOLE else word & mask) == each
+    behind = rows.view(np.uint8)[:, len(literal) : len(literal) + 8]
+    return equal, behind.view("<u8")[:, 0]
 
 
 # How many whole bytes stand before the first bit that is set.
-def _bytes_before(marks: Words) -> Ints:
-    lowest = marks & (~marks + np.uint64(1))
-    return (np.bitwise_count(lowest - np.uint64(1)) >> 3).astype(np.int64)
+def _bytes_before(marks: Words) -> NDArray[np.uint8]:
+    lowest = np.negative(marks)
+    lowest &= marks
+    lowest -= np.uint64(1)
+    return np.bitwise_count(lowest) >> np.uint8(3)
 
 
-def _leading_blanks(words: Words) -> Ints:
-    return _bytes_before(words ^ (_ONES * np.uint64(32)))
-
-
-def _leading_digits(words: Words) -> tuple[Words, Ints]:
-    values = words ^ (_ONES * np.uint64(48))
-    others = ((values + _ONES * np.uint64(0x76)) | values) & _HIGH
-    return values, _bytes_before(others)
-
-
-# Eight digits in three multiplications: pairs, fours, all.
-def _eight_digits(words: Words, at: Ints) -> tuple[Ints, Ints]:
-    values, digits = _leading_digits(words[at])
-    values <<= (64 - 8 * np.maximum(digits, 1)).astype(np.uint64)
+def _eight_digits(words: Words) -> tuple[Ints, NDArray[np.uint8]]:
+    values = words ^ _ZEROS
+    others = values + _OVER_NINE
+    others |= values
+    others &= _HIGH
+    digits = _bytes_before(others)
+    values <<= np.uint8(64) - digits * np.uint8(8)
     return _joined(values), digits
 
 
+# Eight digits in three multiplications: pairs, fours, all.
 def _joined(values: Words) -> Ints:
-    values = (values * np.uint64(2561)) >> np.uint64(8)
-    values = ((values & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
-    values = ((values & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
+    values *= np.uint64(2561)
+    values >>= np.uint64(8)
+    values &= np.uint64(0x00FF00FF00FF00FF)
+    values *= np.uint64(6553601)
+    values >>= np.uint64(16)
+    values &= np.uint64(0x0000FFFF0000FFFF)
+    values *= np.uint64(42949672960001)
+    values >>= np.uint64(32)
     return values.view(np.int64)
 
 
-def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
-    value, digits = _eight_digits(words, at)
+def _read_number(text: Text, at: Ints, words: Words) -> tuple[Ints, NDArray[np.uint8]]:
+    value, digits = _eight_digits(words)
     long = np.flatnonzero(digits == 8)
     while len(long):
-        more, count = _eight_digits(words, at[long] + digits[long])
-        more[count == 0] = 0
+        more, count = _eight_digits(text.words[at[long] + digits[long]])
         value[long] = value[long] * _POWERS[count] + more
         digits[long] += count
         long = long[(count == 8) & (digits[long] <= _MOST_DIGITS)]
@@ -360,24 +377,25 @@ def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
 
 
 # The distance to the first of some bytes; a negative one if it is too far.
-def _find(words: Words, at: Ints, wanted: bytes) -> Ints:
+def _find(text: Text, at: Ints, words: Words, wanted: bytes) -> Ints:
     distance = np.full(len(at), -_PADDING, np.int64)
     left = np.arange(len(at))
-    for step in range(0, _LONGEST_NAME, 8):
-        word = words[at[left] + step]
-        marks = np.zeros(len(word), np.uint64)
+    for step in range(8, _LONGEST_NAME, 8):
+        marks = np.zeros(len(words), np.uint64)
         for code in wanted:
-            different = word ^ (_ONES * np.uint64(code))
-            marks |= (different - _ONES) & ~different & _HIGH
+            different = words ^ (_ONES * np.uint64(code))
+            marks |= (different - _ONES) & ~different
+        marks &= _HIGH
         here = marks != 0
-        distance[left[here]] = step + _bytes_before(marks[here])
+        distance[left[here]] = _bytes_before(marks[here]) + np.int64(step - 8)
         left = left[~here]
         if not len(left):
             break
+        words = text.words[at[left] + step]
     return distance
 
 
-def slices(text: Text, starts: Ints, stops: Ints) -> Any:
+def slices(text: Text, starts: Ints, stops: Ints, *, ascii: bool = False) -> Any:
     """Copy slices of a text into an Arrow array.
 
     Parameters
@@ -386,10 +404,12 @@ def slices(text: Text, starts: Ints, stops: Ints) -> Any:
         Where they are from.
     starts, stops
         Offsets of their first byte and of the one behind their last, ascending.
+    ascii
+        Whether they are known to be ASCII, and so are text.
 
     Returns
     -------
-    pyarrow.BinaryArray
+    pyarrow.BinaryArray or pyarrow.StringArray
         One value a slice.
     """
     import pyarrow as pa
@@ -398,7 +418,7 @@ def slices(text: Text, starts: Ints, stops: Ints) -> Any:
     offsets[0:-1:2], offsets[1:-1:2] = starts, stops
     offsets[-1] = offsets[-2:-1].max(initial=0)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.data)]
-    both = pa.Array.from_buffers(pa.binary(), 2 * len(starts), buffers)
+    both = pa.Array.from_buffers(pa.string() if ascii else pa.binary(), 2 * len(starts), buffers)
     return both.take(arrow(np.arange(0, 2 * len(starts), 2)))
 
 
@@ -412,4 +432,5 @@ def arrow(values: Ints) -> Any:
 
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
     """Say which lines have some bytes before their end, or before it and in the line before."""
-    return _equals(text, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    equal, _ = _equals(text, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    return equal
