@@ -20,6 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import regex
 from kernel import PAGE, with_part
 
 from logtrace import dialects
@@ -123,12 +124,13 @@ def mixed(random: random.Random) -> Iterator[str]:
 
 
 RG = ("rg", "--no-config", "--no-line-number")
+# rg has no looking ahead, and no two groups of one name
+_AHEAD = regex.compile(r"\(\?!(?:[^()\\]|\\.|(\((?:[^()\\]|\\.|(?1))*\)))*\)")
 PATTERNS = tuple(
     part
     for pattern in CONTRACT.patterns.values()
     if "ftrace/1" not in pattern.pattern
-    # rg has no looking ahead, and no two groups of one name
-    for part in ("-e", re.sub(r"\?P<\w+>", "?:", pattern.pattern.replace("(?!/)", "")))
+    for part in ("-e", re.sub(r"\?P<\w+>", "?:", _AHEAD.sub("", pattern.pattern)))
 )
 INPUTS = (
     Input("dense", dense, 4_000_000, (*RG, "-o", *PATTERNS)),

@@ -12,11 +12,9 @@ rows are those that reading all records would give.
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any, BinaryIO, NamedTuple
@@ -25,99 +23,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from logtrace import grammar, incident_grammar, schema, shapes
-from logtrace.grammar import KINDS
+from logtrace import grammar, schema
 from logtrace.incidents import IncidentAssembler
 from logtrace.machines import Batch, Found
-from logtrace.record import FIRST_MESSAGE, Record
-from logtrace.runs import RunAssembler, run_ids
-from logtrace.shapes import (
-    LONGEST_LINE,
-    Blanks,
-    Flags,
-    Ints,
-    Number,
-    Shape,
-    Text,
-    arrow,
-    ends_with,
-    match,
-    shape_of,
-    slices,
-)
-from logtrace.source.forms import FORMS, Dating
+from logtrace.record import Record
+from logtrace.run_id import run_ids
+from logtrace.runs import RunAssembler
+from logtrace.scan import FORMS, Scan, Scanner, repeated
+from logtrace.shapes import Ints, arrow
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 
-CHUNK_BYTES = 2 << 20
+CHUNK_BYTES = 4 << 20
 BATCH_BYTES = 16 << 20
 """How much of a log is read between two commits."""
-
-# The patterns of these dialects, the most exact first, read any values in the places of a shape;
-# those of the more general ones may look at a value's length
-_DIALECTS = ("contract", "lab")
-_LEARNED_FROM = 64  # lines
-
-# What stands before the messages of kernels that print no caller: a stamp, and what is behind it
-_STAMPS: Mapping[str, Shape] = {
-    "dmesg": Shape(
-        (b"[", Blanks(), Number("seconds", most=12), b".", Number("usec", least=6, most=6), b"]")
-    ),
-    "kmsg": Shape((Number("priority", most=1), b",", Number("seq"), b",", Number("usec"), b",-;")),
-}
-_BEHIND_STAMP: Mapping[str, bytes] = {"dmesg": b" ", "kmsg": b""}
-_FIRST_OTHER_PRIORITY = 8  # the first that is of another facility than the kernel's
-
-# Of such a line, a run is not all that may be said
-_TELLS_MORE = f"{incident_grammar.MAY_BEGIN}|{FIRST_MESSAGE}"
-# What a kernel says first, or may say where it is written with escapes; each is sought by itself,
-# as that is many times as fast
-_SAYS_FIRST = re.compile(FIRST_MESSAGE.encode()), re.compile(rb"\\x[2-7]")
-# Words, and what forms decode or leave out: escapes of the kernel and of terminals
-_MAY_MEAN = rf"{grammar.MAY_MEAN}|{_TELLS_MORE}|\\\\x|\x1b"
-
-
-class _Spelling(NamedTuple):
-    """How one version of the module writes the lines of a run, in their order."""
-
-    dialect: str
-    shapes: tuple[Shape, ...]
-
-
-@dataclass
-class _Blocks:
-    """Whole runs in a chunk: the numbers of their four lines, and columns of ``schema.RUNS``.
-
-    Offsets, ``first_seq`` and ``last_seq``, are those in the chunk.
-    """
-
-    lines: Ints
-    values: pa.Table
-
-    def __len__(self) -> int:
-        return len(self.lines)
-
-    def pids(self) -> list[int]:
-        pids: list[int] = self.values["pid"].to_pylist()
-        return pids
-
-
-class _Stamps(NamedTuple):
-    """When the kernel said the lines of a chunk.
-
-    Only of a line that `fits` it is known that the kernel said it, when, and where its stamp
-    stops, as an offset in the text.
-    """
-
-    fits: Flags
-    usec: Ints
-    stops: Ints
-
-
-class _Scan(NamedTuple):
-    offset: int
-    text: Text
-    blocks: _Blocks
-    candidates: Ints  # other lines that may mean something
 
 
 def can_read(form: str | None) -> bool:
@@ -126,7 +44,7 @@ def can_read(form: str | None) -> bool:
     They are those whose records name no machine and have the kernel's clock. Of added dialects
     it is not known by which words to find their lines.
     """
-    return form in _STAMPS and not grammar.default().has_added
+    return form in FORMS and not grammar.default().has_added
 
 
 def read(
@@ -181,8 +99,8 @@ def read(
 
 # Keeps some calls running ahead of the one whose result is wanted.
 def _ahead(
-    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], _Scan]], count: int
-) -> Iterator[_Scan]:
+    pool: ThreadPoolExecutor, calls: Iterator[Callable[[], Scan]], count: int
+) -> Iterator[Scan]:
     running = deque(pool.submit(call) for call in islice(calls, count))
     while running:
         result = running.popleft().result()
@@ -190,9 +108,10 @@ def _ahead(
         yield result
 
 
-def _scans(stream: BinaryIO, form: str, size: int) -> Iterator[Callable[[], _Scan]]:
+def _scans(stream: BinaryIO, form: str, size: int) -> Iterator[Callable[[], Scan]]:
+    scanner = Scanner(form)
     for offset, data in chunks(stream, size):
-        yield partial(scan, offset, data, form)
+        yield partial(scanner.scan, offset, data)
 
 
 def chunks(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
@@ -247,13 +166,13 @@ class _Reader:
         self._host = host
         self._assembler = RunAssembler(host, seen)
         self._reports = IncidentAssembler(host, seen)
-        self._scan: _Scan
+        self._scan: Scan
         self._next = 0  # the first line of the chunk that is not read
         self._seen = -1
         self._records = 0
         self._found = Found()
 
-    def take(self, found: _Scan) -> Iterator[_Taken]:
+    def take(self, found: Scan) -> Iterator[_Taken]:
         """Read a chunk; give the blocks in it that are runs."""
         self._scan, self._next = found, 0
         candidates, lines = found.candidates, found.blocks.lines
@@ -316,7 +235,7 @@ class _Reader:
         self._found.add(Found(self._assembler.feed([record]), self._reports.feed([record])))
 
     def _take_blocks(self, place: int, stop: int) -> Iterator[_Taken]:
-        lines, pids = self._scan.blocks.lines, self._scan.blocks.pids()
+        lines, pids = self._scan.blocks.lines, self._scan.blocks.pids.tolist()
         while place < stop:
             self._pass(int(lines[place, 0]))
             self._complete()
@@ -340,223 +259,15 @@ class _Taken(NamedTuple):
     boot_id: str | None
 
 
-def scan(offset: int, data: bytes, form: str) -> _Scan:
-    """Find what may mean something in a chunk of a log.
-
-    Parameters
-    ----------
-    offset
-        Where it begins.
-    data
-        Whole lines.
-    form
-        One that `can_read` says yes to.
-
-    Returns
-    -------
-    tuple
-        Offset, `Text`, the blocks in it that are whole runs, and the numbers of
-        the other lines that may mean something. The first and the last line are always among
-        those, as another chunk may go on there.
-    """
-    text = Text(data)
-    stamps = _stamps(text, form)
-    single = _single(text) & ~_may_begin_boot(text, form, stamps)
-    regular = single & stamps.fits & ~text.odd & (text.stops - text.starts <= LONGEST_LINE)
-    everything = np.arange(len(text))
-    spellings = _learn(text, form, everything[:_LEARNED_FROM])
-    blocks = [_find_blocks(text, stamps, each, everything, regular) for each in spellings]
-    others = _without(everything, blocks)
-    candidates = _may_mean(text, others, ~single)
-    # what has lines of nothing between its own
-    spellings = spellings or _learn(text, form, candidates[:_LEARNED_FROM])
-    apart = [_find_blocks(text, stamps, each, candidates, regular, blocks) for each in spellings]
-    return _Scan(offset, text, _in_order(blocks + apart), _without(candidates, apart))
-
-
-def _stamps(text: Text, form: str) -> _Stamps:
-    found = match(_STAMPS[form], text, text.starts)
-    fits, usec = found.fits, found.numbers["usec"]
-    if form == "dmesg":
-        usec = found.numbers["seconds"] * 1_000_000 + usec
-    else:
-        fits &= found.numbers["priority"] < _FIRST_OTHER_PRIORITY
-    return _Stamps(fits, usec, found.stops)
-
-
-# Whether a line may be the kernel's first of another boot, or stands before such a one: the clock
-# goes back or is not known, or it is what a kernel says first. All others go on from the one that
-# was read last.
-def _may_begin_boot(text: Text, form: str, stamps: _Stamps) -> Flags:
-    lines = np.flatnonzero(~_of_no_kernel(text, form))
-    unsure, usec = ~stamps.fits[lines], stamps.usec[lines]
-    begins = unsure.copy()
-    begins[1:] |= unsure[:-1] | (usec[1:] < usec[:-1])
-    begins |= _says_first(text)[lines]
-    begins[:-1] |= begins[1:]
-    begins[:1] = begins[-1:] = True  # other chunks may go on
-    found = np.zeros(len(text), np.bool_)
-    found[lines] = begins
-    return found
-
-
-# What begins no record, or one that a program has written.
-def _of_no_kernel(text: Text, form: str) -> Flags:
-    first, second = text.bytes[text.starts], text.bytes[text.starts + 1]
-    if form == "dmesg":
-        blank: Flags = (text.starts == text.stops) | (first == 32) | (first == 9)
-        return blank
-    above_seven = (first > ord("0")) & (second >= ord("0")) & (second <= ord("9"))
-    other: Flags = above_seven | (first < ord("0")) | (first > ord("7"))
-    return other
-
-
-def _says_first(text: Text) -> Flags:
-    found = np.zeros(len(text), np.bool_)
-    for pattern in _SAYS_FIRST:
-        for each in pattern.finditer(text.data):
-            found[np.searchsorted(text.stops, each.start())] = True
-    return found
-
-
-# Whether a line is a record, and all of it.
-def _single(text: Text) -> Flags:
-    first = text.bytes[text.starts]
-    begins = (first > 32) & (text.starts < text.stops)
-    single = begins.copy()
-    single[:-1] &= begins[1:]
-    single[-1:] = False
-    return single
-
-
-def _may_mean(text: Text, lines: Ints, irregular: Flags) -> Ints:
-    found = pc.match_substring_regex(slices(text, text.starts[lines], text.stops[lines]), _MAY_MEAN)
-    kept: Ints = lines[_flags(found) | irregular[lines]]
-    return kept
-
-
-def _without(lines: Ints, blocks: Iterable[_Blocks]) -> Ints:
-    for each in blocks:
-        lines = lines[~np.isin(lines, each.lines, kind="table")]
-    return lines
-
-
-# The spellings of which all four lines are among some.
-def _learn(text: Text, form: str, lines: Ints) -> list[_Spelling]:
-    known = grammar.default()
-    learned: dict[str, dict[str, Shape]] = {dialect: {} for dialect in _DIALECTS}
-    for number in lines.tolist():
-        line = text.line(number)
-        parsed = FORMS[form](line, Dating()) if len(line) <= LONGEST_LINE else None
-        event = known.parse(parsed.text) if parsed else None
-        if parsed and event and event.dialect in learned and event.kind in KINDS:
-            shape = shape_of(parsed.text, known.fields(parsed.text, event))
-            if shape and not re.search(_TELLS_MORE, parsed.text):
-                behind_stamp = Shape((_BEHIND_STAMP[form], *shape.parts))
-                learned[event.dialect].setdefault(event.kind, behind_stamp)
-    spellings: list[_Spelling] = []
-    usual: dict[str, Shape] = {}
-    for dialect, own in learned.items():
-        usual |= own  # a module that changes some lines leaves others as they were
-        if own and len(usual) == len(KINDS):
-            spellings.append(_Spelling(dialect, tuple(usual[kind] for kind in KINDS)))
-    return spellings
-
-
-# Runs whose lines stand together among some lines, with no other block between them.
-def _find_blocks(
-    text: Text,
-    stamps: _Stamps,
-    spelling: _Spelling,
-    among: Ints,
-    regular: Flags,
-    others: Iterable[_Blocks] = (),
-) -> _Blocks:
-    begins = np.flatnonzero(ends_with(text, among, spelling.shapes[0].tail))
-    begins = begins[begins + len(KINDS) <= len(among)]
-    lines = among[begins[:, None] + np.arange(len(KINDS))]
-    lines = lines[regular[lines].all(axis=1)]
-    for each in others:
-        starts = each.lines[:, 0]
-        lines = lines[np.diff(np.searchsorted(starts, lines[:, [0, -1]]))[:, 0] == 0]
-    found = [
-        _match_line(text, stamps, shape, lines[:, place])
-        for place, shape in enumerate(spelling.shapes)
-    ]
-    start, *_, end = found
-    fits = start.numbers["pid"] == end.numbers["pid"]
-    for line in found:
-        fits &= line.fits
-    stats = slices(text, text.starts[lines[:, 1]], text.stops[lines[:, 1]])
-    more = pc.match_substring_regex(stats, _TELLS_MORE)
-    fits &= ~_flags(more)
-    places = np.flatnonzero(fits)
-    lines = lines[places]
-    return _Blocks(lines, _values(text, spelling.dialect, lines, found, places))
-
-
-def _match_line(text: Text, stamps: _Stamps, shape: Shape, lines: Ints) -> shapes.Found:
-    found = match(shape, text, stamps.stops[lines])
-    found.fits &= found.stops == text.stops[lines]
-    found.numbers["usec"] = stamps.usec[lines]
-    return found
-
-
-def _values(
-    text: Text, dialect: str, lines: Ints, found: list[shapes.Found], places: Ints
-) -> pa.Table:
-    columns: dict[str, Any] = {
-        "first_seq": arrow(text.starts[lines[:, 0]]),
-        "last_seq": arrow(text.starts[lines[:, -1]]),
-        "started_us": arrow(found[0].numbers["usec"][places]),
-        "ended_us": arrow(found[-1].numbers["usec"][places]),
-        "dialect": _repeated(dialect, len(places)),
-    }
-    for each in found:
-        columns |= {
-            name: arrow(values[places]) for name, values in each.numbers.items() if name != "usec"
-        }
-        columns |= {
-            name: slices(text, begin[places], stop[places]).cast(pa.string())
-            for name, (begin, stop) in each.names.items()
-        }
-    return pa.table(columns)
-
-
-def _repeated(text: str | None, count: int) -> pa.Array:
-    return schema.to_array([text], pa.string()).take(arrow(np.zeros(count, np.int64)))
-
-
-# As numpy has them; `to_numpy` would import pandas.
-def _flags(values: pa.BooleanArray) -> Flags:
-    if not len(values):
-        return np.zeros(0, np.bool_)
-    return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
-
-
-def _in_order(blocks: list[_Blocks]) -> _Blocks:
-    if not blocks:
-        return _Blocks(np.empty((0, len(KINDS)), np.int64), schema.to_table([], schema.RUNS))
-    if len(blocks) == 1:
-        return blocks[0]
-    lines = np.concatenate([each.lines for each in blocks])
-    order = np.argsort(lines[:, 0])
-    values = pa.concat_tables([each.values for each in blocks], promote_options="default")
-    return _Blocks(lines[order], values.take(arrow(order)))
-
-
 # Rows of blocks that are runs.
-def _table(
-    found: _Scan,
-    taken: list[_Taken],
-    source: str,
-    host: str,
-    seen: int,
-) -> pa.Table:
+def _table(found: Scan, taken: list[_Taken], source: str, host: str, seen: int) -> pa.Table:
     tables = [schema.to_table([], schema.RUNS)]
     for boot_id in dict.fromkeys(each.boot_id for each in taken):
-        ranges = [range(each.first, each.stop) for each in taken if each.boot_id == boot_id]
-        values = found.blocks.values.take(arrow(np.concatenate(ranges)))
+        of_boot = [each for each in taken if each.boot_id == boot_id]
+        places = np.concatenate([np.arange(each.first, each.stop) for each in of_boot])
+        values = found.blocks.values
+        if len(places) < len(values):
+            values = values.take(arrow(places))
         constants = {
             "host": host,
             "boot_id": boot_id,
@@ -565,14 +276,22 @@ def _table(
             "source": source,
         }
         columns = dict(zip(values.column_names, values.columns, strict=True))
-        columns |= {name: _repeated(value, len(values)) for name, value in constants.items()}
-        offset = schema.to_array([found.offset], pa.int64())[0]
-        columns |= {name: pc.add(columns[name], offset) for name in ("first_seq", "last_seq")}
-        numbers = columns["first_seq"].to_pylist()
-        columns["run_id"] = schema.to_array(run_ids(host, boot_id, source, numbers), pa.string())
+        columns |= {name: repeated(value, len(values)) for name, value in constants.items()}
+        starts, lines = found.text.starts, found.blocks.lines[places]
+        first_seqs = found.offset + starts[lines[:, 0]]
+        columns["first_seq"] = arrow(first_seqs)
+        columns["last_seq"] = arrow(found.offset + starts[lines[:, -1]])
+        columns["run_id"] = _ids(host, boot_id, source, first_seqs)
         tables.append(_of_schema(columns, len(values)))
     table = pa.concat_tables(tables)
     return table.filter(pc.field("last_seq") > seen) if seen >= 0 else table
+
+
+def _ids(host: str, boot_id: str | None, source: str, seqs: Ints) -> pa.Array:
+    offsets = np.arange(0, 16 * len(seqs) + 1, 16, dtype=np.int32)
+    ids = run_ids(host, boot_id, source, seqs.view(np.uint64))
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(ids)]
+    return pa.Array.from_buffers(pa.string(), len(seqs), buffers)
 
 
 def _of_schema(columns: Mapping[str, Any], count: int) -> pa.Table:

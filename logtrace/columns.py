@@ -60,7 +60,7 @@ RUNS = _schema(
     ("dialect", _TEXT),
     ("status", _TEXT),  # one of STATUSES
     ("source", _TEXT),  # "kmsg", or "PATH@DIGEST" of a text log
-    ("run_id", _TEXT),  # 16 hex digits of a digest over the identity of the first line
+    ("run_id", _TEXT),  # 16 hex digits, made of the identity of the first line
     ("note", _TEXT),  # why a run is not complete, or what its values are; else null
     # of the trace line of version 1; null for a run that has none
     ("wide", _FLAG),  # whether it was asked for a line a call,

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from logtrace import dialects
 from logtrace.dialects import ADDED_KINDS, EXTRA_KINDS, KINDS, Dialect, Field, Kind
 from logtrace.record import printable
+from logtrace.run_id import MOST_LINES
 from logtrace.wording import DIALECT, Wording
 
 __all__ = [
@@ -62,7 +63,6 @@ _BEGINNING = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _LONGEST_JOINT = 900
-_MOST_LINES = 16
 
 
 class Event(NamedTuple):
@@ -254,7 +254,7 @@ class Grammar:
     # Counts the ways to take the text apart: a name may hold what looks like lines.
     def _take_apart(self, text: str) -> tuple[Event, ...]:
         cuts = [match.start() for match in _BEGINNING.finditer(text)]
-        if not 1 < len(cuts) <= 2 * _MOST_LINES or text[: cuts[0]].strip():
+        if not 1 < len(cuts) <= 2 * MOST_LINES or text[: cuts[0]].strip():
             return ()
         cuts.append(len(text))
         ways: dict[int, list[tuple[Event, ...]]] = {len(text): [()]}
@@ -267,7 +267,7 @@ class Grammar:
                     found += [(event, *rest) for rest in ways[stop][:2]]
             ways[cuts[place]] = found[:2]
         (*lines,) = ways[cuts[0]]
-        return lines[0] if len(lines) == 1 and len(lines[0]) <= _MOST_LINES else ()
+        return lines[0] if len(lines) == 1 and len(lines[0]) <= MOST_LINES else ()
 
 
 def never_totals() -> list[str]:

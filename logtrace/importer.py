@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from types import ModuleType
+from typing import BinaryIO
 
-from logtrace import bulk
 from logtrace.errors import SourceError
 from logtrace.machines import Batch, Found, Machines
 from logtrace.record import Loss, Record, printable
@@ -146,7 +149,7 @@ def import_log(
     journal = is_journal(path)
     with path.open("rb") if journal else open_log(path) as log:
         stream, form = (log, None) if journal else unfold(log, path.name, form)
-        digest = digest_log(stream)
+        digest, bulk = _digest_and_load(stream)
         size = _END_OF_JOURNAL if journal else stream.seek(0, os.SEEK_END)
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         source = f"{name}@{digest[:12]}"
@@ -179,6 +182,15 @@ def import_log(
         hosts=tuple(sorted(store.hosts)),
         assumed=tuple(sorted(dating.assumed)),
     )
+
+
+# What reads and stores logs takes as long to import as a large log to digest.
+def _digest_and_load(stream: BinaryIO) -> tuple[str, ModuleType]:
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(digest_log, stream)
+        import_module("deltalake")
+        bulk = import_module("logtrace.bulk")
+        return digest.result(), bulk
 
 
 def _read(

@@ -9,7 +9,6 @@ a `Loss`.
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ from logtrace import grammar
 from logtrace.cumulative import Span, Totals
 from logtrace.extras import Extras
 from logtrace.record import Loss, Record, is_of_another_boot, printable
+from logtrace.run_id import run_id
 
 _LONGEST_BLOCK = 1000  # stats and calls lines that wait for an End line
 _MOST_OPEN = 100_000  # the tracing modules trace fewer at a time
@@ -686,7 +686,9 @@ def _run_row(host: str, run: _Run, pid: int | None, why: str | None) -> Row:
         "dialect": _dialect(lines),
         "status": status,
         "source": first.source,
-        "run_id": _run_id(host, first, lines[0].place if lines else 0),
+        "run_id": run_id(
+            host, first.boot_id, first.source, first.seq, lines[0].place if lines else 0
+        ),
         "note": "; ".join(filter(None, (*run.notes, *missing, why))) or None,
     }
 
@@ -746,34 +748,3 @@ def _status(run: _Run, lines: list[_Line]) -> tuple[str, list[str]]:
     if not run.ambiguous and not kinds & {"ops", "cut"}:
         found.append(("no_stats", "the calls line is missing"))
     return (found[0][0] if found else "complete"), [note for _, note in found if note]
-
-
-def run_ids(
-    host: str, boot_id: str | None, source: str, seqs: Iterable[int], place: int = 0
-) -> list[str]:
-    """Make the ids of runs.
-
-    Parameters
-    ----------
-    host, boot_id, source
-        Of the runs.
-    seqs
-        The numbers of their first records.
-    place
-        That of their first lines in these records.
-
-    Returns
-    -------
-    list of str
-        The column ``run_id``.
-    """
-    before = f"{host}\n{boot_id}\n{source.rpartition('@')[2]}\n"
-    common = before.encode("utf-8", "surrogateescape")
-    behind = b"\n%d" % place if place else b""
-    digest = hashlib.sha256
-    return [digest(b"%b%d%b" % (common, seq, behind)).hexdigest()[:16] for seq in seqs]
-
-
-def _run_id(host: str, first: Record, place: int) -> str:
-    (run_id,) = run_ids(host, first.boot_id, first.source, [first.seq], place)
-    return run_id

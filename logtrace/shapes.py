@@ -21,6 +21,9 @@ Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
+COLUMNS = 16
+"""How many bytes `match_columns` can look at."""
+
 LONGEST_LINE = 1024
 """Bytes; a longer line is not regular."""
 
@@ -123,26 +126,25 @@ class Text:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        padded = np.zeros(len(data) + _PADDING, np.uint8)
+        padded = np.empty(len(data) + _PADDING, np.uint8)
         padded[: len(data)] = np.frombuffer(data, np.uint8)
+        padded[len(data) :] = 0
         self.bytes = padded
         self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
-        # bytes of other characters than the printable ones of ASCII, as signed ones
-        odd = np.flatnonzero(padded[: len(data)].view(np.int8) < 32)
-        is_newline = padded[odd] == 10
-        newlines = odd[is_newline]
+        newlines = np.flatnonzero(padded[: len(data)] == 10)
         if data and not data.endswith(b"\n"):
             newlines = np.append(newlines, len(data))
         self.stops: Ints = newlines
         self.starts: Ints = np.concatenate(([0], newlines[:-1] + 1))[: len(newlines)]
-        self.odd = np.zeros(len(newlines), np.bool_)
-        places = [odd[~is_newline]]
-        places += [np.flatnonzero(padded == code) for code in b"\\\x7f" if bytes((code,)) in data]
-        for place in places:
-            self.odd[np.searchsorted(newlines, place)] = True
 
     def __len__(self) -> int:
         return len(self.starts)
+
+    def rows(self, at: Ints, count: int) -> Words:
+        """Give some words of eight bytes from each of some offsets on."""
+        size = 8 * count
+        every = np.ndarray((len(self.bytes) - size + 1,), f"V{size}", self.bytes, strides=(1,))
+        return every[at].view("<u8").reshape(-1, count)
 
     def line(self, number: int) -> bytes:
         """Give a line without its newline."""
@@ -224,29 +226,83 @@ def match(shape: Shape, text: Text, at: Ints) -> Found:
         What stands there.
     """
     found = Found(np.ones(len(at), np.bool_), at)
+    ahead: Words | None = None  # the words where the shape goes on, if they have been read
     for number, part in enumerate(shape.parts):
         if isinstance(part, bytes):
-            found.fits &= _equals(text.words, found.stops, part)
+            equal, ahead = _equals(text, found.stops, part)
+            found.fits &= equal
             found.stops = found.stops + len(part)
-        elif isinstance(part, Blanks):
-            found.stops = found.stops + _leading_blanks(text.words[found.stops])
+            continue
+        words = text.words[found.stops] if ahead is None else ahead
+        ahead = None
+        if isinstance(part, Blanks):
+            found.stops = found.stops + _bytes_before(words ^ _BLANKS)
         elif isinstance(part, Number):
-            value, digits = _read_number(text.words, found.stops)
+            value, digits = _read_number(text, found.stops, words)
             found.fits &= (digits >= part.least) & (digits <= part.most)
             found.numbers[part.name] = value
             found.stops = found.stops + digits
         else:
             behind = shape.parts[number + 1]
             assert isinstance(behind, bytes)
-            _read_name(part, behind, text, found)
+            _read_name(part, behind, text, found, words)
     return found
 
 
-def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
+def read_numbers(text: Text, at: Ints) -> Ints:
+    """Read the decimal digits, if there are any, from each of some offsets on."""
+    value, _ = _read_number(text, at, text.words[at])
+    return value
+
+
+def match_columns(
+    text: Text, at: Ints, sample: bytes, number: tuple[int, int]
+) -> tuple[Flags, Ints]:
+    """Read what has digits in the same places as a sample, and elsewhere the same bytes.
+
+    Parameters
+    ----------
+    text
+        Where it is.
+    at
+        Offsets at which it has to begin.
+    sample
+        At most `COLUMNS` bytes of ASCII.
+    number
+        Where a number begins and stops among the first eight of them.
+
+    Returns
+    -------
+    tuple
+        What fits, and the number; of what does not fit that means nothing.
+    """
+    is_digit = [bytes((code,)).isdigit() for code in sample]
+    same = bytes(ord("0") if digit else code for digit, code in zip(is_digit, sample, strict=True))
+    # what has to be added to a byte that differs too much, to set its highest bit
+    excess = bytes(0x80 - 10 if digit else 0x7F for digit in is_digit)
+    first = np.zeros(len(at), np.uint64)
+    misfits = np.zeros(len(at), np.uint64)
+    columns = zip(text.rows(at, COLUMNS // 8).T, *map(_words, (same, excess)), strict=True)
+    for place, (word, wanted, add) in enumerate(columns):
+        size = 8 * min(len(sample) - 8 * place, 8)
+        different = (word ^ wanted) & np.uint64((1 << size) - 1)
+        misfits |= ((different + add) | different) & _HIGH
+        first = first if place else different
+    begin, stop = number
+    shifted = first >> np.uint64(8 * begin) << np.uint64(64 - 8 * (stop - begin))
+    return misfits == 0, _joined(shifted)
+
+
+# Bytes as words of eight, the last one filled up with zeros.
+def _words(some: bytes) -> Words:
+    return np.frombuffer(some.ljust(-len(some) // 8 * -8, b"\0"), "<u8")
+
+
+def _read_name(part: Name, behind: bytes, text: Text, found: Found, words: Words) -> None:
     bracket = _bracket_in(part, behind)
     assert bracket is not None
     begin = found.stops
-    length = _find(text.words, begin, _enders(part)) - bracket.start()
+    length = _find(text, begin, words, _enders(part)) - bracket.start()
     found.fits &= length >= 0
     stop = begin + np.maximum(length, 0)
     if part.name == "owner":
@@ -259,58 +315,61 @@ def _read_name(part: Name, behind: bytes, text: Text, found: Found) -> None:
 
 
 _ONES = np.uint64(0x0101010101010101)
+_BLANKS = _ONES * np.uint64(ord(" "))
+_ZEROS = _ONES * np.uint64(ord("0"))
+_OVER_NINE = _ONES * np.uint64(0x80 - 10)  # sets the highest bit of what is no digit's value
 _HIGH = np.uint64(0x8080808080808080)
+_WHOLE = np.uint64(0xFFFFFFFFFFFFFFFF)
 _POWERS = 10 ** np.arange(9, dtype=np.int64)
 
 
-def _equals(words: Words, at: Ints, literal: bytes) -> Flags:
-    size = len(literal)
-    if size < 8:
-        mask = np.uint64((1 << 8 * size) - 1)
-        equal: Flags = (words[at] & mask) == np.uint64(int.from_bytes(literal, "little"))
-        return equal
-    equal = words[at] == _word(literal[:8])
-    for place in [*range(8, size - 7, 8), *([size - 8] if size % 8 else [])]:
-        equal &= words[at + place] == _word(literal[place : place + 8])
-    return equal
-
-
-def _word(eight: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(eight, "little"))
+# Also gives the words behind the literal: to read them at once is cheaper than to go there again.
+def _equals(text: Text, at: Ints, literal: bytes) -> tuple[Flags, Words]:
+    wanted, masks = _words(literal), _words(b"\xff" * len(literal))
+    rows = text.rows(at, len(literal) // 8 + 2)
+    equal: Flags = np.ones(len(at), np.bool_)
+    for word, each, mask in zip(rows.T, wanted, masks, strict=False):
+        equal &= (word if mask == _WHOLE else word & mask) == each
+    behind = rows.view(np.uint8)[:, len(literal) : len(literal) + 8]
+    return equal, behind.view("<u8")[:, 0]
 
 
 # How many whole bytes stand before the first bit that is set.
-def _bytes_before(marks: Words) -> Ints:
-    lowest = marks & (~marks + np.uint64(1))
-    return (np.bitwise_count(lowest - np.uint64(1)) >> 3).astype(np.int64)
+def _bytes_before(marks: Words) -> NDArray[np.uint8]:
+    lowest = np.negative(marks)
+    lowest &= marks
+    lowest -= np.uint64(1)
+    return np.bitwise_count(lowest) >> np.uint8(3)
 
 
-def _leading_blanks(words: Words) -> Ints:
-    return _bytes_before(words ^ (_ONES * np.uint64(32)))
-
-
-def _leading_digits(words: Words) -> tuple[Words, Ints]:
-    values = words ^ (_ONES * np.uint64(48))
-    others = ((values + _ONES * np.uint64(0x76)) | values) & _HIGH
-    return values, _bytes_before(others)
+def _eight_digits(words: Words) -> tuple[Ints, NDArray[np.uint8]]:
+    values = words ^ _ZEROS
+    others = values + _OVER_NINE
+    others |= values
+    others &= _HIGH
+    digits = _bytes_before(others)
+    values <<= np.uint8(64) - digits * np.uint8(8)
+    return _joined(values), digits
 
 
 # Eight digits in three multiplications: pairs, fours, all.
-def _eight_digits(words: Words, at: Ints) -> tuple[Ints, Ints]:
-    values, digits = _leading_digits(words[at])
-    values <<= (64 - 8 * np.maximum(digits, 1)).astype(np.uint64)
-    values = (values * np.uint64(2561)) >> np.uint64(8)
-    values = ((values & np.uint64(0x00FF00FF00FF00FF)) * np.uint64(6553601)) >> np.uint64(16)
-    values = ((values & np.uint64(0x0000FFFF0000FFFF)) * np.uint64(42949672960001)) >> np.uint64(32)
-    return values.view(np.int64), digits
+def _joined(values: Words) -> Ints:
+    values *= np.uint64(2561)
+    values >>= np.uint64(8)
+    values &= np.uint64(0x00FF00FF00FF00FF)
+    values *= np.uint64(6553601)
+    values >>= np.uint64(16)
+    values &= np.uint64(0x0000FFFF0000FFFF)
+    values *= np.uint64(42949672960001)
+    values >>= np.uint64(32)
+    return values.view(np.int64)
 
 
-def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
-    value, digits = _eight_digits(words, at)
+def _read_number(text: Text, at: Ints, words: Words) -> tuple[Ints, NDArray[np.uint8]]:
+    value, digits = _eight_digits(words)
     long = np.flatnonzero(digits == 8)
     while len(long):
-        more, count = _eight_digits(words, at[long] + digits[long])
-        more[count == 0] = 0
+        more, count = _eight_digits(text.words[at[long] + digits[long]])
         value[long] = value[long] * _POWERS[count] + more
         digits[long] += count
         long = long[(count == 8) & (digits[long] <= _MOST_DIGITS)]
@@ -318,24 +377,25 @@ def _read_number(words: Words, at: Ints) -> tuple[Ints, Ints]:
 
 
 # The distance to the first of some bytes; a negative one if it is too far.
-def _find(words: Words, at: Ints, wanted: bytes) -> Ints:
+def _find(text: Text, at: Ints, words: Words, wanted: bytes) -> Ints:
     distance = np.full(len(at), -_PADDING, np.int64)
     left = np.arange(len(at))
-    for step in range(0, _LONGEST_NAME, 8):
-        word = words[at[left] + step]
-        marks = np.zeros(len(word), np.uint64)
+    for step in range(8, _LONGEST_NAME, 8):
+        marks = np.zeros(len(words), np.uint64)
         for code in wanted:
-            different = word ^ (_ONES * np.uint64(code))
-            marks |= (different - _ONES) & ~different & _HIGH
+            different = words ^ (_ONES * np.uint64(code))
+            marks |= (different - _ONES) & ~different
+        marks &= _HIGH
         here = marks != 0
-        distance[left[here]] = step + _bytes_before(marks[here])
+        distance[left[here]] = _bytes_before(marks[here]) + np.int64(step - 8)
         left = left[~here]
         if not len(left):
             break
+        words = text.words[at[left] + step]
     return distance
 
 
-def slices(text: Text, starts: Ints, stops: Ints) -> Any:
+def slices(text: Text, starts: Ints, stops: Ints, *, ascii: bool = False) -> Any:
     """Copy slices of a text into an Arrow array.
 
     Parameters
@@ -344,10 +404,12 @@ def slices(text: Text, starts: Ints, stops: Ints) -> Any:
         Where they are from.
     starts, stops
         Offsets of their first byte and of the one behind their last, ascending.
+    ascii
+        Whether they are known to be ASCII, and so are text.
 
     Returns
     -------
-    pyarrow.BinaryArray
+    pyarrow.BinaryArray or pyarrow.StringArray
         One value a slice.
     """
     import pyarrow as pa
@@ -356,7 +418,7 @@ def slices(text: Text, starts: Ints, stops: Ints) -> Any:
     offsets[0:-1:2], offsets[1:-1:2] = starts, stops
     offsets[-1] = offsets[-2:-1].max(initial=0)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(text.data)]
-    both = pa.Array.from_buffers(pa.binary(), 2 * len(starts), buffers)
+    both = pa.Array.from_buffers(pa.string() if ascii else pa.binary(), 2 * len(starts), buffers)
     return both.take(arrow(np.arange(0, 2 * len(starts), 2)))
 
 
@@ -370,4 +432,5 @@ def arrow(values: Ints) -> Any:
 
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
     """Say which lines have some bytes before their end, or before it and in the line before."""
-    return _equals(text.words, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    equal, _ = _equals(text, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    return equal

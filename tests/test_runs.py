@@ -79,7 +79,7 @@ def test_the_run_of_the_contract_is_joined_from_its_text():
             "dialect": "contract",
             "status": "complete",
             "source": "a.log@0123456789ab",
-            "run_id": "d9181111ac5b9f81",
+            "run_id": "abed9e76d4988f84",
             "note": None,
         }
     ]

@@ -32,6 +32,7 @@ from logtrace.source.journal_text import (
 LINE_BYTES = 1 << 20
 """What is behind so many bytes of a line is left out."""
 
+_DIGESTED_BYTES = 8 << 20
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
 _HEAD_LINES = 100
@@ -218,9 +219,9 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
 
 def digest_log(stream: BinaryIO) -> str:
     """Digest a whole log: SHA-256 in hexadecimal; the stream is at its beginning again."""
-    digest = hashlib.sha256()
-    while chunk := stream.read(LINE_BYTES):
-        digest.update(chunk)
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_DIGESTED_BYTES))
+    while size := stream.readinto(buffer):  # type: ignore[attr-defined]
+        digest.update(buffer[:size])
     stream.seek(0)
     return digest.hexdigest()
 

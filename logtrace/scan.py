@@ -1,0 +1,397 @@
+"""A part of a finished log -> what is regular in it, many lines at once.
+
+The lines are found that may be of a run or an incident, and among them the blocks of four
+lines that are a whole run in one spelling, see `logtrace.shapes`. What is not regular, or may
+show that the machine was started anew, is left to be read record by record.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from logtrace import grammar, incident_grammar, schema, shapes
+from logtrace.grammar import KINDS
+from logtrace.record import FIRST_MESSAGE
+from logtrace.shapes import (
+    COLUMNS,
+    LONGEST_LINE,
+    Blanks,
+    Flags,
+    Ints,
+    Number,
+    Shape,
+    Text,
+    arrow,
+    ends_with,
+    match,
+    match_columns,
+    read_numbers,
+    shape_of,
+    slices,
+)
+from logtrace.source import forms
+
+# The patterns of these dialects, the most exact first, read any values in the places of a shape;
+# those of the more general ones may look at a value's length
+_DIALECTS = ("contract", "lab")
+_LEARNED_FROM = 64  # lines
+_MOST_SPELLINGS = 4
+
+# What stands before the messages of kernels that print no caller: a stamp, and what is behind it
+_STAMPS: Mapping[str, Shape] = {
+    "dmesg": Shape(
+        (b"[", Blanks(), Number("seconds", most=12), b".", Number("usec", least=6, most=6), b"]")
+    ),
+    "kmsg": Shape((Number("priority", most=1), b",", Number("seq"), b",", Number("usec"), b",-;")),
+}
+FORMS = frozenset(_STAMPS)
+"""The forms that can be scanned: their records name no machine and have the kernel's clock."""
+
+_DMESG_STAMP = re.compile(rb"\[ *(?P<seconds>\d+)\.\d{6}\]")
+_BEHIND_STAMP: Mapping[str, bytes] = {"dmesg": b" ", "kmsg": b""}
+_FIRST_OTHER_PRIORITY = 8  # the first that is of another facility than the kernel's
+_SECOND_US = 1_000_000
+
+# Of such a line, a run is not all that may be said
+_TELLS_MORE = f"{incident_grammar.MAY_BEGIN}|{FIRST_MESSAGE}"
+# Of a name with such characters, a record does not have all as it is
+_ODD = r"[^ -\[\]-~]"
+# What a kernel says first, or may say where it is written with escapes
+_SAYS_FIRST = rf"{FIRST_MESSAGE}|\\x[2-7]"
+# Words, and what forms decode or leave out: escapes of the kernel and of terminals
+_MAY_MEAN = rf"{grammar.MAY_MEAN}|{_TELLS_MORE}|\\x|\x1b"
+
+
+class Spelling(NamedTuple):
+    """How one version of the module writes the lines of a run.
+
+    Parameters
+    ----------
+    dialect
+        The most general one that understands them.
+    shapes
+        Of the lines, in their order.
+    """
+
+    dialect: str
+    shapes: tuple[Shape, ...]
+
+
+@dataclass
+class Blocks:
+    """Whole runs in a part of a log.
+
+    Parameters
+    ----------
+    lines
+        The numbers of their four lines.
+    pids
+        Their processes.
+    values
+        The columns of ``schema.RUNS`` that their lines give, but for offsets.
+    """
+
+    lines: Ints
+    pids: Ints
+    values: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+class Scan(NamedTuple):
+    """What a part of a log has.
+
+    Parameters
+    ----------
+    offset
+        Where it begins.
+    text
+        Its lines.
+    blocks
+        The runs in it that are whole and regular.
+    candidates
+        The numbers of the other lines that may mean something.
+    """
+
+    offset: int
+    text: Text
+    blocks: Blocks
+    candidates: Ints
+
+
+class _Stamps(NamedTuple):
+    """When the kernel said the lines of a part.
+
+    Only of a line that `fits` it is known that the kernel said it, when, in whole seconds, and
+    where its stamp stops, as an offset in the text; of others, that is where they start.
+    """
+
+    fits: Flags
+    seconds: Ints
+    stops: Ints
+
+
+class Scanner:
+    """Finds what may mean something in the parts of a log; several at a time, in threads.
+
+    What spellings it has learned from one part it looks for in the next.
+
+    Parameters
+    ----------
+    form
+        ``dmesg`` or ``kmsg``.
+    """
+
+    def __init__(self, form: str) -> None:
+        self._form = form
+        self._known: tuple[Spelling, ...] = ()
+
+    def scan(self, offset: int, data: bytes) -> Scan:
+        """Find what may mean something in a part of a log.
+
+        Parameters
+        ----------
+        offset
+            Where it begins.
+        data
+            Whole lines.
+
+        Returns
+        -------
+        Scan
+            The first and the last line are always among the candidates, as another part may
+            go on there.
+        """
+        text = Text(data)
+        stamps = _stamps(text, self._form)
+        kernel = _of_kernel(text, self._form, stamps.fits)
+        apart = _continued(text, stamps.fits)
+        apart[kernel[_may_begin_boot(stamps, kernel)]] = True
+        found = self._find(text, stamps, apart)
+        # whether a boot began with a first message is told by the record before it
+        places = np.searchsorted(kernel, _firsts(text, found[1]))
+        before = kernel[places[places > 0] - 1]
+        if not apart[before].all():
+            apart[before] = True
+            found = self._find(text, stamps, apart)
+        return Scan(offset, text, *found)
+
+    def _find(self, text: Text, stamps: _Stamps, apart: Flags) -> tuple[Blocks, Ints]:
+        regular = stamps.fits & ~apart & (text.stops - text.starts <= LONGEST_LINE)
+        everything = np.arange(len(text))
+        blocks: list[Blocks] = []
+
+        def find(spellings: Iterable[Spelling], lines: Ints) -> Ints:
+            for each in spellings:
+                found = _find_blocks(text, self._form, stamps, each, lines, regular, blocks)
+                blocks.append(found)
+                lines = _without(lines, found)
+            return lines
+
+        known = self._known
+        left = _may_mean(text, stamps, find(known, everything), apart)
+        # also what has lines of nothing between its own
+        left = find(known, left)
+        learned = [each for each in _learn(text, self._form, left) if each not in known]
+        if learned:
+            self._known = (*learned, *known)[:_MOST_SPELLINGS]
+            left = find(learned, left)
+        return _in_order(blocks), left
+
+
+def _stamps(text: Text, form: str) -> _Stamps:
+    fits, seconds, stops = _usual_stamps(text, form)
+    rest = np.flatnonzero(~fits)
+    found = match(_STAMPS[form], text, text.starts[rest])
+    if form == "dmesg":
+        seconds[rest] = found.numbers["seconds"]
+    else:
+        found.fits &= found.numbers["priority"] < _FIRST_OTHER_PRIORITY
+        seconds[rest] = found.numbers["usec"] // _SECOND_US
+    fits[rest] = found.fits
+    stops[rest] = np.where(found.fits, found.stops, text.starts[rest])
+    return _Stamps(fits, seconds, stops)
+
+
+# Those that have as many blanks and digits as the first one, as nearly all of a part have.
+def _usual_stamps(text: Text, form: str) -> tuple[Flags, Ints, Ints]:
+    usual = _DMESG_STAMP.match(text.data) if form == "dmesg" else None
+    if usual is None or usual.end() > COLUMNS or usual.end("seconds") > 8:
+        return np.zeros(len(text), np.bool_), np.zeros(len(text), np.int64), text.starts.copy()
+    fits, seconds = match_columns(text, text.starts, usual[0], usual.span("seconds"))
+    return fits, seconds, text.starts + usual.end()
+
+
+# The lines that are no part of a record before them, and that no program has written.
+def _of_kernel(text: Text, form: str, fits: Flags) -> Ints:
+    lines = np.ones(len(text), np.bool_)
+    rest = np.flatnonzero(~fits)
+    starts = text.starts[rest]
+    first, second = text.bytes[starts], text.bytes[starts + 1]
+    if form == "dmesg":
+        lines[rest] = (starts != text.stops[rest]) & (first != 32) & (first != 9)
+    else:
+        above_seven = (first > ord("0")) & (second >= ord("0")) & (second <= ord("9"))
+        lines[rest] = ~(above_seven | (first < ord("0")) | (first > ord("7")))
+    return np.flatnonzero(lines)
+
+
+# Whether a line is no record, or not all of one.
+def _continued(text: Text, fits: Flags) -> Flags:
+    found = np.zeros(len(text), np.bool_)
+    rest = np.flatnonzero(~fits)
+    starts = text.starts[rest]
+    more = rest[(text.bytes[starts] <= 32) | (starts == text.stops[rest])]
+    found[more] = found[np.maximum(more - 1, 0)] = True
+    found[-1:] = True
+    return found
+
+
+# Which lines of the kernel may be its first of another boot, or stand before such a one: the
+# clock goes back or is not known. All others go on from the one that was read last.
+def _may_begin_boot(stamps: _Stamps, kernel: Ints) -> Flags:
+    unsure, seconds = ~stamps.fits[kernel], stamps.seconds[kernel]
+    begins: Flags = unsure.copy()
+    begins[1:] |= unsure[:-1] | (seconds[1:] < seconds[:-1])
+    begins[:-1] |= begins[1:]
+    begins[:1] = begins[-1:] = True  # other parts may go on
+    return begins
+
+
+def _firsts(text: Text, lines: Ints) -> Ints:
+    found = pc.match_substring_regex(
+        slices(text, text.starts[lines], text.stops[lines]), _SAYS_FIRST
+    )
+    kept: Ints = lines[_flags(found)]
+    return kept
+
+
+def _may_mean(text: Text, stamps: _Stamps, lines: Ints, apart: Flags) -> Ints:
+    messages = slices(text, stamps.stops[lines], text.stops[lines])
+    found = pc.match_substring_regex(messages, _MAY_MEAN)
+    kept: Ints = lines[_flags(found) | apart[lines]]
+    return kept
+
+
+def _without(lines: Ints, blocks: Blocks) -> Ints:
+    if not len(blocks):
+        return lines
+    kept: Ints = lines[~np.isin(lines, blocks.lines, kind="table")]
+    return kept
+
+
+# The spellings of which all four lines are among some.
+def _learn(text: Text, form: str, lines: Ints) -> list[Spelling]:
+    known = grammar.default()
+    learned: dict[str, dict[str, Shape]] = {dialect: {} for dialect in _DIALECTS}
+    for number in lines[:_LEARNED_FROM].tolist():
+        line = text.line(number)
+        parsed = forms.FORMS[form](line, forms.Dating()) if len(line) <= LONGEST_LINE else None
+        event = known.parse(parsed.text) if parsed else None
+        if parsed and event and event.dialect in learned and event.kind in KINDS:
+            shape = shape_of(parsed.text, known.fields(parsed.text, event))
+            if shape and not re.search(_TELLS_MORE, parsed.text):
+                behind_stamp = Shape((_BEHIND_STAMP[form], *shape.parts))
+                learned[event.dialect].setdefault(event.kind, behind_stamp)
+    spellings: list[Spelling] = []
+    usual: dict[str, Shape] = {}
+    for dialect, own in learned.items():
+        usual |= own  # a module that changes some lines leaves others as they were
+        if own and len(usual) == len(KINDS):
+            spellings.append(Spelling(dialect, tuple(usual[kind] for kind in KINDS)))
+    return spellings
+
+
+# Runs whose lines stand together among some lines, with no other block between them.
+def _find_blocks(
+    text: Text,
+    form: str,
+    stamps: _Stamps,
+    spelling: Spelling,
+    among: Ints,
+    regular: Flags,
+    others: Iterable[Blocks],
+) -> Blocks:
+    begins = np.flatnonzero(ends_with(text, among, spelling.shapes[0].tail))
+    begins = begins[begins + len(KINDS) <= len(among)]
+    lines = among[begins[:, None] + np.arange(len(KINDS))]
+    lines = lines[regular[lines].all(axis=1)]
+    for each in others:
+        starts = each.lines[:, 0]
+        lines = lines[np.diff(np.searchsorted(starts, lines[:, [0, -1]]))[:, 0] == 0]
+    found = [
+        _match_line(text, stamps, shape, lines[:, place])
+        for place, shape in enumerate(spelling.shapes)
+    ]
+    start, *_, end = found
+    fits = start.numbers["pid"] == end.numbers["pid"]
+    for line in found:
+        fits &= line.fits
+    kept = slice(None) if fits.all() else fits
+    lines = lines[kept]
+    columns = {
+        "started_us": arrow(_usec(text, form, stamps, lines[:, 0])),
+        "ended_us": arrow(_usec(text, form, stamps, lines[:, -1])),
+        "dialect": repeated(spelling.dialect, len(lines)),
+    }
+    for line in found:
+        columns |= {name: arrow(values[kept]) for name, values in line.numbers.items()}
+        columns |= {
+            name: slices(text, begin[kept], stop[kept], ascii=True)
+            for name, (begin, stop) in line.names.items()
+        }
+    return Blocks(lines, start.numbers["pid"][kept], pa.table(columns))
+
+
+# A name may hold what is not as it was said, or words that tell more.
+def _match_line(text: Text, stamps: _Stamps, shape: Shape, lines: Ints) -> shapes.Found:
+    stops = text.stops[lines]
+    found = match(shape, text, stamps.stops[lines])
+    found.fits &= found.stops == stops
+    if found.names:
+        tells_more = pc.match_substring_regex(
+            slices(text, stamps.stops[lines], stops), f"{_TELLS_MORE}|{_ODD}"
+        )
+        found.fits &= ~_flags(tells_more)
+    return found
+
+
+def _usec(text: Text, form: str, stamps: _Stamps, lines: Ints) -> Ints:
+    if form == "dmesg":
+        fractions = read_numbers(text, stamps.stops[lines] - len("123456]"))
+        return stamps.seconds[lines] * _SECOND_US + fractions
+    return match(_STAMPS[form], text, text.starts[lines]).numbers["usec"]
+
+
+def repeated(text: str | None, count: int) -> pa.Array:
+    """Give an Arrow array that has one text, or null, over and over."""
+    return pa.repeat(schema.to_array([text], pa.string())[0], count)
+
+
+# As numpy has them; `to_numpy` would import pandas.
+def _flags(values: pa.BooleanArray) -> Flags:
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
+
+
+def _in_order(blocks: list[Blocks]) -> Blocks:
+    found = [each for each in blocks if len(each)]
+    if not found:
+        none = np.empty(0, np.int64)
+        return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.RUNS))
+    if len(found) == 1:
+        return found[0]
+    lines = np.concatenate([each.lines for each in found])
+    pids = np.concatenate([each.pids for each in found])
+    values = pa.concat_tables([each.values for each in found], promote_options="default")
+    order = np.argsort(lines[:, 0])
+    return Blocks(lines[order], pids[order], values.take(arrow(order)))
