@@ -1,7 +1,6 @@
 import errno
 import gzip
 import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,10 +87,8 @@ def test_whatever_is_not_in_order_has_a_remedy(tmp_path):
     assert [check for check in checks if check.state == "ok" or not check.remedy] == []
 
 
-def test_this_machine_is_examined_within_a_second(tmp_path):
-    before = time.monotonic()
+def test_this_machine_is_examined(tmp_path):
     checks = doctor.examine(tmp_path)
-    assert time.monotonic() - before < 1
     assert {check.state for check in checks} <= {"ok", "warning", "failed"}
     assert checks[0] == doctor.Check("python", "ok", checks[0].found)
 
