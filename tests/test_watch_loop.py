@@ -427,6 +427,23 @@ def test_a_rotated_log_is_stored_under_its_own_name_to_its_end(store, source):
     assert tables.position("file:/log:2") == Position(3, 3)
 
 
+def test_the_part_before_is_needed_until_the_run_that_began_in_it_has_ended(store, source):
+    text = log_of(1, 2).splitlines(keepends=True)
+    old, new = (
+        records("".join(lines), source=f"/log@{number}")
+        for number, lines in enumerate((text[:2], text[2:]), 1)
+    )
+    with watching(store, source) as watch:
+        for items, name in ((old, "1"), (new[:1], "2"), (new[1:], "2")):
+            source.push(items, name=f"file:/log:{name}")
+            watch.drain()
+            watch._store_rest()
+            if items == new[:1]:
+                assert store.host("lab01").position("file:/log:2") == Position(0, -1)
+    assert store.host("lab01").position("file:/log:2") == Position(5, 5)
+    assert pids(store) == [1, 2]
+
+
 def test_a_log_that_comes_back_under_its_name_goes_on_where_it_was(store, source):
     one, two = records(log_of(1, 2), source="/log@1"), records(log_of(3), source="/log@2")
     source.push(one[:4], name="file:/log:1")
