@@ -1,6 +1,6 @@
 """Finished logs in bulk: what is regular is read many lines at once, all else record by record.
 
-A log is cut into chunks. In each, in threads, the lines are found that may be of a run or an
+A log is cut into parts. In each, in threads, the lines are found that may be of a run or an
 incident, and among them the blocks of four lines that are a whole run in one spelling, see
 `logtrace.shapes`. Then, in the order of the log, blocks become rows as they are wherever
 nothing that the assemblers keep could have a part in them; the other lines that may be of
@@ -30,11 +30,11 @@ from logtrace.record import Record
 from logtrace.run_id import run_ids
 from logtrace.runs import RunAssembler
 from logtrace.scan import FORMS, Scan, Scanner, repeated
-from logtrace.shapes import Ints, arrow
+from logtrace.shapes import PADDING, Ints, arrow
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 
-CHUNK_BYTES = 4 << 20
-BATCH_BYTES = 16 << 20
+PART_BYTES = 4 << 20
+BATCH_BYTES = 8 << 20
 """How much of a log is read between two commits."""
 
 
@@ -54,7 +54,7 @@ def read(
     seen: int = -1,
     *,
     workers: int | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
+    part_bytes: int = PART_BYTES,
 ) -> Iterator[Batch]:
     """Read a finished log.
 
@@ -70,7 +70,7 @@ def read(
         Up to which sequence number its rows were stored before; they are left out.
     workers
         How many threads; by default, as many as there are processors for this process.
-    chunk_bytes
+    part_bytes
         How much of it a thread takes at a time.
 
     Yields
@@ -81,7 +81,7 @@ def read(
     workers = workers or len(os.sched_getaffinity(0))
     reader = _Reader(log, host, seen)
     assert log.form is not None
-    scans = _scans(stream, log.form, chunk_bytes)
+    scans = _scans(stream, log.form, part_bytes)
     with ThreadPoolExecutor(workers) as pool:
         pending: deque[Future[pa.Table]] = deque()
         done = 0
@@ -110,11 +110,32 @@ def _ahead(
 
 def _scans(stream: BinaryIO, form: str, size: int) -> Iterator[Callable[[], Scan]]:
     scanner = Scanner(form)
-    for offset, data in chunks(stream, size):
-        yield partial(scanner.scan, offset, data)
+    for part in parts(stream, size):
+        yield partial(scanner.scan, *part)
 
 
-def chunks(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
+class Part(NamedTuple):
+    """Whole lines of a log.
+
+    Parameters
+    ----------
+    offset
+        Where they begin in it.
+    buffer, size
+        The lines, as `logtrace.shapes.Text` has them.
+    """
+
+    offset: int
+    buffer: bytearray
+    size: int
+
+    @property
+    def text(self) -> bytes:
+        """The lines, as a copy."""
+        return bytes(self.buffer[: self.size])
+
+
+def parts(stream: BinaryIO, size: int) -> Iterator[Part]:
     """Cut a log into parts of whole lines.
 
     Parameters
@@ -126,24 +147,30 @@ def chunks(stream: BinaryIO, size: int) -> Iterator[tuple[int, bytes]]:
 
     Yields
     ------
-    tuple of int and bytes
-        Offset and text. Of a line that is longer than `LINE_BYTES` there may be no more.
+    Part
+        Of a line that is longer than `LINE_BYTES` there may be no more.
     """
     offset, rest = begin_text(stream), b""
-    while data := stream.read(size):
-        text = rest + data if rest else data
-        cut = text.rfind(b"\n") + 1
+    while True:
+        # each line is copied once, into a buffer that is never used again: others may look at it
+        buffer = bytearray(len(rest) + size + PADDING)
+        buffer[: len(rest)] = rest
+        read = stream.readinto(memoryview(buffer)[len(rest) : len(rest) + size])  # type: ignore[attr-defined]
+        have = len(rest) + read
+        if not read:
+            break
+        cut = buffer.rfind(b"\n", 0, have) + 1
         if cut:
-            yield offset, text[:cut]
-            offset, rest = offset + cut, text[cut:]
-        elif len(text) <= LINE_BYTES:
-            rest = text
+            yield Part(offset, buffer, cut)
+            offset, rest = offset + cut, bytes(memoryview(buffer)[cut:have])
+        elif have <= LINE_BYTES:
+            rest = bytes(memoryview(buffer)[:have])
         else:
-            yield offset, text[:LINE_BYTES]
-            offset += len(text) + _skip_line(stream)
+            yield Part(offset, buffer, LINE_BYTES)
+            offset += have + _skip_line(stream)
             rest = b""
     if rest:
-        yield offset, rest
+        yield Part(offset, buffer, len(rest))
 
 
 def _skip_line(stream: BinaryIO) -> int:
@@ -167,13 +194,13 @@ class _Reader:
         self._assembler = RunAssembler(host, seen)
         self._reports = IncidentAssembler(host, seen)
         self._scan: Scan
-        self._next = 0  # the first line of the chunk that is not read
+        self._next = 0  # the first line of the part that is not read
         self._seen = -1
         self._records = 0
         self._found = Found()
 
     def take(self, found: Scan) -> Iterator[_Taken]:
-        """Read a chunk; give the blocks in it that are runs."""
+        """Read a part; give the blocks in it that are runs."""
         self._scan, self._next = found, 0
         candidates, lines = found.candidates, found.blocks.lines
         before = np.searchsorted(candidates, lines[:, 0])
@@ -219,7 +246,7 @@ class _Reader:
     def _read_line(self) -> None:
         text = self._scan.text
         start = int(text.starts[self._next])
-        line = text.data[start : min(int(text.stops[self._next]), start + LINE_BYTES)]
+        line = bytes(text.data[start : min(int(text.stops[self._next]), start + LINE_BYTES)])
         self._next += 1
         self._feed(self._log.feed(self._scan.offset + start, line.rstrip(b"\r\n")))
 

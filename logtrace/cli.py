@@ -28,6 +28,7 @@ from logtrace.options import (
     verbosity_options,
     zone_option,
 )
+from logtrace.sparing import spare_memory
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -110,11 +111,11 @@ def watch(
     journals, or a path with * for any name and {host} for a machine's. Ctrl-C ends it; started
     again, it goes on where it was.
     """
+    spare_memory(at_once=True)
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url, hostname, spare_memory
+    from logtrace.store import Store, default_url, hostname
     from logtrace.watch import Watch
 
-    spare_memory()
     store = Store(url or default_url())
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
@@ -271,6 +272,7 @@ def import_(
     says of several machines goes into the tables of each. A log that was imported before is left
     out. What can't be read is named, and the rest imported.
     """
+    spare_memory()
     from logtrace.importer import find_logs, import_log
     from logtrace.store import Store, default_url
 

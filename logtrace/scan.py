@@ -154,15 +154,15 @@ class Scanner:
         self._form = form
         self._known: tuple[Spelling, ...] = ()
 
-    def scan(self, offset: int, data: bytes) -> Scan:
+    def scan(self, offset: int, buffer: bytearray, size: int) -> Scan:
         """Find what may mean something in a part of a log.
 
         Parameters
         ----------
         offset
             Where it begins.
-        data
-            Whole lines.
+        buffer, size
+            Whole lines, as `Text` has them.
 
         Returns
         -------
@@ -170,7 +170,7 @@ class Scanner:
             The first and the last line are always among the candidates, as another part may
             go on there.
         """
-        text = Text(data)
+        text = Text(buffer, size)
         stamps = _stamps(text, self._form)
         kernel = _of_kernel(text, self._form, stamps.fits)
         apart = _continued(text, stamps.fits)
@@ -299,7 +299,9 @@ def _learn(text: Text, form: str, lines: Ints) -> list[Spelling]:
         if parsed and event and event.dialect in learned and event.kind in KINDS:
             shape = shape_of(parsed.text, known.fields(parsed.text, event))
             if shape and not re.search(_TELLS_MORE, parsed.text):
-                behind_stamp = Shape((_BEHIND_STAMP[form], *shape.parts))
+                begin, *parts = shape.parts
+                assert isinstance(begin, bytes)
+                behind_stamp = Shape((_BEHIND_STAMP[form] + begin, *parts))
                 learned[event.dialect].setdefault(event.kind, behind_stamp)
     spellings: list[Spelling] = []
     usual: dict[str, Shape] = {}

@@ -27,7 +27,9 @@ COLUMNS = 16
 LONGEST_LINE = 1024
 """Bytes; a longer line is not regular."""
 
-_PADDING = 8 * LONGEST_LINE  # what may be looked at behind a line
+PADDING = 8 * LONGEST_LINE
+"""How many bytes may be looked at behind a line."""
+
 _LONGEST_NAME = 512
 _MOST_DIGITS = 18  # always fit 64 bits
 _OWNER = re.compile(r"[^\[\]\s]{1,32}")
@@ -120,20 +122,20 @@ class Text:
 
     Parameters
     ----------
-    data
-        The bytes; the last line need not have a newline.
+    buffer
+        Begins with the bytes, the last line of which need not have a newline; behind them it has
+        `PADDING` bytes more.
+    size
+        How many they are.
     """
 
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        padded = np.empty(len(data) + _PADDING, np.uint8)
-        padded[: len(data)] = np.frombuffer(data, np.uint8)
-        padded[len(data) :] = 0
-        self.bytes = padded
+    def __init__(self, buffer: bytearray, size: int) -> None:
+        self.data = memoryview(buffer)[:size]
+        self.bytes = padded = np.frombuffer(buffer, np.uint8)
         self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
-        newlines = np.flatnonzero(padded[: len(data)] == 10)
-        if data and not data.endswith(b"\n"):
-            newlines = np.append(newlines, len(data))
+        newlines = np.flatnonzero(padded[:size] == 10)
+        if size and padded[size - 1] != 10:
+            newlines = np.append(newlines, size)
         self.stops: Ints = newlines
         self.starts: Ints = np.concatenate(([0], newlines[:-1] + 1))[: len(newlines)]
 
@@ -148,7 +150,7 @@ class Text:
 
     def line(self, number: int) -> bytes:
         """Give a line without its newline."""
-        return self.data[self.starts[number] : self.stops[number]]
+        return bytes(self.data[self.starts[number] : self.stops[number]])
 
 
 def shape_of(text: str, fields: Iterable[Field]) -> Shape | None:
@@ -378,7 +380,7 @@ def _read_number(text: Text, at: Ints, words: Words) -> tuple[Ints, NDArray[np.u
 
 # The distance to the first of some bytes; a negative one if it is too far.
 def _find(text: Text, at: Ints, words: Words, wanted: bytes) -> Ints:
-    distance = np.full(len(at), -_PADDING, np.int64)
+    distance = np.full(len(at), -PADDING, np.int64)
     left = np.arange(len(at))
     for step in range(8, _LONGEST_NAME, 8):
         marks = np.zeros(len(words), np.uint64)

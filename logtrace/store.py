@@ -49,13 +49,6 @@ _REACHED_BY = {
     "incidents": "ended_seq",
 }
 
-# For the allocator and the threads of delta-rs. By default each of its dozens of threads keeps
-# what it has freed, for the next time.
-_SPARING = {
-    "_RJEM_MALLOC_CONF": "narenas:1,tcache:false,dirty_decay_ms:0,muzzy_decay_ms:0",
-    "TOKIO_WORKER_THREADS": "1",
-}
-
 # Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
 _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
 
@@ -87,16 +80,6 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(data) / "logtrace")
-
-
-def spare_memory() -> None:
-    """Let a process that lives long give back the memory that commits took.
-
-    It stores somewhat slower for it. Has an effect before anything is read or stored; variables
-    that are set in the environment stay as they are.
-    """
-    for name, value in _SPARING.items():
-        os.environ.setdefault(name, value)
 
 
 def hostname() -> str:
@@ -282,12 +265,13 @@ class HostTables:
         with self._locked():
             if before != "any":
                 self._reached.setdefault(source, before)
-            self._refuse_other_writer(source)
+            delta = _open(self._folder / "runs")
+            self._refuse_other_writer(source, delta)
             others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
             for name, rows in others.items():
                 if rows := list(rows):
-                    self._append(name, source, position, rows)
-            self._reached[source] = self._append("runs", source, position, runs)
+                    self._append(name, source, position, rows, _open(self._folder / name))
+            self._reached[source] = self._append("runs", source, position, runs, delta)
             self._commits += 1
             if self._commits % _COMPACT_EVERY == 0:
                 self._compact()
@@ -310,7 +294,8 @@ class HostTables:
             As for `append`.
         """
         with self._locked():
-            self._append("tracer", source, Position(seq, seq), rows)
+            delta = _open(self._folder / "tracer")
+            self._append("tracer", source, Position(seq, seq), rows, delta)
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -368,8 +353,8 @@ class HostTables:
                 f"store {self._there} is not there any more", "mount it, or move it back"
             )
 
-    def _refuse_other_writer(self, source: str) -> None:
-        if source in self._reached and self.position(source) != self._reached[source]:
+    def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
+        if source in self._reached and _position(runs, source) != self._reached[source]:
             raise StoreError(
                 f"store {self._folder}: another process stores {source} too", "stop one of them"
             )
@@ -397,13 +382,17 @@ class HostTables:
 
     # Gives the position that the table has then.
     def _append(
-        self, name: str, source: str, position: Position, new: Iterable[Row] | pa.Table
+        self,
+        name: str,
+        source: str,
+        position: Position,
+        new: Iterable[Row] | pa.Table,
+        delta: DeltaTable | None,
     ) -> Position:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
         folder = self._folder / name
-        delta = _open(folder)
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored

@@ -184,7 +184,7 @@ STAMPS = {
 def test_any_log_gives_the_same_rows_however_it_is_cut(form, data, size, boot_id):
     log = data.draw(lines(form))
     expected = read(log, boot_id=boot_id)
-    assert read(log, bulk, boot_id=boot_id, chunk_bytes=size, workers=1) == expected
+    assert read(log, bulk, boot_id=boot_id, part_bytes=size, workers=1) == expected
     assert read(log, bulk, boot_id=boot_id) == expected
 
 
@@ -192,7 +192,7 @@ def test_any_log_gives_the_same_rows_however_it_is_cut(form, data, size, boot_id
 @given(st.binary(max_size=300), st.integers(100, 3000))
 def test_any_bytes_give_the_same_rows_however_they_are_cut(junk, size):
     log = junk + b"\n" + LOG + junk + LOG
-    assert read(log, bulk, form="dmesg", chunk_bytes=size, workers=1) == read(log, form="dmesg")
+    assert read(log, bulk, form="dmesg", part_bytes=size, workers=1) == read(log, form="dmesg")
 
 
 @given(st.lists(st.sampled_from([*HEADS, "x" * 40, "", "\n", *"acdefghilnoprstuwACDEORS[] "])))
@@ -295,18 +295,18 @@ def test_a_log_of_a_user_s_dialect_is_read_record_by_record(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("size", [1, 100, 1 << 20])
 def test_parts_of_a_log_are_whole_lines_and_together_the_log(size):
-    parts = list(bulk.chunks(io.BytesIO(LOG + b"cut"), size))
-    assert b"".join(part for _, part in parts) == LOG + b"cut"
-    assert [offset for offset, _ in parts] == [
-        sum(len(part) for _, part in parts[:number]) for number in range(len(parts))
+    parts = list(bulk.parts(io.BytesIO(LOG + b"cut"), size))
+    assert b"".join(part.text for part in parts) == LOG + b"cut"
+    assert [part.offset for part in parts] == [
+        sum(part.size for part in parts[:number]) for number in range(len(parts))
     ]
-    assert all(part.endswith(b"\n") for _, part in parts[:-1])
+    assert all(part.text.endswith(b"\n") for part in parts[:-1])
 
 
 def test_a_line_of_many_megabytes_is_cut_off_and_what_follows_is_read():
     log = LOG + b"[ 2000.000000] " + b"x" * (5 << 20) + b"\n" + LOG
-    assert max(len(part) for _, part in bulk.chunks(io.BytesIO(log), 1 << 20)) <= 2 << 20
-    assert read(log, bulk, chunk_bytes=1 << 20) == read(log)
+    assert max(part.size for part in bulk.parts(io.BytesIO(log), 1 << 20)) <= 2 << 20
+    assert read(log, bulk, part_bytes=1 << 20) == read(log)
 
 
 def test_no_more_of_a_log_is_held_than_some_parts_of_it(monkeypatch):
@@ -314,7 +314,7 @@ def test_no_more_of_a_log_is_held_than_some_parts_of_it(monkeypatch):
     stream = io.BytesIO(LOG * 30)
     log = begin_log(stream, "log@0")
     done, ahead = 0, []
-    for batch in bulk.read(stream, log, HOST, workers=2, chunk_bytes=1000):
+    for batch in bulk.read(stream, log, HOST, workers=2, part_bytes=1000):
         ahead.append(stream.tell() - done)
         done = batch.seen
     assert len(ahead) > 20

@@ -345,7 +345,7 @@ def test_an_import_in_bulk_that_is_killed_goes_on_exactly_once(
     log = tmp_path / "log"
     log.write_text(log_of(*range(1, 12)))
     monkeypatch.setattr(bulk, "BATCH_BYTES", 1)
-    monkeypatch.setattr(bulk, "read", partial(bulk.read, chunk_bytes=500))
+    monkeypatch.setattr(bulk, "read", partial(bulk.read, part_bytes=500))
     monkeypatch.setattr(importer, "_WAITING_ROWS", 1)
     left = [commits]
 

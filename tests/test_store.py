@@ -539,13 +539,14 @@ def test_events_of_the_modules_are_stored_once(lab, tables):
 MANY_COMMITS = """\
 import sys
 from pathlib import Path
-from logtrace.store import Position, Store, spare_memory
+from logtrace.sparing import spare_memory
+from logtrace.store import Position, Store
 
 def kept_kib():
     status = Path("/proc/self/status").read_text()
     return int(status.partition("RssAnon:")[2].split()[0])
 
-spare_memory()
+spare_memory(at_once=True)
 tables = Store(sys.argv[1]).host("lab1")
 for seq in range(60):
     tables.append("kmsg:b1", Position(seq, seq), runs=[{"host": "lab1", "first_seq": seq}])

@@ -37,7 +37,7 @@ def check(data: bytes) -> None:
     except SourceError:
         return
     if bulk.can_read(begin_log(io.BytesIO(data[1:]), "log@0").form):
-        assert rows(data[1:], form, chunk_bytes=size) == expected
+        assert rows(data[1:], form, part_bytes=size) == expected
 
 
 def rows(data: bytes, form: str | None, **options: int) -> list[list[dict]]:
