@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -6,6 +7,7 @@ from hypothesis import strategies as st
 
 from logtrace.source.dating import Dating
 
+BERLIN = ZoneInfo("Europe/Berlin")
 LATEST = datetime(2026, 11, 24, tzinfo=UTC)
 
 
@@ -47,6 +49,76 @@ def test_the_last_stamp_is_of_the_latest_year_that_it_can_be_of(stamps, expected
 def test_a_year_that_is_given_is_that_of_the_first_stamp():
     assert years("Nov 23 10:00:00", "Jan  2 10:00:00", year=2019) == [2019, 2020]
     assert years("Feb 29 10:00:00", year=2019) == [None]
+
+
+@pytest.mark.parametrize(
+    ("stamp", "expected"),
+    [
+        ("2026-11-23T10:00:00Z", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        ("2026-11-23T19:00:00+09:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        ("2026-11-23T05:30:00-0430", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        ("2026-11-23T10:00:00.000312+00:00", datetime(2026, 11, 23, 10, 0, 0, 312, tzinfo=UTC)),
+        ("2026-11-23T10:00:00.5Z", datetime(2026, 11, 23, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-23T10:00:00.000312789Z", datetime(2026, 11, 23, 10, 0, 0, 312, tzinfo=UTC)),
+        ("2026-11-23T10:00:00,000312+00:00", datetime(2026, 11, 23, 10, 0, 0, 312, tzinfo=UTC)),
+        ("2024-02-29T23:59:59-01:00", datetime(2024, 3, 1, 0, 59, 59, tzinfo=UTC)),
+        ("2026-12-31T23:30:00-01:00", datetime(2027, 1, 1, 0, 30, tzinfo=UTC)),
+        ("2026-02-29T10:00:00Z", None),
+        ("2016-12-31T23:59:60Z", None),  # a leap second has no place in a table's times
+        ("0001-01-01T00:00:00+09:00", None),
+        ("2026-11-23T10:00:00+99:00", None),
+    ],
+)
+def test_a_stamp_of_rfc_3339_says_its_zone_itself(stamp, expected):
+    dating = Dating(BERLIN)
+    assert dating.iso(stamp.encode()) == expected
+    assert dating.assumed == set()
+
+
+def test_one_without_zone_is_in_the_zone_that_is_assumed():
+    dating = Dating(BERLIN)
+    expected = datetime(2026, 7, 1, 8, 0, 0, 312, tzinfo=UTC)
+    assert dating.iso(b"2026-07-01T10:00:00.000312") == expected
+    assert dating.assumed == {"zone"}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "utc"),
+    [
+        ((3, 29, 1, 59, 59), (0, 59, 59)),
+        ((3, 29, 2, 30, 0), (1, 30, 0)),  # no clock showed it: counted on from before
+        ((3, 29, 3, 0, 0), (1, 0, 0)),
+        ((10, 25, 1, 59, 59), (23, 59, 59)),
+        ((10, 25, 2, 30, 0), (0, 30, 0)),  # every clock showed it twice: the first time
+        ((10, 25, 3, 0, 0), (2, 0, 0)),
+    ],
+)
+def test_a_stamp_in_the_hour_that_summer_time_skips_or_repeats_has_a_time(stamp, utc):
+    at = Dating(BERLIN).local(2026, *stamp)
+    assert (at.hour, at.minute, at.second) == utc
+    found = Dating(BERLIN, LATEST).yearless({3: "Mar", 10: "Oct"}[stamp[0]], *stamp[1:])
+    assert found == at
+
+
+# In Seoul it is the next year nine hours earlier
+@pytest.mark.parametrize("year", [None, 2026])
+def test_the_year_of_a_stamp_is_that_of_its_zone(year):
+    written = datetime(2026, 12, 31, 18, 30, tzinfo=UTC)
+    dating = Dating(ZoneInfo("Asia/Seoul"), written, year)
+    dating = dating.of(lines("Dec 31 23:59:59", "Jan  1 03:00:00"))
+    found = [dating.yearless("Dec", 31, 23, 59, 59), dating.yearless("Jan", 1, 3, 0, 0)]
+    assert found == [
+        datetime(2026, 12, 31, 14, 59, 59, tzinfo=UTC),
+        datetime(2026, 12, 31, 18, tzinfo=UTC),
+    ]
+    assert dating.assumed == {"zone", "2026", "2027"}
+
+
+@pytest.mark.parametrize(
+    ("year", "expected"), [(2023, [2023, 2024, 2024]), (2024, [2024, None, 2025])]
+)
+def test_a_year_that_is_given_counts_on_to_a_leap_day(year, expected):
+    assert years("Dec 31 10:00:00", "Feb 29 10:00:00", "Mar  1 10:00:00", year=year) == expected
 
 
 def test_a_log_that_grows_is_dated_by_the_present_stamp_by_stamp():
