@@ -586,6 +586,7 @@ def _are_parts(lines: list[_Line]) -> bool:
 def _is_again(before: _Line, line: _Line) -> bool:
     return (
         line.order == before.order + 1
+        and line.record is not before.record
         and line.record.text == before.record.text
         and line.record.caller == before.record.caller
         and _at_once(before.record, line.record)

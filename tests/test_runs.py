@@ -353,6 +353,14 @@ def twice(*lines):
     return [line for line in lines for _ in range(2)]
 
 
+def test_lines_of_one_record_are_not_one_line_that_came_twice():
+    joined = f"{stats()}{ops()}{end(7)}"
+    assert briefs(start(7), start(7), joined) == [
+        (7, "no_end", None, None),
+        (7, "complete", 20, 1),
+    ]
+
+
 def test_a_module_that_prints_each_line_twice_has_one_run():
     run = [start(7), stats(), ops(), end(7)]
     assert briefs(*twice(*run)) == [(7, "complete", 20, 1)]
