@@ -196,6 +196,7 @@ def drained(kernel: Kernel, rounds: int) -> str:
     with kernel.boot("log_buf_len=32M") as guest:
         guest.run(f"{kernel.folder}/stream 1 {RING}", timeout=PATIENCE_S)
         table = _drained(guest, rounds)
+        print(table, file=sys.stderr)
     with kernel.boot() as guest:
         return f"{table}\n\n{_burst(guest, kernel.folder)}"
 
@@ -219,29 +220,50 @@ def _json(guest: vm.Guest, script: str) -> Any:
     return json.loads(guest.run(f"cd /run && {python} {script}", timeout=PATIENCE_S).stdout)
 
 
-# Runs are printed as fast as can be; cat and a watch read them at once.
+# Runs are printed as fast as can be. What is overwritten ends cat, so it begins again at once.
+_CAT = """\
+while :; do cat /dev/kmsg; done > /run/cat.out 2> /dev/null & reader=$!
+sleep 2
+{burst}
+kill $reader; pkill -x cat
+sed -n 's/^[0-9]*,\\([0-9]*\\),.*/\\1/p' /run/cat.out > numbers
+"""
+_WATCH = """\
+{watch} --from now --store /run/burst > watch.out 2>&1 & watch=$!
+until ls -l /proc/$watch/fd 2> /dev/null | grep -q kmsg; do
+    kill -0 $watch || {{ cat watch.out >&2; exit 1; }}
+    sleep 0.2
+done
+sleep 2
+{burst}
+kill -TERM $watch
+while kill -0 $watch 2> /dev/null; do sleep 0.2; done
+cp -r /run/burst burst
+"""
+
+
 def _burst(guest: vm.Guest, folder: Path) -> str:
-    watch = shlex.join([*LOGTRACE, "watch", "-q", "--host", "guest", "--from", "now"])
-    said = guest.run(
-        f"cd {folder} || exit; {watch} --store /run/burst > watch.out 2>&1 & watch=$!\n"
-        "until ls -l /proc/$watch/fd 2> /dev/null | grep -q kmsg; do\n"
-        "kill -0 $watch || { cat watch.out >&2; exit 1; }; sleep 0.2; done; sleep 2\n"
-        "cat /dev/kmsg > /run/cat.out & cat=$!; sleep 2\n"
-        f"begun=$(cat /proc/uptime); {folder}/stream 1 {BURST} > stream.out\n"
-        "echo $begun $(cat /proc/uptime)\n"
-        "sleep 5; kill $cat; kill -TERM $watch\n"
-        "while kill -0 $watch 2> /dev/null; do sleep 0.2; done; cp -r /run/burst burst\n"
-        "sed -n 's/^[0-9]*,\\([0-9]*\\),.*/\\1/p' /run/cat.out > numbers",
-        timeout=PATIENCE_S,
-    ).stdout.split()
-    seconds = float(said[2]) - float(said[0])
-    numbers = [int(line) for line in (folder / "numbers").read_text().split()]
-    missed = numbers[-1] - numbers[0] + 1 - len(numbers)
+    seconds = _while(guest, folder, _CAT)
+    numbers = {int(line) for line in (folder / "numbers").read_text().split()}
+    missed = max(numbers) - min(numbers) + 1 - len(numbers)
+    watched = _while(guest, folder, _WATCH)
     return (
-        f"A burst of {4 * BURST:,} records, printed in {seconds:.1f} s"
-        f" ({4 * BURST / seconds:,.0f} a second) while both read: `cat` lost {missed:,},"
-        f" `logtrace watch` {_lost(folder / 'burst'):,}."
+        f"Bursts of {4 * BURST:,} records, printed as fast as can be: of {4 * BURST / seconds:,.0f}"
+        f" a second, `cat` lost {missed:,}; of {4 * BURST / watched:,.0f} a second,"
+        f" `logtrace watch` lost {_lost(folder / 'burst'):,}."
     )
+
+
+# Gives the seconds in which the burst was printed.
+def _while(guest: vm.Guest, folder: Path, script: str) -> float:
+    burst = (
+        f"begun=$(cat /proc/uptime); {folder}/stream 1 {BURST} > stream.out;"
+        " echo $begun $(cat /proc/uptime); sleep 5"
+    )
+    watch = shlex.join([*LOGTRACE, "watch", "-q", "--host", "guest"])
+    command = f"cd {folder} || exit\n{script.format(burst=burst, watch=watch)}"
+    begun, _, ended, _ = guest.run(command, timeout=PATIENCE_S).stdout.split()
+    return float(ended) - float(begun)
 
 
 def _lost(store: Path) -> int:
