@@ -33,7 +33,7 @@ from logtrace.scan import FORMS, Scan, Scanner, repeated
 from logtrace.shapes import PADDING, Ints, arrow
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 
-PART_BYTES = 4 << 20
+PART_BYTES = 8 << 20
 BATCH_BYTES = 8 << 20
 """How much of a log is read between two commits."""
 

@@ -329,6 +329,8 @@ def _find_blocks(
     for each in others:
         starts = each.lines[:, 0]
         lines = lines[np.diff(np.searchsorted(starts, lines[:, [0, -1]]))[:, 0] == 0]
+    if not len(lines):
+        return _no_blocks()
     found = [
         _match_line(text, stamps, shape, lines[:, place])
         for place, shape in enumerate(spelling.shapes)
@@ -385,11 +387,15 @@ def _flags(values: pa.BooleanArray) -> Flags:
     return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
 
 
+def _no_blocks() -> Blocks:
+    none = np.empty(0, np.int64)
+    return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.RUNS))
+
+
 def _in_order(blocks: list[Blocks]) -> Blocks:
     found = [each for each in blocks if len(each)]
     if not found:
-        none = np.empty(0, np.int64)
-        return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.RUNS))
+        return _no_blocks()
     if len(found) == 1:
         return found[0]
     lines = np.concatenate([each.lines for each in found])

@@ -434,5 +434,17 @@ def arrow(values: Ints) -> Any:
 
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
     """Say which lines have some bytes before their end, or before it and in the line before."""
-    equal, _ = _equals(text, np.maximum(text.stops[lines] - len(literal), 0), literal)
+    # most lines are told by their last bytes
+    last = literal[-8:]
+    word = np.uint64(int.from_bytes(last, "little"))
+    equal: Flags = _word_before(text, text.stops[lines], len(last)) == word
+    if len(literal) > 8:
+        rest = np.flatnonzero(equal)
+        begins = np.maximum(text.stops[lines[rest]] - len(literal), 0)
+        equal[rest], _ = _equals(text, begins, literal)
     return equal
+
+
+def _word_before(text: Text, at: Ints, size: int) -> Words:
+    words = text.words[np.maximum(at - size, 0)]
+    return words & np.uint64((1 << 8 * size) - 1)
