@@ -14,7 +14,8 @@ from contextlib import closing
 
 from logtrace.source import boot_id
 from logtrace.source.kmsg import KmsgSource
-from logtrace.store import Store, spare_memory
+from logtrace.sparing import spare_memory
+from logtrace.store import Store
 from logtrace.watch import Watch
 
 _KMSG = "/dev/kmsg"
@@ -42,7 +43,7 @@ def drain() -> float:
 
 def watch(store: Store) -> tuple[float, int]:
     """Give the seconds until all is read, understood and stored, and how many records it is."""
-    spare_memory()
+    spare_memory(at_once=True)
     with closing(KmsgSource(boot_id())) as source:
         watch = Watch(store.host, "guest", [source], positions=store.positions())
         with closing(watch):

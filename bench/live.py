@@ -279,7 +279,7 @@ def _lost(store: Path) -> int:
 
 def guest_latencies(kernel: Kernel, runs: int) -> list[Row]:
     """Time the runs that a kernel prints."""
-    watch = [*LOGTRACE, "watch", "--host", "guest", "--from", "now", "--store", "/run/live"]
+    watch = [*LOGTRACE, "watch", "--host", "guest", "--store", "/run/live"]
     script = f"{HERE}/latency.py {runs} {APART_S}"
     with kernel.boot() as guest:
         times = _json(guest, f"{script} /run/live/host=guest/runs {shlex.join(watch)}")
@@ -326,6 +326,7 @@ def main() -> None:
             rows += latencies(folder, options.runs)
         if "guest" in parts:
             rows += guest_latencies(Kernel.prepare(folder), options.guest_runs)
+            print(rows, file=sys.stderr)
         if "drain" in parts:
             texts["drained"] = drained(Kernel.prepare(folder), options.rounds)
         if "idle" in parts:

@@ -36,6 +36,12 @@ REPORTS = {
          " faulty_init+0x10/0x1000 [faulty]", END],
         {"type": "page_fault", **IN_FAULTY},
     ),
+    "external abort of arm64": (
+        ["Internal error: synchronous external abort: 0000000096000210 [#1] SMP", CPU,
+         "pc : faulty_init+0x10/0x1000 [faulty]", "Call trace:",
+         " faulty_init+0x10/0x1000 [faulty]", END],
+        {"type": "oops", **IN_FAULTY},
+    ),
     "general protection": (
         ["general protection fault, probably for non-canonical address 0xdead000000000000: 0000 "
          "[#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],

@@ -256,6 +256,11 @@ def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch
     assert len(fed(log, monkeypatch)) == 2
 
 
+def test_a_whole_run_of_a_process_that_was_traced_before_ends_the_run_before():
+    log = dmesg(["usb", start(3)], *map(run_of, range(1, 6)), ["usb"]).encode()
+    assert read(log, bulk) == read(log)
+
+
 def test_lines_that_come_again_behind_whole_runs_are_no_copies(monkeypatch):
     again = [start(999), stats(), stats(), ops(), ops(), end(999), end(999)]
     log = dmesg(*map(run_of, range(1, 9)), [start(999)], run_of(9), again, run_of(10))

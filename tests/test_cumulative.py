@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from log_samples import end, log, lost, ops, start, stats
+from log_samples import end, log, lost, ops, record, start, stats
 
 from logtrace import cumulative, dialects, schema
 from logtrace.grammar import Grammar
@@ -65,6 +65,15 @@ def test_behind_a_loss_totals_are_not_known(never_reset):
     rows = read(never_reset, *run(1, 1), *run(2, 2), lost(3), *run(3, 3))
     assert [row["status"] for row in rows] == ["ambiguous", "complete", "ambiguous"]
     assert counters(rows[2]) == NONE
+
+
+def test_totals_do_not_go_on_when_the_machine_is_started_anew(never_reset):
+    def booted(text):
+        return lambda seq: record(text, seq, boot_id="b2")
+
+    first, second, third = read(never_reset, *run(1, 5), *map(booted, [*run(2, 7), *run(3, 9)]))
+    assert [counters(row) for row in (first, second)] == [NONE, NONE]
+    assert counters(third) == tuple(2 * each for each in ONE)
 
 
 def test_runs_that_overlap_have_no_totals_of_their_own(never_reset):

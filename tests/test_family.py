@@ -54,6 +54,10 @@ def test_a_daemon_is_known_by_the_session_that_its_ended_parent_began():
     assert followed({12: place(group=11, session=11)}, {10, 11}, GROUP) == {12}
 
 
+def test_a_job_of_a_daemon_is_known_by_its_session():
+    assert followed({12: place(group=12, session=11)}, {10, 11}, GROUP) == {12}
+
+
 def test_a_background_process_is_known_by_the_group_when_its_parent_is_gone():
     assert followed({12: place(group=GROUP)}, {10}, GROUP) == {12}
 

@@ -50,6 +50,10 @@ def stats(owner="2021202045", comm="test", file="abc.txt", read_bytes=20, writte
     }
 
 
+def without_bytes():
+    return {name: value for name, value in stats().items() if not name.endswith("_bytes")}
+
+
 def without_file(comm="test"):
     values = stats(comm=comm)
     del values["file"]
@@ -91,6 +95,7 @@ def test_blanks_at_the_end_of_a_line_do_not_count(blanks):
         (STATS.replace("- 20", "- -20"), "lab", stats(read_bytes=-20)),
         (STATS.replace("stats [x]", "stats[x]"), "lab", stats()),
         (STATS.replace("stats", "start"), "lab", stats()),
+        (STATS.replace("- 20", "-").replace("- 26", "-"), "lab", without_bytes()),
         (STATS.replace("stats", "statx"), "loose", stats()),
         (STATS.replace("file[", "["), "loose", stats()),
         (STATS.replace(" file[abc.txt]", ""), "loose", without_file()),

@@ -643,6 +643,22 @@ def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
     assert assembler.resume_before is None
 
 
+def test_stats_lines_of_several_runs_that_nobody_claims_have_no_values():
+    assert briefs(start(7), stats(1), stats(2)) == [
+        (None, "ambiguous", None, None),
+        (7, "no_end", None, None),
+    ]
+
+
+def test_a_run_printed_twice_is_needed_only_while_its_end_line_may_come_again():
+    assembler = RunAssembler("lab1")
+    lines = *twice(start(7), stats(), ops()), end(7)
+    assembler.feed(log(*(at(0, line) for line in lines)))
+    assert assembler.resume_before == 0
+    assembler.feed([record("usb", len(lines), usec=9_000_000)])
+    assert assembler.resume_before is None
+
+
 def test_runs_without_end_do_not_hold_on_to_those_before_them():
     for lines in ([stats(), ops()], [start(7), stats(), ops()]):
         assembler = RunAssembler("lab1")

@@ -217,10 +217,10 @@ def test_checks_are_shown_with_their_remedies():
 # A watch
 
 
-def view(*progresses, width=80, height=24):
+def view(*progresses, width=80, height=24, store="/s"):
     """Give the lines that the live view has drawn last."""
     console, file = screen(width, height)
-    with terminal.LiveView(console, "/s", SEOUL) as live:
+    with terminal.LiveView(console, store, SEOUL) as live:
         for progress in progresses:
             file.seek(0)
             file.truncate()
@@ -247,6 +247,17 @@ def test_the_live_view_shows_modules_losses_and_trouble():
     assert "modules: a, b" in text
     assert "3 records lost" in text
     assert "store /s:\\x1b[31m full" in text
+
+
+def test_names_that_are_told_reach_no_terminal_raw():
+    notices = ["/log\x1b]0;title\x07: it was cut"]
+    progress = progress_of(trouble="store \x1b[5m", notices=notices)
+    for lines in (view(progress, store="/s\x1b[5m"), plain(progress)):
+        text = "".join(lines)
+        assert text.isprintable()
+        assert r"\x1b[5m" in text
+        assert r"/log\x1b]0;title\x07: it was cut" in text
+    assert r"/s\x1b[5m" in "".join(view(progress, store="/s\x1b[5m", width=140))
 
 
 def test_the_live_view_shows_runs_under_way():

@@ -5,6 +5,7 @@ from click.testing import CliRunner
 
 from logtrace import grammar
 from logtrace.cli import cli
+from logtrace.cumulative import Suspect
 from logtrace.understanding import examine_log, nearest
 
 LOG = """\
@@ -55,6 +56,21 @@ def test_a_log_that_is_understood_is_in_order(tmp_path):
     done = CliRunner().invoke(cli, ["doctor", str(path)])
     assert done.exit_code == 0
     assert "1 start lines of the dialect contract" in done.stdout
+
+
+def test_a_module_that_may_never_set_its_counters_back_is_named(tmp_path):
+    path = tmp_path / "kern.log"
+    runs = [
+        f"OS Assignment2 ftrace [{n}] Start\n"
+        f"[7] test file[a] stats [x] read - {n} / written - {n}\n"
+        f"open[{n}] close[{n}] read[{n}] write[{n}] lseek[0]\n"
+        f"OS Assignment2 ftrace [{n}] End\n"
+        for n in (1, 2, 3)
+    ]
+    lines = "".join(runs).splitlines()
+    path.write_text("".join(f"[  1.{n:06d}] {line}\n" for n, line in enumerate(lines)))
+    assert examine_log(path).suspects == [Suspect("7", "contract", 3, repeats=True)]
+    assert "cumulative = true" in CliRunner().invoke(cli, ["doctor", str(path)]).stdout
 
 
 def test_the_lines_of_several_machines_are_not_mixed(tmp_path):

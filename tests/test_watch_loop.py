@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -407,6 +407,76 @@ def test_of_two_that_begin_to_watch_a_log_at_once_one_is_refused(store):
     assert pids(store) == [1, 2]
 
 
+class Journal:
+    """Tables of several machines that note which was written to, and when."""
+
+    def __init__(self):
+        self.written = []
+
+    def tables(self, host):
+        def append(source, position, *, before, incidents, runs, losses, **rows):
+            whose = [row["pid"] for row in runs], sum(row["records"] for row in losses)
+            self.written.append((host, position.seen, *whose))
+
+        return SimpleNamespace(append=append, append_tracer=None)
+
+
+@contextmanager
+def watching_machines(*sources):
+    """Watch, and give what is written to whose tables: host, position, pids and lost records."""
+    journal = Journal()
+    watch = Watch(journal.tables, "lab01", sources, positions=Positions())
+    with closing(watch):
+        yield watch, journal.written
+
+
+def said_by(host, text, first=0):
+    return [item._replace(host=host) for item in records(text, first=first)]
+
+
+def test_a_machine_that_the_store_does_not_know_is_stored_before_those_that_it_knows(source):
+    with watching_machines(source) as (watch, written):
+        source.push(said_by("pc1", log_of(1)))
+        watch.drain()
+        source.push(said_by("pc1", log_of(2), 4) + said_by("pc2", log_of(3), 8))
+        watch.drain()
+    # a crash between the two must not leave a place behind which the new one is not known
+    assert written == [("pc1", 3, [1], 0), ("pc2", 11, [3], 0), ("pc1", 11, [2], 0)]
+
+
+def test_a_loss_is_one_of_all_machines_that_print_into_the_log(source):
+    with watching_machines(source) as (watch, written):
+        source.push(said_by("pc1", log_of(1)) + said_by("pc2", log_of(2), 4))
+        watch.drain()
+        written.clear()
+        source.push([Loss("kmsg:b", None, 8, 10, 3, "overrun", datetime(2026, 11, 23, tzinfo=UTC))])
+        watch.drain()
+    assert sorted(written) == [("pc1", 10, [], 3), ("pc2", 10, [], 3)]
+
+
+@pytest.mark.parametrize(
+    ("host", "kept"), [("x" * 200, True), ("x" * 201, False), ("é" * 99, False)]
+)
+def test_a_name_that_no_folder_can_have_is_no_machines(source, host, kept):
+    with watching_machines(source) as (watch, written):
+        source.push(said_by(host, log_of(1)))
+        watch.drain()
+    assert [whose for whose, *_ in written] == [host if kept else "lab01"]
+
+
+def test_a_machine_that_prints_nothing_more_does_not_keep_a_log_from_going_on(source, monkeypatch):
+    monkeypatch.setattr(watch_module, "_LAG", 10)
+    with watching_machines(source) as (watch, written):
+        source.push(said_by("pc1", log_of(1)) + said_by("pc2", log_of(2), 4))
+        watch.drain()
+        written.clear()
+        for first in (8, 16):
+            source.push(said_by("pc2", log_of(3), first))
+            watch._read_to_end(source)
+            watch._store_due()
+    assert written == [("pc2", 11, [3], 0), ("pc1", 19, [], 0), ("pc2", 19, [3], 0)]
+
+
 def test_the_same_records_given_again_at_once_are_stored_once(store, source):
     log = records(log_of(1, 2))
     source.push(log[:4])
@@ -598,6 +668,23 @@ def test_rows_are_kept_while_the_store_is_away_and_stored_when_it_is_back(
     assert pids(store) == [1, 2, 3, 4, 5, 6]
     # a commit for the first run, and one for all that gathered meanwhile
     assert tables.tries == 5 + 2
+
+
+def test_a_store_that_is_away_is_not_tried_again_at_once(store, source, monkeypatch):
+    monkeypatch.setattr(watch_module, "_COMMIT_AFTER_S", 0)
+    monkeypatch.setattr(watch_module, "_RETRY_AFTER_S", 3600)
+    tables = Failing(store.host("lab01"), 1)
+    log = records(log_of(*range(1, 21)))
+    source.push(log[:4])
+
+    def all_read(progress):
+        if progress.trouble and progress.runs < 20:
+            source.push(log[4 * progress.runs :][:4])
+        return progress.runs == 20
+
+    follow_until(all_read, store, source, tables=tables)
+    assert tables.tries == 3  # once, and at the end for what was tried and for the rest
+    assert len(pids(store)) == 20
 
 
 def test_a_store_that_stays_away_is_an_error_at_the_end(store, source, monkeypatch):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from logtrace.errors import SourceError
 from logtrace.source.forms import FORMS, recognise
-from logtrace.source.logfile import LogText, digest_log, open_log, read_log
+from logtrace.source.logfile import LINE_BYTES, LogText, digest_log, open_log, read_log
 
 DATA = Path(__file__).parent.parent / "data"
 
@@ -252,6 +252,16 @@ def test_however_a_log_is_packed_and_cut_it_has_the_same_records(text, cuts, pac
             patch.setattr("sys.stdin", pipe)
             with open_log(Path("-")) as stream:
                 assert list(read_log(stream, "a.log@0")) == expected
+
+
+def test_what_stands_far_inside_a_line_is_no_line():
+    begun = b"[    1.000000] "
+    long = begun + b"x" * (LINE_BYTES - len(begun)) + b"[    2.000000] a line of its own?\n"
+    records = list(read_log(io.BytesIO(long + b"[    3.000000] usb\n"), "log@0"))
+    assert [(record.usec, record.text[-3:]) for record in records] == [
+        (1_000_000, "xxx"),
+        (3_000_000, "usb"),
+    ]
 
 
 @pytest.mark.parametrize("form", [None, *FORMS])
