@@ -32,15 +32,11 @@ class Span(NamedTuple):
         Places of its first and last line among all trace lines.
     needed_from
         Number of the record from which a reader comes to know the run again.
-    boot_id, started_us
-        The boot that printed it, and the kernel's clock at its first line.
     """
 
     first: int
     last: int
     needed_from: int
-    boot_id: str | None
-    started_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ class Totals:
     ) -> tuple[Mapping[str, int | None], str | None]:
         last, loaded = self._last.get(key), self._loaded.get(key[0])
         before = last.span if last else loaded
-        if before is None or _booted_between(before, span):
+        if before is None:
             return {}, "its counters are totals of all runs, and those before it are not known"
         if before.last > span.first:
             return {}, "its counters are totals of all runs, and another was open beside it"
@@ -119,13 +115,6 @@ class Totals:
 
 def _less(value: int | None, before: int | None) -> int | None:
     return None if value is None or before is None else value - before
-
-
-def _booted_between(before: Span, span: Span) -> bool:
-    if before.boot_id != span.boot_id:
-        return True
-    times = before.started_us, span.started_us
-    return None not in times and times[0] > times[1]  # type: ignore[operator]
 
 
 class Suspect(NamedTuple):

@@ -644,8 +644,7 @@ def _events(run: _Run) -> Iterable[grammar.Event]:
 
 
 def _span(first: _Line, last: _Line, needed_from: int) -> Span:
-    record = first.record
-    return Span(first.order, last.order, needed_from, record.boot_id, record.usec)
+    return Span(first.order, last.order, needed_from)
 
 
 def _at_once(before: Record, record: Record) -> bool:
