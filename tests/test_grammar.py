@@ -97,6 +97,7 @@ def test_blanks_at_the_end_of_a_line_do_not_count(blanks):
         (STATS.replace("stats", "start"), "lab", stats()),
         (STATS.replace("- 20", "-").replace("- 26", "-"), "lab", without_bytes()),
         (STATS.replace("stats", "statx"), "loose", stats()),
+        ("KERN_INFO " + STATS, "loose", stats()),
         (STATS.replace("file[", "["), "loose", stats()),
         (STATS.replace(" file[abc.txt]", ""), "loose", without_file()),
         (STATS.replace("test file[abc.txt]", "a.out"), "loose", without_file("a.out")),

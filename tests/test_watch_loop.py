@@ -454,6 +454,14 @@ def test_a_loss_is_one_of_all_machines_that_print_into_the_log(source):
     assert sorted(written) == [("pc1", 10, [], 3), ("pc2", 10, [], 3)]
 
 
+def test_what_no_kernel_printed_makes_no_machine_known(source):
+    forged = [item._replace(facility=1) for item in said_by("pc2", log_of(2), 4)]
+    with watching_machines(source) as (watch, written):
+        source.push(said_by("pc1", log_of(1)) + forged)
+        watch.drain()
+    assert written == [("pc1", 7, [1], 0)]
+
+
 @pytest.mark.parametrize(
     ("host", "kept"), [("x" * 200, True), ("x" * 201, False), ("é" * 99, False)]
 )
