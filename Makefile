@@ -44,7 +44,7 @@ run: .venv/run
 test: export LOGTRACE_REQUIRE_ALL := 1
 test: lint kernel
 	@.ci/install $(TEST_PACKAGES) $(BROWSER_PACKAGES)
-	pytest --numprocesses=auto --dist=loadgroup
+	pytest --numprocesses=auto --dist=loadgroup --durations=25 --durations-min=5
 
 test-kernels: .venv/dev
 	@.ci/install $(TEST_PACKAGES) $(KERNEL_PACKAGES)
