@@ -52,6 +52,10 @@ REPORTS = {
          "0000 [#1] PREEMPT SMP NOPTI", NEW_CPU, RIP, *TRACE, END],
         {"type": "general_protection", **IN_FAULTY},
     ),
+    "Oops whose first line was lost": (
+        ["Oops: 0002 [#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],
+        {"type": "oops", **IN_FAULTY},
+    ),
     "divide error": (
         ["divide error: 0000 [#1] PREEMPT SMP NOPTI", CPU, RIP, *TRACE, END],
         {"type": "oops", **IN_FAULTY},

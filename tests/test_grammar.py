@@ -88,6 +88,7 @@ def test_blanks_at_the_end_of_a_line_do_not_count(blanks):
         ("OS Assignment2 ftrace[-1] End", "lab", {"pid": -1}),
         ("ftrace [4321] Start", "loose", {"pid": 4321}),
         ("OS Assignment #2 os_ftrace [4321] begin", "loose", {"pid": 4321}),
+        ("Operating System Assignment 2 ftrace [4321] Start", "loose", {"pid": 4321}),
         ("OS Assignment2 ftrace [4321] Stop", "loose", {"pid": 4321}),
         ("[kwos] /test file[abc.txt] stats [x] read - 20 / written - 26", "lab", stats("kwos")),
         (STATS.replace(" - ", " \u2013 "), "lab", stats()),

@@ -83,6 +83,14 @@ def test_a_fingerprint_is_of_names_and_not_of_numbers():
         assert elsewhere["fingerprint"] != one["fingerprint"]
 
 
+def test_without_a_call_trace_a_fingerprint_is_of_the_message_without_its_numbers():
+    text = "watchdog: BUG: soft lockup - CPU#{0} stuck for 2{0}s! [cat:21{0}]"
+    fingerprints = {found(records([text.format(n)]))[0]["fingerprint"] for n in (1, 2)}
+    assert len(fingerprints) == 1
+    (other,) = found(records(["rcu: INFO: rcu_sched self-detected stall on CPU 1"]))
+    assert other["fingerprint"] not in fingerprints
+
+
 def test_two_processors_that_report_at_once_are_told_apart_by_caller():
     one, two = REPORTS["BUG"][0], REPORTS["WARNING"][0]
     mixed = [

@@ -461,6 +461,10 @@ def test_lines_joined_in_one_record_are_those_of_a_run(between):
     assert run["ended_us"] == 1_000_002
 
 
+def test_lines_joined_in_a_record_that_was_cut_are_nobodys():
+    assert briefs(start(7), cut(f"{stats()}{ops()}{end(7)}")) == [(7, "truncated", None, None)]
+
+
 def test_runs_of_one_record_have_ids_of_their_own():
     runs = read(start(1), stats(1), ops(), end(1) + start(2), stats(2), ops(), end(2) + start(3))
     assert [brief(run) for run in runs.runs] == [
