@@ -93,6 +93,7 @@ class Wording:
             {{value}}"""
         )
         self._counted = pattern(rf"(?<![\w.])(?P<number>-?\d++)\s*+x?\s*+{called}(?![a-z_\d])")
+        self._scaled = pattern(r"\s*+[kmgt]i?b(?![a-z_])")
         # what may stand before a line, between two numbers, and behind the last one
         self._tags = pattern(r"\s*+(?:{tag}\s*+){0,4}")
         self._between = pattern(
@@ -243,6 +244,8 @@ class Wording:
         first, second = items[-2:]
         if (first["read"] is None) is (second["read"] is None):
             return None
+        if any(self._scaled.match(line, item.end("number")) for item in (first, second)):
+            return None  # a number of something else than bytes
         tail = line[second.end() :]
         if not self._is_between(line, first, second) or self._tells_more(tail):
             return None
@@ -350,6 +353,8 @@ class Wording:
         if not all(self._is_between(line, *pair) for pair in pairwise(items)):
             return None
         head, tail = line[: items[0].start()], line[items[-1].end() :]
+        if _is_bare(items[0]) and head.rstrip()[-1:].isdigit():
+            return None  # a number before each name and one behind it
         if len(head) > _LONGEST_ASIDE:
             return None
         if self._tells_more(tail) or not self._is_sure_of_calls(names, items, head, tail):
@@ -406,6 +411,10 @@ def _is_named(item: re.Match[str]) -> bool:
         and item.start() == start
         and item.string[stop] in " \t[({<"
     )
+
+
+def _is_bare(item: re.Match[str]) -> bool:
+    return "bracket" in item.re.groupindex and not (item["sign"] or item["bracket"])
 
 
 def _exact(first: re.Match[str], second: re.Match[str]) -> bool:

@@ -16,10 +16,12 @@ from logtrace.record import Loss, Record, parse_kmsg
 
 # The kernel gives at most 8 KiB; a smaller buffer would lose the record
 _RECORD_BYTES = 8192
-# The ring buffer of 128 KiB holds some 1500 lines: so many are understood while none are read,
+# The ring buffer of 128 KiB holds some 1500 lines: so few are understood while none are read,
 # and so many wait for it in memory, before the kernel overwrites those behind them
-_AT_ONCE = 250
+_AT_ONCE = 50
 _MOST_WAITING = 200_000
+# Some machines' clocks take longer to read than a record
+_OF_ONE_TIME = 64
 
 
 # A record, when it was read (in seconds since 1970), whether records before it were overwritten,
@@ -129,23 +131,28 @@ class KmsgSource:
         os.close(self._descriptor)
 
     def _read(self) -> None:
-        while len(self._waiting) < _MOST_WAITING:
-            try:
-                text = os.read(self._descriptor, _RECORD_BYTES)
-            except BlockingIOError:
-                self._backlog = False
-                return
-            except BrokenPipeError:  # EPIPE: the next record was overwritten
-                self._overrun = True
-                continue
-            except OSError as error:
-                if self._waiting:
-                    return  # the same is said again when these have been given
+        while len(self._waiting) < _MOST_WAITING and self._read_some(self._now()):
+            pass
+
+    # Say whether there may be more.
+    def _read_some(self, at: float) -> bool:
+        read, keep = os.read, self._waiting.append
+        try:
+            for _ in range(min(_OF_ONE_TIME, _MOST_WAITING - len(self._waiting))):
+                keep((read(self._descriptor, _RECORD_BYTES), at, self._overrun, self._backlog))
+                self._overrun = False
+        except BlockingIOError:
+            self._backlog = False
+            return False
+        except BrokenPipeError:  # EPIPE: the next record was overwritten
+            self._overrun = True
+        except OSError as error:
+            if not self._waiting:
                 raise SourceError(
                     f"/dev/kmsg: {error.strerror} behind record {self._position}"
                 ) from None
-            self._waiting.append((text, self._now(), self._overrun, self._backlog))
-            self._overrun = False
+            return False  # the same is said again when these have been given
+        return True
 
     def _parse(self, raw: _Raw, items: list[Record | Loss]) -> None:
         text, read_at, overrun, backlog = raw
