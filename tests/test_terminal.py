@@ -10,6 +10,7 @@ from rich.console import Console
 from store_samples import CONTRACT, rows_of, store_with
 
 from logtrace import stats, terminal
+from logtrace.coverage import Span, to_frame
 from logtrace.doctor import Check
 from logtrace.engine import Engine, Filters
 from logtrace.kmod import ModuleStatus
@@ -179,7 +180,7 @@ def test_days_are_shown_in_the_zone(tmp_path):
 
 
 def test_modules_are_shown_with_what_is_known():
-    known = {"users": ("x",), "owner": "20\x1b[1m", "version": "1.0", "number": 336}
+    known = {"users": ("x",), "owner": "20\x1b[1m", "version": "1\x1b[1m", "number": 336}
     defaults = {"wide": True, "detail": True, "follow": False, "files": 4096}
     modules = [
         ModuleStatus("os_ftracehooking", loaded=False),
@@ -188,7 +189,7 @@ def test_modules_are_shown_with_what_is_known():
     ]
     assert [line.rstrip().split(maxsplit=2) for line in shown(terminal.print_modules, modules)] == [
         ["os_ftracehooking", "not", "loaded"],
-        ["ftracehooking", "loaded", "used by x · version 1.0 · the file built here"],
+        ["ftracehooking", "loaded", "used by x · version 1\\x1b[1m · the file built here"],
         ["id", "20\\x1b[1m", "· system call 336 · /dev/os_ftrace"],
         ["each", "trace:", "wide, detail · up to 4,096 files"],
         ["iotracehooking", "loaded", "not the file built here"],
@@ -202,6 +203,13 @@ def test_a_module_that_answers_no_number_is_shown_with_its_device_alone():
         "no system call · no /dev/os_ftrace",
         "each trace: the calls of the lab",
     ]
+
+
+def test_hosts_and_kernels_are_shown_as_they_can_be():
+    hostile = Span("pc\x1b[1m", START, START, "traced", "6.1\x1b[1m", "\x1b[1m")
+    lines = shown(terminal.print_coverage, to_frame([hostile]), SEOUL)
+    assert "pc\\x1b[1m" in "".join(lines)
+    assert all(line.isprintable() for line in lines)
 
 
 def test_checks_are_shown_with_their_remedies():

@@ -237,6 +237,10 @@ def test_a_form_that_is_given_is_taken_where_another_fits_as_well():
     ]
 
 
+def test_an_object_nested_without_end_is_none():
+    assert forms.json_line(b'{"MESSAGE": ' + b"[" * 200_000, Dating()) is None
+
+
 @pytest.mark.parametrize("value", [b"a\nb", b"a\r\nb", b"\n" * 300, b"\0\xff" + b"\r\n" * 500, b""])
 def test_a_binary_field_of_an_export_is_read_byte_for_byte(value):
     field = len(value).to_bytes(8, "little") + value + b"\n"
