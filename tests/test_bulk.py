@@ -256,8 +256,25 @@ def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch
     assert len(fed(log, monkeypatch)) == 2
 
 
-def test_a_whole_run_of_a_process_that_was_traced_before_ends_the_run_before():
-    log = dmesg(["usb", start(3)], *map(run_of, range(1, 6)), ["usb"]).encode()
+@pytest.mark.parametrize(
+    "before",
+    [
+        [start(3)],
+        [start(50), stats(read=7)],
+        [start(50), start(51), stats(read=7), stats(read=8)],
+        [stats(read=7)],
+        [ops(7)],
+        [end(50)],
+        [start(50), end(50)],
+        [fd(50)],
+        [fd(3)],
+        REPORTS["soft lockup"][0],
+        REPORTS["BUG"][0][:-1],
+        REPORTS["BUG"][0][:1],
+    ],
+)
+def test_what_waits_before_whole_runs_has_its_part_in_them(before):
+    log = dmesg(["usb", *before], *map(run_of, range(1, 6)), ["usb"]).encode()
     assert read(log, bulk) == read(log)
 
 

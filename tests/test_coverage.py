@@ -53,11 +53,12 @@ def test_a_day_is_cut_into_what_was_traced_untraced_and_unknown():
     ]
 
 
-def test_one_of_the_two_modules_traces_nothing_and_the_first_exercises_neither():
+@pytest.mark.parametrize("one", ["ftracehooking", "iotracehooking"])
+def test_one_of_the_two_modules_traces_nothing_and_the_first_exercises_neither(one):
     rows = [
         row(8, "begin"),
         row(8, "present", "os_ftracehooking"),
-        row(9, "add", "ftracehooking"),
+        row(9, "add", one),
         row(10, "end"),
     ]
     assert states(rows, at(8), at(10)) == [(8, 10, "untraced")]
@@ -76,6 +77,12 @@ def test_a_watch_that_was_killed_is_known_up_to_its_last_row():
         (9, 12, "unknown"),
         (12, 13, "untraced"),
     ]
+
+
+def test_of_two_watches_at_once_the_one_that_knows_of_the_modules_tells():
+    rows = [row(8, "begin"), *loaded(8, "present"), row(12, "end")]
+    rows += [row(9, "begin", watch=2), row(13, "end", watch=2)]
+    assert states(rows, at(8), at(13)) == [(8, 12, "traced"), (12, 13, "untraced")]
 
 
 def test_modules_unloaded_while_nobody_watched_are_unknown_in_between():

@@ -101,6 +101,7 @@ def test_two_processors_that_report_at_once_are_told_apart_by_caller():
     mixed += [(line, "T1") for line in one[len(two) :]] + [(line, "T2") for line in two[len(one) :]]
     rows = found([record(seq, line, caller) for seq, (line, caller) in enumerate(mixed)])
     assert sorted(row["report"] for row in rows) == sorted("\n".join(each) for each in (one, two))
+    assert not any(row["mixed"] for row in rows)
 
 
 @pytest.mark.parametrize("between", ["no pattern knows this", "  nor  [this]", "key=value"])
@@ -168,6 +169,14 @@ def test_a_report_without_an_end_ends_where_nothing_more_comes():
     (row,) = assembler.feed([later])
     assert row["last_seq"] == len(lines) - 1
     assert assembler.resume_before is None
+
+
+def test_without_a_clock_a_report_ends_where_much_else_was_said():
+    lines = REPORTS["soft lockup"][0]
+    items = records([*lines, *["eth0: link up"] * 1000])
+    assembler = IncidentAssembler("host")
+    (row,) = assembler.feed([each._replace(usec=None) for each in items])
+    assert row["last_seq"] == len(lines) - 1
 
 
 def test_a_report_that_the_machine_was_started_anew_in_ends_there():
