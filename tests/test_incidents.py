@@ -104,6 +104,13 @@ def test_two_processors_that_report_at_once_are_told_apart_by_caller():
     assert not any(row["mixed"] for row in rows)
 
 
+def test_a_task_that_reports_anew_has_ended_the_report_before():
+    one, two = REPORTS["BUG"][0][:4], REPORTS["WARNING"][0]
+    rows = found(records([*one, *two], "T1"))
+    assert [row["report"].split("\n") for row in rows] == [one, two]
+    assert not any(row["mixed"] for row in rows)
+
+
 @pytest.mark.parametrize("between", ["no pattern knows this", "  nor  [this]", "key=value"])
 def test_a_line_that_names_no_subsystem_is_kept_where_it_stands_within_a_report(between):
     lines = list(REPORTS["WARNING"][0])

@@ -45,6 +45,7 @@ def test_a_beginning_or_an_end_is_told_by_one_word_and_a_process(line, kind):
         ("stats", "result"),
         ("stats", "info"),
         ("stats", "statistics"),
+        ("stats [x] read - 20 / written", "summary read - 20 / wrote"),
         ("[x]", "[ok]"),
         ("[x]", "[xx]"),
         ("[x]", "[\u00d7]"),
@@ -77,6 +78,11 @@ def test_a_stats_line_is_known_by_its_words(old, new):
     line = stats()
     assert line.count(old) == 1
     assert read(line.replace(old, new)) == ("stats", "loose", NAMES | MOVED)
+
+
+def test_without_a_process_there_may_be_no_other_words():
+    assert read("Operating Systems Assignment 2 ftrace Start") == ("start", "loose", {})
+    assert read("My Assignment 2 ftrace Start") is None
 
 
 @pytest.mark.parametrize("nothing", ["n/a", "(null)", "none", "?"])
