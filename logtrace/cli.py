@@ -9,7 +9,7 @@ import io
 import json
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -118,6 +118,7 @@ def watch(
 
     store = Store(url or default_url())
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
+    _refuse_same_messages(names)
     is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
     beginning = Beginning(
         store.positions(),
@@ -188,6 +189,20 @@ def _print_as_json(progress: Progress) -> None:
 # A path is made absolute, so that a file named twice is watched once.
 def _source_name(name: str) -> str:
     return name if name in ("kmsg", "journal") else str(Path(name).absolute())
+
+
+# What reads this machine's kernel in two ways would store each run twice.
+def _refuse_same_messages(names: Collection[str]) -> None:
+    if len(names) == 1:
+        return
+    from logtrace.source.journal import is_own_folder
+
+    same = [name for name in names if name in ("kmsg", "journal") or is_own_folder(Path(name))]
+    if len(same) > 1:
+        raise click.UsageError(
+            f"{_visible(' and '.join(same))} have the same messages of this machine's kernel; name "
+            "one of them, and of a folder of journals only those that other machines sent"
+        )
 
 
 def _open_sources(

@@ -278,6 +278,12 @@ def test_what_waits_before_whole_runs_has_its_part_in_them(before):
     assert read(log, bulk) == read(log)
 
 
+def test_a_report_does_not_go_on_behind_many_whole_runs():
+    begun = ["usb", *REPORTS["soft lockup"][0]]
+    log = dmesg(begun, *map(run_of, range(1, 301)), [" ? late+0x1/0x2"], ["usb"]).encode()
+    assert read(log, bulk) == read(log)
+
+
 def test_lines_that_come_again_behind_whole_runs_are_no_copies(monkeypatch):
     again = [start(999), stats(), stats(), ops(), ops(), end(999), end(999)]
     log = dmesg(*map(run_of, range(1, 9)), [start(999)], run_of(9), again, run_of(10))

@@ -22,6 +22,7 @@ from logtrace import cli as cli_module
 from logtrace import dkms, doctor, kmod, schema
 from logtrace.cli import cli
 from logtrace.errors import KernelModuleError, SourceError, StoreError
+from logtrace.source.journal import is_own_folder
 from logtrace.store import hostname
 
 COMMAND = [sys.executable, "-m", "logtrace"]
@@ -372,6 +373,26 @@ def test_watch_from_now_leaves_out_what_is_there(logtrace, tmp_path):
     log.write_text(log_of(1, 2))
     done = logtrace("watch", "--once", "--from", "now", "-q", log)
     assert (done.exit_code, done.output) == (0, "")
+
+
+@pytest.mark.parametrize("folder", ["own", "own/7c29", "kept/../own", "link"])
+@pytest.mark.parametrize("device", ["kmsg", "journal"])
+def test_this_machines_messages_are_not_read_in_two_ways(
+    logtrace, tmp_path, monkeypatch, device, folder
+):
+    (tmp_path / "own/7c29").mkdir(parents=True)
+    (tmp_path / "own/remote").mkdir()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "link").symlink_to("own")
+    (tmp_path / "id").write_text("7c29\n")
+    monkeypatch.setattr("logtrace.source.journal._OWN_FOLDERS", (tmp_path / "own",))
+    monkeypatch.setattr("logtrace.source.journal._MACHINE_ID", tmp_path / "id")
+    done = logtrace("watch", "--once", device, tmp_path / folder)
+    assert done.exit_code == 2
+    assert "name one of them" in " ".join(done.stderr.split())
+    assert logtrace("watch", "--once", "kmsg", "journal").exit_code == 2
+    assert not is_own_folder(tmp_path / "own/remote")
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_source_named_twice_is_watched_once(logtrace, tmp_path):

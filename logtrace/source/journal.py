@@ -23,6 +23,7 @@ from logtrace.source.sdjournal import Journal, Place
 
 _DRAIN_ENTRIES = 20_000
 _OWN_FOLDERS = (Path("/var/log/journal"), Path("/run/log/journal"))
+_MACHINE_ID = Path("/etc/machine-id")
 _MAGIC = b"LPKSHHRH"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _USER_FACILITY = 1
@@ -344,6 +345,22 @@ def is_journal_folder(folder: Path) -> bool:
         if path.is_file() and not path.name.startswith(".")
     ]
     return bool(names) and all(name.endswith((".journal", ".journal~")) for name in names)
+
+
+def is_own_folder(folder: Path) -> bool:
+    """Say whether a folder holds this machine's own journal, perhaps beside those of others."""
+    own = [place.resolve() for place in _OWN_FOLDERS]
+    folder = folder.resolve()
+    return folder in own or any(
+        folder.parent == place and folder.name == _machine_id() for place in own
+    )
+
+
+def _machine_id() -> str | None:
+    try:
+        return _MACHINE_ID.read_text("ascii").strip()
+    except OSError:
+        return None
 
 
 def journal_hosts(folder: Path) -> list[str]:
