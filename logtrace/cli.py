@@ -112,6 +112,8 @@ def watch(
     again, it goes on where it was.
     """
     spare_memory(at_once=True)
+    # each read of a record may let the thread that stores go on for so long
+    sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
     from logtrace.store import Store, default_url, hostname
     from logtrace.watch import Watch
