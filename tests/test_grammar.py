@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from log_samples import call, fd, trace
 
 from logtrace import dialects, grammar, schema
+from logtrace.run_id import MOST_LINES
 from logtrace.wording import Wording
 
 DIALECTS = Path(__file__).parent / "data" / "dialects.txt"
@@ -302,6 +303,11 @@ def test_extra_lines_of_another_form_are_not_understood_but_told_from_others(lin
 def test_extra_lines_begin_their_record():
     assert grammar.parse("x" + call(7)) is None
     assert grammar.parse(f"[1] test file[{fd(7)}] stats [x] read - 1 / written - 1").kind == "stats"
+
+
+def test_more_lines_in_a_record_than_ids_are_there_for_are_not_taken_apart():
+    assert len(grammar.events("\n".join([START] * MOST_LINES))) == MOST_LINES
+    assert grammar.events("\n".join([START] * (MOST_LINES + 1))) == ()
 
 
 def test_a_line_longer_than_any_record_is_not_understood():

@@ -473,6 +473,10 @@ def test_runs_of_one_record_have_ids_of_their_own():
         (3, "no_end", None, None),
     ]
     assert len({run["run_id"] for run in runs.runs}) == 3
+    one, two = read(start(1) + end(1) + start(2) + end(2)).runs
+    assert (one["first_seq"], brief(one)[0]) == (0, 1)
+    assert (two["first_seq"], brief(two)[0]) == (0, 2)
+    assert one["run_id"] != two["run_id"]
 
 
 def test_ten_thousand_open_runs_are_ended_one_by_one():
@@ -648,6 +652,7 @@ def test_runs_go_on_in_the_log_that_comes_after_a_rotation():
 
 
 def test_stats_lines_of_several_runs_that_nobody_claims_have_no_values():
+    assert briefs(ops(1), ops(2)) == [(None, "ambiguous", None, None)]
     assert briefs(start(7), stats(1), stats(2)) == [
         (None, "ambiguous", None, None),
         (7, "no_end", None, None),
