@@ -81,6 +81,11 @@ def test_a_stats_line_is_known_by_its_words(old, new):
     assert read(line.replace(old, new)) == ("stats", "loose", NAMES | MOVED)
 
 
+def test_a_line_may_be_printed_as_two():
+    assert read("[2021202045] test file[abc.txt]") == ("stats", "loose", NAMES)
+    assert read("open[1] close[1]") == ("ops", "loose", {"open_calls": 1, "close_calls": 1})
+
+
 def test_without_a_process_there_may_be_no_other_words():
     assert read("Operating Systems Assignment 2 ftrace Start") == ("start", "loose", {})
     assert read("My Assignment 2 ftrace Start") is None
@@ -131,6 +136,8 @@ def test_a_calls_line_is_known_by_its_words(old, new):
         "Assignment ftrace [x4321y] Start",
         "Assignment [4321] Start",
         "OS Assignment2 ftrace [4321] file Start",
+        stats(comm="read - 1").replace("stats", "statx"),
+        "some words of nobody " * 4 + ops().replace("open", "openat"),
         "OS Assignment2 ftrace 99999999 Start",
         "ftrace [4321] open Start",
         "OS Assignment2 ftrace [4321] Start of what nobody here has ever heard about",
