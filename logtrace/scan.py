@@ -197,7 +197,9 @@ class Scanner:
             return lines
 
         known = self._known
-        left = _may_mean(text, stamps, find(known, everything), apart)
+        # where most lines are of runs, to look for these first saves to look at each line
+        rest = find(known, everything) if _is_dense(text, known) else everything
+        left = _may_mean(text, stamps, rest, apart)
         # also what has lines of nothing between its own
         left = find(known, left)
         learned = [each for each in _learn(text, self._form, left) if each not in known]
@@ -205,6 +207,12 @@ class Scanner:
             self._known = (*learned, *known)[:_MOST_SPELLINGS]
             left = find(learned, left)
         return _in_order(blocks), left
+
+
+def _is_dense(text: Text, spellings: Iterable[Spelling]) -> bool:
+    everything = np.arange(len(text))
+    ends = [ends_with(text, everything, each.shapes[0].tail) for each in spellings]
+    return sum(map(np.count_nonzero, ends)) * len(KINDS) > len(text) // 2
 
 
 def _stamps(text: Text, form: str) -> _Stamps:
