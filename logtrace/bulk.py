@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ from logtrace.scan import FORMS, Scan, Scanner, repeated
 from logtrace.shapes import PADDING, Ints, arrow
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 
-PART_BYTES = 8 << 20
+PART_BYTES = 4 << 20
 BATCH_BYTES = 8 << 20
 """How much of a log is read between two commits."""
 
@@ -110,7 +110,9 @@ def _ahead(
 
 def _scans(stream: BinaryIO, form: str, size: int) -> Iterator[Callable[[], Scan]]:
     scanner = Scanner(form)
-    for part in parts(stream, size):
+    # of ordinary lines more fit into the same memory
+    sizes = (size if scanner.is_dense else 2 * size for _ in count())
+    for part in parts(stream, sizes):
         yield partial(scanner.scan, *part)
 
 
@@ -135,15 +137,15 @@ class Part(NamedTuple):
         return bytes(self.buffer[: self.size])
 
 
-def parts(stream: BinaryIO, size: int) -> Iterator[Part]:
+def parts(stream: BinaryIO, sizes: Iterable[int]) -> Iterator[Part]:
     """Cut a log into parts of whole lines.
 
     Parameters
     ----------
     stream
         The log, seekable; read from its beginning.
-    size
-        Of a part, in bytes; a longer line is longer.
+    sizes
+        Of each part, in bytes; a longer line is longer.
 
     Yields
     ------
@@ -151,7 +153,7 @@ def parts(stream: BinaryIO, size: int) -> Iterator[Part]:
         Of a line that is longer than `LINE_BYTES` there may be no more.
     """
     offset, rest = begin_text(stream), b""
-    while True:
+    for size in sizes:
         # each line is copied once, into a buffer that is never used again: others may look at it
         buffer = bytearray(len(rest) + size + PADDING)
         buffer[: len(rest)] = rest

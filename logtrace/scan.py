@@ -148,9 +148,15 @@ class Scanner:
     ----------
     form
         ``dmesg`` or ``kmsg``.
+
+    Attributes
+    ----------
+    is_dense
+        Whether most lines of the part scanned last are of runs; at first that is supposed.
     """
 
     def __init__(self, form: str) -> None:
+        self.is_dense = True
         self._form = form
         self._known: tuple[Spelling, ...] = ()
 
@@ -182,6 +188,7 @@ class Scanner:
         if not apart[before].all():
             apart[before] = True
             found = self._find(text, stamps, apart)
+        self.is_dense = len(KINDS) * len(found[0]) > len(text) // 2
         return Scan(offset, text, *found)
 
     def _find(self, text: Text, stamps: _Stamps, apart: Flags) -> tuple[Blocks, Ints]:
@@ -198,7 +205,7 @@ class Scanner:
 
         known = self._known
         # where most lines are of runs, to look for these first saves to look at each line
-        rest = find(known, everything) if _is_dense(text, known) else everything
+        rest = find(known, everything) if self.is_dense else everything
         left = _may_mean(text, stamps, rest, apart)
         # also what has lines of nothing between its own
         left = find(known, left)
@@ -207,12 +214,6 @@ class Scanner:
             self._known = (*learned, *known)[:_MOST_SPELLINGS]
             left = find(learned, left)
         return _in_order(blocks), left
-
-
-def _is_dense(text: Text, spellings: Iterable[Spelling]) -> bool:
-    everything = np.arange(len(text))
-    ends = [ends_with(text, everything, each.shapes[0].tail) for each in spellings]
-    return sum(map(np.count_nonzero, ends)) * len(KINDS) > len(text) // 2
 
 
 def _stamps(text: Text, form: str) -> _Stamps:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from itertools import repeat
 from pathlib import Path
 
 import pytest
@@ -323,7 +324,7 @@ def test_a_log_of_a_user_s_dialect_is_read_record_by_record(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("size", [1, 100, 1 << 20])
 def test_parts_of_a_log_are_whole_lines_and_together_the_log(size):
-    parts = list(bulk.parts(io.BytesIO(LOG + b"cut"), size))
+    parts = list(bulk.parts(io.BytesIO(LOG + b"cut"), repeat(size)))
     assert b"".join(part.text for part in parts) == LOG + b"cut"
     assert [part.offset for part in parts] == [
         sum(part.size for part in parts[:number]) for number in range(len(parts))
@@ -333,7 +334,7 @@ def test_parts_of_a_log_are_whole_lines_and_together_the_log(size):
 
 def test_a_line_of_many_megabytes_is_cut_off_and_what_follows_is_read():
     log = LOG + b"[ 2000.000000] " + b"x" * (5 << 20) + b"\n" + LOG
-    assert max(part.size for part in bulk.parts(io.BytesIO(log), 1 << 20)) <= 2 << 20
+    assert max(part.size for part in bulk.parts(io.BytesIO(log), repeat(1 << 20))) <= 2 << 20
     assert read(log, bulk, part_bytes=1 << 20) == read(log)
 
 
