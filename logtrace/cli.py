@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 
 _NOTHING_MATCHED = 3
 _INTERRUPTED = 128 + signal.SIGINT
-# Whoever reads lets others go on at each read, for five milliseconds if nothing is said
-_SWITCH_S = 0.0005
 _REPORT_FORMATS = ("html", "csv", "json", "parquet")
 
 
@@ -114,7 +112,8 @@ def watch(
     again, it goes on where it was.
     """
     spare_memory(at_once=True)
-    sys.setswitchinterval(_SWITCH_S)
+    # each read of a record may let the thread that stores go on for so long
+    sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
     from logtrace.store import Store, default_url, hostname
     from logtrace.watch import Watch
@@ -291,7 +290,6 @@ def import_(
     out. What can't be read is named, and the rest imported.
     """
     spare_memory()
-    sys.setswitchinterval(_SWITCH_S)
     from logtrace.importer import find_logs, import_log
     from logtrace.store import Store, default_url
 
