@@ -279,6 +279,55 @@ def test_what_waits_before_whole_runs_has_its_part_in_them(before):
     assert read(log, bulk) == read(log)
 
 
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [start(50), stats(), ops(), end(51)],
+        [start(50), *run_of(51), stats(read=7), ops(), end(50)],
+        [start(50), stats(), *run_of(51), ops(7), end(50)],
+        [start(50), stats(), ops() + " more", end(50)],
+        [start(50), stats() + "7x", ops(), end(50)],
+        [start(50), stats(read=1 << 63), ops(), end(50)],
+        [start(50), stats(read=10**18), ops(), end(50)],
+        [start(50), stats(read=12345678901234567890), ops(), end(50)],
+        [start(50), stats().replace("2021202045", "9" * 40), ops(), end(50)],
+        *(
+            [start(50), stats(comm=name), ops(), end(50)]
+            for name in (" x", "x ", "/x", "", "[x", "BUG: x", "\\x41", "\u00e9")
+        ),
+        *(
+            [start(50), stats(file=name), ops(), end(50)]
+            for name in (
+                "",
+                "a]b",
+                "\\x41",
+                "\u00e9",
+                "\x1b[31m",
+                "\u202e",
+                "\udcff",
+                "WARNING: x",
+                "Linux version ",
+            )
+        ),
+    ],
+)
+@pytest.mark.parametrize("part_bytes", [700, 1 << 20])
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_run_that_is_not_like_the_others_is_read_as_it_is(lines, place, part_bytes):
+    runs = [*map(run_of, range(1, 9))]
+    runs.insert(place, lines)
+    log = dmesg(["usb"], *runs, ["usb"]).encode("utf-8", "surrogateescape")
+    assert read(log, bulk, part_bytes=part_bytes) == read(log)
+
+
+@pytest.mark.parametrize("priority", [6, 7, 8, 12, 30])
+def test_only_what_the_kernel_said_is_a_run(priority):
+    texts = [line for pid in range(1, 9) for line in run_of(pid)]
+    lines = [f"{priority if 8 <= n < 12 else 6},{n},{n + 1},-;{t}\n" for n, t in enumerate(texts)]
+    log = "".join(lines).encode()
+    assert read(log, bulk) == read(log)
+
+
 def test_a_report_does_not_go_on_behind_many_whole_runs():
     begun = ["usb", *REPORTS["soft lockup"][0]]
     log = dmesg(begun, *map(run_of, range(1, 301)), [" ? late+0x1/0x2"], ["usb"]).encode()
