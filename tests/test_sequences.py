@@ -110,6 +110,8 @@ def test_calls_that_become_fewer_begin_anew_and_need_evidence_of_their_own():
     [
         [ONE, times(2)],
         [ONE, ONE, ONE, ONE],
+        [ONE, ONE, times(3)],
+        [ONE, times(3), times(4)],
         # more is read and written each time, through one open file
         [(20 * n, 26 * n, 1, 1, 4 * n, 5 * n, 9 * n) for n in (1, 2, 3, 4, 5)],
         # as many files more each time, beside one that is always opened
