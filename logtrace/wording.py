@@ -244,7 +244,8 @@ class Wording:
         first, second = items[-2:]
         if (first["read"] is None) is (second["read"] is None):
             return None
-        if any(self._scaled.match(line, item.end("number")) for item in (first, second)):
+        numbers = [item.end("number") for item in (first, second) if item["number"]]
+        if any(self._scaled.match(line, stop) for stop in numbers):
             return None  # a number of something else than bytes
         tail = line[second.end() :]
         if not self._is_between(line, first, second) or self._tells_more(tail):

@@ -97,6 +97,11 @@ def test_what_says_that_there_is_no_number_is_null(nothing):
     assert read(line) == ("stats", "loose", NAMES | {"written_bytes": 26})
 
 
+def test_what_stands_before_a_line_is_no_unit_of_a_number_that_is_missing():
+    line = "GB: " + stats().replace("- 20", "- n/a")
+    assert read(line) == ("stats", "loose", NAMES | {"written_bytes": 26})
+
+
 @pytest.mark.parametrize("scaled", ["20 kB", "20KiB", "20 MB"])
 @pytest.mark.parametrize("number", ["20", "26"])
 def test_numbers_of_something_else_than_bytes_are_not_taken_for_bytes(number, scaled):
