@@ -45,6 +45,30 @@ _HITS = """
     )
 """
 
+# What the lines a file and a call say of a run as a whole. Without them a failed openat can't be
+# told from one that was not closed.
+_OF_FILES = """
+    SELECT run_id, count(*) FILTER (open_at_end AND opens > 0 AND descriptor > 2) AS unclosed
+    FROM files GROUP BY run_id
+"""
+_OF_CALLS = """
+    SELECT run_id, sum(calls) AS every_call, sum(errors) AS failed_calls,
+        coalesce(sum(errors) FILTER (call = 'openat'), 0) AS failed_opens
+    FROM calls GROUP BY run_id
+"""
+_NO_FILES = "SELECT NULL::VARCHAR AS run_id, NULL::BIGINT AS unclosed WHERE false"
+_NO_CALLS = """
+    SELECT NULL::VARCHAR AS run_id, NULL::BIGINT AS every_call, NULL::BIGINT AS failed_calls,
+        NULL::BIGINT AS failed_opens WHERE false
+"""
+_FACTS = """
+    SELECT runs.*, every_call, failed_calls,
+        CASE WHEN detail THEN coalesce(unclosed, 0)
+            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
+        END AS left_open
+    FROM runs LEFT JOIN ({files}) USING (run_id) LEFT JOIN ({calls}) USING (run_id)
+"""
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -154,6 +178,11 @@ class Engine:
                     self._empty.add(table)
             sequences.create_view(self._database, never_totals)
             self._database.execute(f"CREATE VIEW hits AS {_HITS}")
+            of_details = _FACTS.format(
+                files=_NO_FILES if "files" in self._empty else _OF_FILES,
+                calls=_NO_CALLS if "calls" in self._empty else _OF_CALLS,
+            )
+            self._database.execute(f"CREATE VIEW facts AS {of_details}")
         if "incidents" in self._empty:
             self._empty.add("hits")
 
@@ -210,7 +239,9 @@ class Engine:
         keys
             Name -> SQL of each column to group by; none makes one group of all.
         measures
-            What to measure.
+            What to measure. Beside the columns of ``schema.RUNS`` the rows have ``left_open``,
+            how many descriptors the run left open, and, of runs with a line a call,
+            ``every_call`` and ``failed_calls``.
         filters
             Which runs.
         order
@@ -225,7 +256,7 @@ class Engine:
         partial = _select(
             [(sql, name) for name, sql in keys.items()],
             [(measure.partial, measure.name) for measure in measures],
-            f"runs {where}",
+            f"facts {where}",
         )
         merged = _select(
             [(f'"{name}"', name) for name in keys],
