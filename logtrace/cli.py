@@ -185,7 +185,7 @@ def _print_as_json(progress: Progress) -> None:
     for notice in progress.notices:
         click.echo(_visible(notice), err=True)
     for row in progress.latest:
-        click.echo(_json_line(row))
+        click.echo(_json_line({name: value for name, value in row.items() if name != "lines"}))
 
 
 # A path is made absolute, so that a file named twice is watched once.
