@@ -141,7 +141,7 @@ class RunAssembler:
     @property
     def _idle(self) -> bool:
         waiting = self._open or self._block or self._stray or self._held or self._ended
-        return not (waiting or self._unsure_ends)
+        return not (waiting or self._unsure_ends or self._bare_end)
 
     @property
     def waits(self) -> bool:
@@ -394,7 +394,8 @@ class RunAssembler:
             self._unsure_ends -= 1
             run.doubt("its stats lines were mixed with those of another run")
         else:
-            self._bare_end = line.order
+            # extra lines stand behind the calls line: none of these comes after them
+            self._bare_end = 0 if run.extras else line.order
             if run.extras and run.extras.callers() != {line.record.caller}:
                 run.doubt("its extra lines and its End line were printed by different tasks")
         if not (block or run.extras or run.ambiguous or self._open or self._block):
