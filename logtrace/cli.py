@@ -10,7 +10,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
     from logtrace.source import LogTree, Source
@@ -90,6 +91,20 @@ def cli() -> None:
     help="Where to begin. Nothing is stored twice in any case.",
 )
 @click.option("--once", is_flag=True, help="Store what is there, then stop.")
+@click.option(
+    "--report",
+    "report_to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep a report in this folder fresh.",
+)
+@click.option(
+    "--report-since",
+    metavar="TIME",
+    default="today",
+    show_default=True,
+    help="Where the report begins, understood anew each time it is written; all: nowhere.",
+)
 @host_option
 @zone_option
 @click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
@@ -101,6 +116,8 @@ def watch(
     url: str | None,
     start: Begin,
     once: bool,
+    report_to: Path | None,
+    report_since: str,
     host: str,
     zone: ZoneInfo,
     as_json: bool,
@@ -121,6 +138,7 @@ def watch(
     store = Store(url or default_url())
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
+    fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
     is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
     beginning = Beginning(
         store.positions(),
@@ -139,14 +157,37 @@ def watch(
         if modules:
             stack.enter_context(closing(modules))
         show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
-        watch = Watch(store.host, host, opened, modules, show, positions=beginning.positions)
+        watch = Watch(
+            store.host,
+            host,
+            opened,
+            modules,
+            show,
+            positions=beginning.positions,
+            note_stored=fresh.note if fresh else lambda: None,
+        )
         watching = stack.enter_context(closing(watch))
         if once:
             watching.drain()
-        else:
-            _follow(watching)
+        with fresh or nullcontext():
+            if not once:
+                _follow(watching)
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
+
+
+def _fresh_report(
+    ctx: click.Context, out: Path | None, store: str, zone: ZoneInfo, since: str
+) -> FreshReport | None:
+    if out is None:
+        return None
+    from logtrace.fresh import ALL, FreshReport, report_command
+    from logtrace.when import booted, parse_time, utc_now
+
+    if since != ALL:
+        parse_time(since, now=utc_now(), zone=zone, booted=booted())  # or it is told now
+    command = report_command(store, str(zone), since, out.absolute())
+    return FreshReport(command, lambda trouble: _note(ctx, f"--report {out}: {trouble}"))
 
 
 # The first Ctrl-C, or a service manager's SIGTERM, ends it in order; the next one at once.

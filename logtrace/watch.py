@@ -259,6 +259,8 @@ class Watch:
         Called with the progress when something has changed, from the thread that follows.
     positions
         How far sources have been stored.
+    note_stored
+        Called when rows were stored, from the thread that stores.
     """
 
     def __init__(
@@ -270,6 +272,7 @@ class Watch:
         show: Callable[[Progress], None] = lambda _progress: None,
         *,
         positions: Positions,
+        note_stored: Callable[[], None] = lambda: None,
     ) -> None:
         self._tables = cache(tables)
         for known in {host, *positions.hosts()}:
@@ -281,6 +284,7 @@ class Watch:
         self._module_rows: list[Row] = modules.begin() if modules else []
         self._sign: IO[bytes] | None = None
         self._show = show
+        self._note_stored = note_stored
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
         self._due: dict[_Watched, None] = {}
@@ -509,6 +513,7 @@ class Watch:
     def _commit(self) -> None:
         while self._queue:
             batch = self._queue[0]
+            news = batch.tracer or batch.incidents or any(batch.rows)
             tables = self._tables(batch.host)
             if batch.tracer:
                 tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
@@ -522,6 +527,8 @@ class Watch:
                     incidents=batch.incidents,
                 )
             self._queue.popleft()
+            if news:
+                self._note_stored()
 
     def _show_that_it_goes_on(self, tables: HostTables) -> None:
         if self._modules and self._sign is None:
