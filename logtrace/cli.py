@@ -498,7 +498,7 @@ def report(
     data = gather(
         engine,
         filters,
-        [_names(by)] if by else [["owner"], ["program"]],
+        _groupings(by),
         zone=selection.zone,
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
@@ -508,6 +508,41 @@ def report(
     found = totals_of(data)["runs"]
     _note(ctx, f"{_many(found, 'run')}, {_many(len(written), 'file')} in {out}")
     click.echo(written[0])
+
+
+@cli.command()
+@filter_options
+@click.option(
+    "--by",
+    metavar="KEY[,KEY]",
+    help="What to total by, as for stats. Default: once by owner and once by program.",
+)
+@click.option(
+    "--listen",
+    "address",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; 0.0.0.0 for other machines too, who then need a token.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="Its port."
+)
+@verbosity_options
+@click.pass_context
+def serve(
+    ctx: click.Context, selection: Selection, by: str | None, address: str, port: int
+) -> None:
+    """Show the live report in a browser.
+
+    It prints the address to open. The page follows what is stored. Ctrl-C ends it.
+    """
+    from logtrace.board import Board
+    from logtrace.serve import serve as serve_until_stopped  # says what is not installed
+
+    board = Board(selection.engine, selection.choose, _groupings(by), selection.zone)
+    board.snapshot()  # what is wrong with the store or the keys is told now
+    serve_until_stopped(board, address, port, click.echo)
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})
@@ -765,6 +800,10 @@ def main() -> None:
 
 def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _groupings(by: str | None) -> list[list[str]]:
+    return [_names(by)] if by else [["owner"], ["program"]]
 
 
 def _many(count: int, thing: str) -> str:

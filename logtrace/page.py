@@ -184,7 +184,27 @@ _FILTERS = {
 }
 
 
-def index_page(data: ReportData, formats: Collection[str]) -> str:
+@dataclass(frozen=True)
+class Live:
+    """What a page has more that is served, and follows its store.
+
+    Parameters
+    ----------
+    script, style
+        Of its notice of news.
+    """
+
+    script: str
+    style: str
+
+    @classmethod
+    def following(cls, version: str, runs: int) -> Live:
+        """Give that of a page which shows so many runs of a version of the store."""
+        seen = to_json({"version": version, "runs": runs})
+        return cls(f"const SEEN = {seen};\n{_text_of('live.js')}", _text_of("live.css"))
+
+
+def index_page(data: ReportData, formats: Collection[str], live: Live | None = None) -> str:
     """Compose the page of the whole report, in one file that needs no other.
 
     Parameters
@@ -193,6 +213,8 @@ def index_page(data: ReportData, formats: Collection[str]) -> str:
         The report's contents.
     formats
         The formats written beside the page, to which it refers for what it leaves out.
+    live
+        For a page that is served.
 
     Returns
     -------
@@ -215,9 +237,10 @@ def index_page(data: ReportData, formats: Collection[str]) -> str:
     pages = min(len(data.runs), MOST_RUN_PAGES)
     runs_json, carried = newest_runs(data.runs, data.zone, MOST_RUNS, max(room, 0), pages)
     timeline = timeline_payload(data.timeline, data.zone, width_seconds(data.width))
-    style = _text_of("base.css") + _text_of("index.css")
+    style = _text_of("base.css") + _text_of("index.css") + (live.style if live else "")
     return environment.get_template("index.html").render(
         shared,
+        live_script=_safe(live.script) if live else None,
         **parts,
         carried=carried,
         run_pages=min(pages, carried),
@@ -225,7 +248,7 @@ def index_page(data: ReportData, formats: Collection[str]) -> str:
         timeline_json=_safe(to_json(timeline)),
         style=_safe(style),
         script=_safe(script),
-        policy=_policy(style, script),
+        policy=_policy(style, script, live),
     )
 
 
@@ -423,10 +446,11 @@ def _ends(times: pd.Series) -> list[datetime]:
     return [known.min().to_pydatetime(), known.max().to_pydatetime()] if len(known) else []
 
 
-def _policy(style: str, script: str | None) -> str:
+def _policy(style: str, script: str | None, live: Live | None = None) -> str:
     scripts = f"'sha256-{_digest(script)}'" if script else "'none'"
+    more = f" 'sha256-{_digest(live.script)}'; connect-src 'self'" if live else ""
     return (
-        f"default-src 'none'; script-src {scripts}; style-src 'sha256-{_digest(style)}'; "
+        f"default-src 'none'; script-src {scripts}{more}; style-src 'sha256-{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
 
