@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _LOOK_APART_S = 0.5
 _SHARE = 5  # at most one fifth of the time goes into reports
-_RUN_ID = re.compile(r"[0-9a-f]{16}")
+_RUN_ID = re.compile(r"[0-9a-f]{1,64}")
 
 
 @dataclass(frozen=True)

@@ -43,27 +43,35 @@ function fill(field, text) {
   field.dispatchEvent(new Event("change", { bubbles: true }));
 }
 
-function sortAgain([table, cell, direction]) {
+// Tables answer a click a moment later.
+const settled = () => new Promise((resolve) => { setTimeout(resolve, 20); });
+
+async function sortAgain([table, cell, direction]) {
   const heading = each("table")[table]?.tHead?.rows[0].cells[cell];
   const button = heading?.querySelector(".dt-column-order");
-  for (let step = 0; button && step < 3 && heading.getAttribute("aria-sort") !== direction; step += 1) button.click();
-}
-
-function turnTo(number, box) {
-  const current = () => each(".dt-container")[box]?.querySelector(".dt-paging-button.current")?.textContent;
-  for (let step = 0; number && step < MOST_STEPS && current() !== number; step += 1) {
-    const buttons = [...(each(".dt-container")[box]?.querySelectorAll(".dt-paging-button") ?? [])];
-    const there = buttons.find((one) => one.textContent === number) ?? buttons.find((one) => one.matches(".next:not(.disabled)"));
-    if (!there) return;
-    there.click();
+  for (let step = 0; button && step < 3 && heading.getAttribute("aria-sort") !== direction; step += 1) {
+    button.click();
+    await settled();
   }
 }
 
-function restore(state) {
+async function turnTo(number, box) {
+  const buttons = () => [...(each(".dt-container")[box]?.querySelectorAll(".dt-paging-button") ?? [])];
+  const current = () => buttons().find((one) => one.matches(".current"))?.textContent;
+  for (let step = 0; number && step < MOST_STEPS && current() !== number; step += 1) {
+    const there = buttons().find((one) => one.textContent === number) ?? buttons().find((one) => one.matches(".next:not(.disabled)"));
+    if (!there) return;
+    there.click();
+    await settled();
+  }
+}
+
+async function restore(state) {
   const wanted = new Map(state.fields);
   for (const field of each("input, select")) if (wanted.has(fieldKey(field))) fill(field, wanted.get(fieldKey(field)));
-  state.sorting.forEach(sortAgain);
-  state.pages.forEach(turnTo);
+  await settled();
+  for (const one of state.sorting) await sortAgain(one);
+  for (const [box, number] of state.pages.entries()) await turnTo(number, box);
   each("details").forEach((details, index) => { details.open = state.open[index] ?? details.open; });
   const focused = each("input, select").find((field) => fieldKey(field) === state.focus);
   if (focused) focused.focus({ preventScroll: true });
@@ -151,11 +159,11 @@ class Follower {
   }
 }
 
-whenAlive(() => {
+whenAlive(async () => {
   new Follower(); // before what was kept is restored: it notes what the fields are like untouched
   const state = sessionStorage.getItem(KEPT);
   sessionStorage.removeItem(KEPT);
-  if (state) restore(JSON.parse(state));
+  if (state) await restore(JSON.parse(state));
   history.scrollRestoration = "auto";
   document.documentElement.dataset.live = SEEN.version;
 });

@@ -58,9 +58,9 @@ class Browser:
     def ask(self, script, *arguments):
         return self.driver.execute_script(f"return {script}", *arguments)
 
-    def until(self, script, wanted):
-        """Wait until a script gives what is wanted, for at most 5 seconds."""
-        deadline = time.monotonic() + 5
+    def until(self, script, wanted, patience_s=5):
+        """Wait until a script gives what is wanted, for so many seconds at most."""
+        deadline = time.monotonic() + patience_s
         while (found := self.ask(script)) != wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         assert found == wanted
