@@ -156,7 +156,8 @@ def watch(
         modules = _module_monitor(ctx, host) if is_own and not once else None
         if modules:
             stack.enter_context(closing(modules))
-        show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
+        page = str(report_to / "index.html") if report_to else None
+        show = _view(ctx, stack, str(store), zone, page, plain=once, as_json=as_json)
         watch = Watch(
             store.host,
             host,
@@ -208,7 +209,14 @@ def _follow(watching: Watch) -> None:
 
 
 def _view(
-    ctx: click.Context, stack: ExitStack, store: str, zone: ZoneInfo, *, plain: bool, as_json: bool
+    ctx: click.Context,
+    stack: ExitStack,
+    store: str,
+    zone: ZoneInfo,
+    page: str | None,
+    *,
+    plain: bool,
+    as_json: bool,
 ) -> Callable[[Progress], None]:
     if is_quiet(ctx):
         return lambda _progress: None
@@ -218,7 +226,7 @@ def _view(
 
     console = terminal.console()
     if console.is_interactive and not plain:
-        return stack.enter_context(terminal.LiveView(console, store, zone)).show
+        return stack.enter_context(terminal.LiveView(console, store, zone, page)).show
     return terminal.PlainView(console, zone).show
 
 

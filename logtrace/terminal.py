@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -32,6 +34,7 @@ _CALLS = ("open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls
 _MOST_LIVE_RUNS = 100
 _FEWEST_LIVE_RUNS = 3
 _MOST_NAMED = 8  # runs under way
+_RATE_S = 60
 _NOTHING = "–"  # noqa: RUF001
 
 
@@ -220,7 +223,7 @@ def _traces(module: ModuleStatus) -> str:
 
 
 class LiveView:
-    """Show a watch on a terminal: what is under way, and what has just ended.
+    """Show a watch on a terminal: what is under way, how much comes, and what has just ended.
 
     Parameters
     ----------
@@ -230,11 +233,29 @@ class LiveView:
         What is written to.
     zone
         The zone in which to show times.
+    report
+        The page that is kept fresh, if one is.
+    clock
+        Gives seconds.
+    processes
+        Where the kernel shows this machine's processes.
     """
 
-    def __init__(self, console: Console, store: str, zone: tzinfo) -> None:
+    def __init__(
+        self,
+        console: Console,
+        store: str,
+        zone: tzinfo,
+        report: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        processes: Path = Path("/proc"),
+    ) -> None:
         self._store = store
         self._zone = zone
+        self._report = report
+        self._processes = processes
+        self._rates = _Rates(clock)
         self._runs: deque[Mapping[str, Any]] = deque(maxlen=_MOST_LIVE_RUNS)
         # it redraws when something happens: an idle watch wakes nobody
         self._live = Live(console=console, auto_refresh=False, transient=False)
@@ -249,45 +270,123 @@ class LiveView:
     def show(self, progress: Progress) -> None:
         """Draw the progress anew."""
         self._runs.extendleft(progress.latest)
+        self._rates.note(progress)
         for notice in progress.notices:
             self._live.console.print(Text(visible(notice), style="yellow"), soft_wrap=True)
         self._live.update(self._draw(progress), refresh=True)
 
     def _draw(self, progress: Progress) -> Group:
-        above = [self._headline(progress), _modules_line(progress)]
-        if progress.open_runs:
-            above.append(self._open_runs(progress.open_runs))
+        console = self._live.console
+        above = [self._headline(progress), self._totals(progress), _modules_line(progress)]
+        if rates := self._rates.text(self._zone):
+            above.insert(2, Text(rates))
+        if self._report:
+            above.append(Text(f"report: {visible(self._report)}", style="dim"))
+        above += self._under_way(progress.open_runs)
         below = [Text(visible(progress.trouble), style="bold red")] if progress.trouble else []
         if not self._runs:
             idle = Text("no run has ended yet; Ctrl-C ends watching", style="dim")
             return Group(*above, idle, *below)
-        console = self._live.console
         taken = sum(len(text.wrap(console, console.width)) for text in (*above, *below))
         room = max(_FEWEST_LIVE_RUNS, console.height - taken - 2)  # the headings and the cursor
         newest = list(islice(self._runs, room))
         return Group(*above, *_run_lines(newest, self._zone, console.width), *below)
 
     def _headline(self, progress: Progress) -> Text:
-        lost = Text(
-            f" · {_plural(progress.lost_records, 'record')} lost or not understood",
-            style="yellow" if progress.lost_records else "dim",
-        )
         return Text.assemble(
             ("logtrace watch", "bold"),
             f" → {visible(self._store)} · since {time_text(progress.since, self._zone)}"
-            f" ({self._zone}) · {_plural(progress.runs, 'run')}",
-            lost,
+            f" ({self._zone})",
         )
 
-    def _open_runs(self, open_runs: Sequence[tuple[int, Record]]) -> Text:
-        shown = ", ".join(
-            f"{pid} since {time_text(record.at, self._zone)}" if record.at else str(pid)
-            for pid, record in open_runs[-_MOST_NAMED:]
-        )
-        more = len(open_runs) - _MOST_NAMED
+    def _totals(self, progress: Progress) -> Text:
+        lost = progress.lost_records
         return Text.assemble(
-            ("under way: ", "bold cyan"), shown, f" and {more} more" if more > 0 else ""
+            (_plural(progress.runs, "run"), "bold"),
+            f" of {_plural(progress.records, 'record')} · ",
+            (
+                f"{_plural(lost, 'record')} lost or not understood" if lost else "none lost",
+                "yellow" if lost else "dim",
+            ),
         )
+
+    # Of this machine's own kernel, the processes can be asked who they are.
+    def _under_way(self, open_runs: Sequence[tuple[int, Record]]) -> list[Text]:
+        if not open_runs:
+            return []
+        console = self._live.console
+        room = max(1, min(_MOST_NAMED, console.height // 4))
+        rows: list[dict[str, Any]] = [
+            {"pid": pid or None, "at": record.at, "host": record.host}
+            for pid, record in open_runs[: -room - 1 : -1]
+        ]
+        for row, (pid, record) in zip(rows, reversed(open_runs), strict=False):
+            if record.source == "kmsg":
+                row |= _process(self._processes / str(pid))
+        columns = [
+            column(rows, "Under way", lambda row: _cell(row["pid"]), right=True),
+            column(rows, "Program", lambda row: _cell(row.get("comm")), name=True),
+            column(rows, "User", lambda row: _cell(row.get("user")), name=True),
+            column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+            column(rows, "Since", lambda row: _cell(row["at"], self._zone)),
+        ]
+        known = [one for one in columns if any(cell != _NOTHING for cell in one.cells)]
+        lines = list(table_lines(known or columns[:1], console.width))
+        lines[0].stylize("cyan")
+        more = len(open_runs) - len(rows)
+        return lines + ([Text(f"and {count_text(more)} more under way", style="dim")] * (more > 0))
+
+
+class _Rates:
+    """How much came in the minute before what came last, which stays true when nothing comes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._bytes = 0
+        self._marks: deque[tuple[float, int, int, int]] = deque()
+        self._begun = clock()
+        self._at = datetime.now(UTC)
+
+    def note(self, progress: Progress) -> None:
+        now = self._clock()
+        self._bytes += sum(_moved(run) for run in progress.latest)
+        mark = (now, progress.runs, progress.records, self._bytes)
+        if self._marks and self._marks[-1][1:] == mark[1:]:
+            return  # what is shown anew is not what is read
+        self._at = datetime.now(UTC)
+        self._marks.append(mark)
+        while len(self._marks) > 1 and self._marks[1][0] <= now - _RATE_S:
+            self._marks.popleft()
+
+    def text(self, zone: tzinfo) -> str:
+        if len(self._marks) < 2:
+            return ""
+        now, runs, records, moved = self._marks[-1]
+        _, *before = self._marks[0]
+        seconds = max(1, min(_RATE_S, now - self._begun))
+        return (
+            f"minute to {self._at.astimezone(zone):%H:%M:%S}: {_plural(runs - before[0], 'run')},"
+            f" {(records - before[1]) / seconds:,.1f} records/s, {bytes_text(moved - before[2])}"
+        )
+
+
+def _moved(run: Mapping[str, Any]) -> int:
+    return sum(run.get(name) or 0 for name in ("read_bytes", "written_bytes"))
+
+
+# Its name and its user's; a process may have ended just now.
+def _process(folder: Path) -> dict[str, str]:
+    import pwd
+
+    try:
+        comm, uid = (folder / "comm").read_bytes(), folder.stat().st_uid
+    except OSError:
+        return {}
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return {"comm": comm.decode(errors="backslashreplace").removesuffix("\n"), "user": user}
 
 
 class PlainView:

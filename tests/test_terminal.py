@@ -1,4 +1,6 @@
 import io
+import os
+import pwd
 import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,14 +9,14 @@ import pytest
 from report_samples import HOSTILE, START, run_row, runs_frame
 from rich.cells import cell_len
 from rich.console import Console
-from store_samples import CONTRACT, rows_of, store_with
+from store_samples import rows_of, store_with
 
 from logtrace import stats, terminal
 from logtrace.coverage import Span, to_frame
 from logtrace.doctor import Check
 from logtrace.engine import Engine, Filters
 from logtrace.kmod import ModuleStatus
-from logtrace.record import Record, parse_line
+from logtrace.record import Record
 from logtrace.watch import Progress
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -225,10 +227,10 @@ def test_checks_are_shown_with_their_remedies():
 # A watch
 
 
-def view(*progresses, width=80, height=24, store="/s"):
+def view(*progresses, width=80, height=24, store="/s", **options):
     """Give the lines that the live view has drawn last."""
     console, file = screen(width, height)
-    with terminal.LiveView(console, store, SEOUL) as live:
+    with terminal.LiveView(console, store, SEOUL, **options) as live:
         for progress in progresses:
             file.seek(0)
             file.truncate()
@@ -268,13 +270,65 @@ def test_names_that_are_told_reach_no_terminal_raw():
     assert r"/s\x1b[5m" in "".join(view(progress, store="/s\x1b[5m", width=140))
 
 
-def test_the_live_view_shows_runs_under_way():
-    known = Record("kmsg", "b", 1, 1, 0, 6, None, "Start", at=START)
-    unknown = parse_line(CONTRACT.splitlines()[0].encode(), source="/log", seq=0)
-    text = " ".join(view(progress_of(open_runs=[(5, known), (47283, unknown)])))
-    assert "under way: 5 since 2026-11-23 00:00:00, 47283" in text
-    many = progress_of(open_runs=[(pid, unknown) for pid in range(20)])
-    assert "and 12 more" in " ".join(view(many))
+def record_of(pid, source="kmsg", **changes):
+    return pid, Record(source, "b", 1, 1, 0, 6, None, "Start", **changes)
+
+
+def under_way(*open_runs, **options):
+    lines = view(progress_of(open_runs=list(open_runs)), **options)
+    begin = next(n for n, line in enumerate(lines) if line.startswith("Under way"))
+    return [line.split() for line in lines[begin:-1]]
+
+
+def test_the_live_view_shows_runs_under_way_newest_first():
+    assert under_way(record_of(5, "/log", at=START, host="pc7"), record_of(47283, "/log")) == [
+        ["Under", "way", "Host", "Since"],
+        ["47283", DASH, DASH],
+        ["5", "pc7", "2026-11-23", "00:00:00"],
+    ]
+
+
+def test_of_this_machine_s_kernel_the_live_view_shows_who_is_traced(tmp_path):
+    for pid, comm in ((5, b"a\x1b[1m\xff\n"), (6, b"test\n")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "comm").write_bytes(comm)
+    runs = [record_of(5), record_of(6), record_of(7), record_of(6, "/log")]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert under_way(*runs, processes=tmp_path) == [
+        ["Under", "way", "Program", "User"],
+        ["6", DASH, DASH],
+        ["7", DASH, DASH],
+        ["6", "test", user],
+        ["5", "a\\x1b[1m\\xff", user],
+    ]
+
+
+def test_of_many_runs_under_way_the_live_view_shows_the_newest_and_counts_the_others():
+    runs = [record_of(pid, "/log") for pid in range(1, 21)]
+    assert under_way(*runs) == [["Under", "way"], *([str(pid)] for pid in range(20, 14, -1)),
+                                ["and", "14", "more", "under", "way"]]  # fmt: skip
+    assert len(under_way(*runs, height=8)) == 1 + 2 + 1
+
+
+def test_the_live_view_says_how_much_came_in_the_last_minute():
+    seconds = iter([0.0, 0.0, 50.0, 120.0])
+    clock = lambda: next(seconds)  # noqa: E731
+    first = progress_of(runs=10, records=40, latest=[run_row(0, read_bytes=10**6)])
+    second = progress_of(runs=11, records=640, latest=[run_row(0, read_bytes=100)])
+    again = progress_of(runs=11, records=640)
+    shown = [line for line in view(progress_of(), first, second, clock=clock) if "minute" in line]
+    (line,) = shown
+    assert re.fullmatch(r"minute to \d\d:\d\d:\d\d: 1 run, 10.0 records/s, 126 B", line.rstrip()), (
+        line
+    )
+    seconds = iter([0.0, 0.0, 50.0, 120.0, 900.0])
+    assert "1 run, 10.0 records/s, 126 B" in " ".join(
+        view(progress_of(), first, second, again, clock=clock)
+    )
+
+
+def test_the_live_view_names_the_report_that_is_kept_fresh():
+    assert "report: /out/index.html" in view(progress_of(), report="/out/index.html")
 
 
 def test_the_live_view_keeps_the_newest_runs_that_fit_the_screen():
