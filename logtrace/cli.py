@@ -187,8 +187,12 @@ def _fresh_report(
 
     if since != ALL:
         parse_time(since, now=utc_now(), zone=zone, booted=booted())  # or it is told now
-    command = report_command(store, str(zone), since, out.absolute())
-    return FreshReport(command, lambda trouble: _note(ctx, f"--report {out}: {trouble}"))
+
+    def tell(trouble: str) -> None:
+        # what this option is called here, report calls --out
+        _note(ctx, f"--report {out}: {trouble.replace('--out', '--report')}")
+
+    return FreshReport(report_command(store, str(zone), since, out.absolute()), tell)
 
 
 # The first Ctrl-C, or a service manager's SIGTERM, ends it in order; the next one at once.
@@ -442,12 +446,15 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     from logtrace.stats import period_before, statistics
     from logtrace.when import utc_now
 
-    keys, filters = _names(by), selection.filters
-    frame = statistics(selection.engine(), keys, filters, period_before(filters, utc_now()))
+    engine, filters, now = selection.engine(), selection.filters, utc_now()
+    keys = _names(by)
+    frame = statistics(engine, keys, filters, period_before(filters, now))
     if output == "table":
         from logtrace import terminal
+        from logtrace.trend import trend
 
-        terminal.print_usage(terminal.console(), frame, keys, selection.zone)
+        over_time = trend(engine, frame, keys, filters, now)
+        terminal.print_usage(terminal.console(), frame, keys, selection.zone, over_time)
     else:
         _write(frame, output)
     _fail_if_none(ctx, selection.by_name, len(frame))

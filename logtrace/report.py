@@ -116,5 +116,5 @@ def _make_folder(path: Path) -> None:
     except OSError as error:
         raise ReportError(
             f"{path}: the folder can't be made: {error.strerror or error}",
-            "choose a folder that you may write to",
+            "choose a folder that you may write to with --out",
         ) from error

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from logtrace.display import bytes_text, clock_text, count_text, time_text, visible
+from logtrace.display import (
+    bytes_text,
+    clock_text,
+    count_text,
+    duration_text,
+    time_text,
+    visible,
+)
 from logtrace.tables import Column, column, print_lines, room_for, table_lines
 from logtrace.ways import DEVICE
 
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
     from logtrace.doctor import Check
     from logtrace.kmod import ModuleStatus
     from logtrace.record import Record
+    from logtrace.trend import Trend
     from logtrace.watch import Progress
 
 _STATE_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
@@ -58,39 +66,92 @@ def print_runs(console: Console, runs: pd.DataFrame, zone: tzinfo) -> None:
     zone
         The zone in which to show times.
     """
-    print_lines(console, _run_lines(_records(runs), zone, console.width))
+    rows = _records(runs)
+    print_lines(console, _run_lines(rows, zone, console.width))
     _print_caption(
         console,
-        f"{_plural(len(runs), 'run')} · o/c/r/w/s: open, close, read, write, lseek calls"
-        f" · times in {zone}",
+        f"{_plural(len(runs), 'run')}{'' if _is_plain(console) else _over_time(rows, zone)}"
+        f" · o/c/r/w/s: open, close, read, write, lseek calls · times in {zone}",
     )
 
 
-def print_usage(console: Console, usage: pd.DataFrame, keys: Iterable[str], zone: tzinfo) -> None:
-    """Print a table of usage statistics.
+def print_usage(
+    console: Console,
+    usage: pd.DataFrame,
+    keys: Iterable[str],
+    zone: tzinfo,
+    trend: Trend | None = None,
+) -> None:
+    """Print a table of usage statistics, with as many columns as there is room for.
 
     Parameters
     ----------
     console
         Where to.
     usage
-        What ``stats.usage`` gave.
+        What ``stats.usage`` or ``stats.statistics`` gave.
     keys
         Its key columns.
     zone
         The zone in which to show times.
+    trend
+        The runs of each row over time.
     """
     rows = _records(usage)
-    columns = [
-        *(_key_column(rows, key, zone) for key in keys),
-        *(_count_column(rows, title, name) for title, name in _USAGE_COUNTS.items()),
-        column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True),
-        column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True),
-        column(rows, "Calls", _calls_together, right=True),
-        column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone)),
+    plain = _is_plain(console)
+    for row, counts in zip(rows, trend.counts if trend and not plain else (), strict=False):
+        row["trend"] = sparkline(counts)
+    named = [_key_column(rows, key, zone) for key in keys]
+    columns = {
+        column.title: column
+        for column in _usage_columns(rows, zone, _percent if plain else share_bar)
+    }
+    layouts = [
+        [*named, *(columns[title] for title in layout.split(",") if title in columns)]
+        for layout in _USAGE_LAYOUTS
     ]
-    print_lines(console, table_lines(columns, console.width))
-    _print_caption(console, f"odd: runs that are not complete · times in {zone}")
+    fitting = (layout for layout in layouts if room_for(layout) <= console.width)
+    shown = next(fitting, layouts[-1])
+    print_lines(console, table_lines(shown, console.width))
+    _print_caption(console, " · ".join(_explained({one.title for one in shown}, trend, zone)))
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Draw counts as a line of bars, a cell each; those that are 0 are left blank.
+
+    Parameters
+    ----------
+    counts
+        Counts, of which the largest gets a whole cell.
+
+    Returns
+    -------
+    str
+        As many characters as there are counts.
+    """
+    largest = max(counts, default=0)
+    return "".join(
+        _BARS[math.ceil(count / largest * len(_BARS)) - 1] if count else " " for count in counts
+    )
+
+
+def share_bar(share: float) -> str:
+    """Draw a share of the whole as a bar and in percent, ten cells wide.
+
+    Parameters
+    ----------
+    share
+        From 0 to 1.
+
+    Returns
+    -------
+    str
+        What is not nothing gets an eighth of a cell at least.
+    """
+    eighths = min(max(round(share * 8 * _SHARE_CELLS), int(share > 0)), 8 * _SHARE_CELLS)
+    whole, rest = divmod(eighths, 8)
+    bar = "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
+    return f"{bar:<{_SHARE_CELLS}}{_percent(share):>5}"
 
 
 def print_incidents(console: Console, incidents: pd.DataFrame, zone: tzinfo) -> None:
@@ -429,7 +490,29 @@ class PlainView:
 # Tables
 
 
-_USAGE_COUNTS = {"Runs": "runs", "Odd": "incomplete", "Programs": "programs", "Files": "files"}
+_BARS = "▁▂▃▄▅▆▇█"
+_EIGHTHS = "▏▎▍▌▋▊▉"
+_SHARE_CELLS = 5
+_RUN_PARTS = 16
+_TIMES = ("started_at", "ended_at")
+_USAGE_COUNTS = {
+    "Runs": "runs",
+    "Odd": "incomplete",
+    "Leaky": "leaky",
+    "Programs": "programs",
+    "Files": "files",
+}
+_USAGE_LAYOUTS = (
+    "Runs,Change,Share,Trend,Odd,Leaky,Programs,Files,Read,Written,Calls,Bytes 50 %,Bytes 95 %,"
+    "Time 50 %,Time 95 %,Busiest,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Programs,Files,Read,Written,Calls,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Read,Written,Calls,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Read,Written,Calls",
+    "Runs,Share,Trend,Odd,Read,Written",
+    "Runs,Share,Trend",
+    "Runs,Trend",
+    "Runs",
+)
 _RUN_LAYOUTS = (
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status,Ended",
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status",
@@ -457,6 +540,92 @@ def _place(row: Mapping[str, Any]) -> str:
 
 def _count_column(rows: Iterable[Mapping[str, Any]], title: str, name: str) -> Column:
     return column(rows, title, lambda row: _count(row[name]), right=True)
+
+
+def _usage_columns(
+    rows: Sequence[Mapping[str, Any]], zone: tzinfo, share: Callable[[float], str]
+) -> Iterator[Column]:
+    whole = sum(int(row["runs"]) for row in rows)
+    for title, name in _USAGE_COUNTS.items():
+        if _has(rows, name):
+            yield _count_column(rows, title, name)
+    if whole:
+        yield column(rows, "Share", lambda row: share(row["runs"] / whole))
+    if _has(rows, "change"):
+        yield column(rows, "Change", lambda row: _signed(row["change"]), right=True)
+    if _has(rows, "trend"):
+        yield column(rows, "Trend", lambda row: row["trend"], style=lambda _row: "cyan")
+    yield column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True)
+    yield column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True)
+    yield column(rows, "Calls", _calls_together, right=True)
+    for percent in (50, 95):
+        if _has(rows, f"p{percent}_bytes"):
+            yield _value_column(rows, f"Bytes {percent} %", f"p{percent}_bytes", _bytes)
+        if _has(rows, f"p{percent}_took_us"):
+            yield _value_column(rows, f"Time {percent} %", f"p{percent}_took_us", _duration)
+    if _has(rows, "busiest_hour"):
+        yield _value_column(rows, "Busiest", "busiest_hour", _hour)
+    yield column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone))
+
+
+# When the runs of a list began; nothing where it is one moment.
+def _over_time(runs: Iterable[Mapping[str, Any]], zone: tzinfo) -> str:
+    times = [next((run[n] for n in _TIMES if not _missing(run[n])), None) for run in runs]
+    known = [moment for moment in times if moment is not None]
+    start, end = min(known, default=None), max(known, default=None)
+    if start is None or end is None or start == end:
+        return ""
+    counts = [0] * _RUN_PARTS
+    for moment in known:
+        counts[min(int((moment - start) / (end - start) * _RUN_PARTS), _RUN_PARTS - 1)] += 1
+    ends = " to ".join(time_text(moment, zone)[:16] for moment in (start, end))
+    return f" ▕{sparkline(counts)}▏ {ends}"
+
+
+def _has(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(not _missing(row.get(name)) for row in rows)
+
+
+# Whether it can't show bars.
+def _is_plain(console: Console) -> bool:
+    return console.options.ascii_only
+
+
+def _value_column(
+    rows: Iterable[Mapping[str, Any]], title: str, name: str, text: Callable[[Any], str]
+) -> Column:
+    return column(rows, title, lambda row: text(row[name]), right=True)
+
+
+def _duration(value: Any) -> str:
+    return _NOTHING if _missing(value) else duration_text(int(value))
+
+
+def _hour(value: Any) -> str:
+    return _NOTHING if _missing(value) else f"{int(value):02}:00"
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
+
+
+def _signed(share: Any) -> str:
+    return _NOTHING if _missing(share) else f"{share:+.0%}".replace("%", " %")
+
+
+def _explained(titles: Collection[str], trend: Trend | None, zone: tzinfo) -> Iterator[str]:
+    if trend and "Trend" in titles:
+        start, end = (time_text(moment, zone)[:16] for moment in (trend.start, trend.end))
+        yield f"trend: runs from {start} to {end}"
+    if "Change" in titles:
+        yield "change: of runs, against the time as long before"
+    if "Odd" in titles:
+        yield "odd: not complete"
+    if "Leaky" in titles:
+        yield "leaky: left files open"
+    if "Bytes 50 %" in titles:
+        yield "50 %, 95 %: so many runs have at most this"
+    yield f"times in {zone}"
 
 
 # As many columns as there is room for.

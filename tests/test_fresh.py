@@ -169,6 +169,7 @@ def test_a_watch_goes_on_where_no_report_can_be_written(tmp_path):
     assert done.exit_code == 0
     assert "1 run in 4 records" in done.stderr
     assert "file/out: the folder can't be made: Not a directory" in done.stderr
+    assert "with --report)" in done.stderr
 
 
 def test_a_report_of_all_has_runs_without_wall_clock_time_too(tmp_path):

@@ -17,8 +17,10 @@ from logtrace.doctor import Check
 from logtrace.engine import Engine, Filters
 from logtrace.kmod import ModuleStatus
 from logtrace.record import Record
+from logtrace.trend import trend
 from logtrace.watch import Progress
 
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SEOUL = ZoneInfo("Asia/Seoul")
 DASH = "\N{EN DASH}"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -138,6 +140,20 @@ def test_a_hostile_name_reaches_no_terminal_raw(name):
     assert all(line.isprintable() for line in lines)
 
 
+def test_the_caption_of_runs_shows_when_they_began():
+    times = [{"started_at": START + n * HOUR} for n in (0, 0, 8, 16)]
+    *_, caption = shown(terminal.print_runs, runs_frame(rows_of(*times)), SEOUL, width=140)
+    assert caption.startswith(
+        "4 runs ▕█       ▄      ▄▏ 2026-11-23 00:00 to 2026-11-23 16:00 · o/c/r/w/s"
+    )
+
+
+def test_the_caption_of_runs_at_one_moment_or_at_none_shows_no_time():
+    for rows in (rows_of({}), [run_row(0, **NOTHING_KNOWN)]):
+        *_, caption = shown(terminal.print_runs, runs_frame(rows), SEOUL, width=140)
+        assert caption.startswith("1 run · o/c/r/w/s")
+
+
 def test_no_runs_are_headings_and_a_count():
     heading, caption = shown(terminal.print_runs, runs_frame([]), SEOUL)
     assert heading.startswith("Run  Owner")
@@ -155,14 +171,21 @@ def test_many_runs_are_all_printed(capsys):
 # Usage, modules, checks
 
 
+def usage_table(engine, by, filters=None, width=200):
+    filters = filters or Filters()
+    frame = stats.statistics(engine, by, filters, stats.period_before(filters, START + DAY))
+    over_time = trend(engine, frame, by, filters, START + DAY)
+    return shown(terminal.print_usage, frame, by, SEOUL, over_time, width=width)
+
+
 def test_usage_shows_keys_totals_and_what_is_null(tmp_path):
     rows = rows_of({"owner": "a", "read_bytes": 2048}, {"owner": None, "status": "no_end"})
     engine = Engine(store_with(tmp_path, [*rows, run_row(9, **NOTHING_KNOWN)]))
-    heading, *lines, caption = shown(
-        terminal.print_usage, stats.usage(engine, ["owner"]), ["owner"], SEOUL, width=120
-    )
-    assert heading.split()[:4] == ["Owner", "Runs", "Odd", "Programs"]
-    assert [line.split()[:3] for line in lines] == [[DASH, "2", "1"], ["a", "1", "0"]]
+    heading, *lines, caption = usage_table(engine, ["owner"])
+    assert heading.split()[:7] == [
+        *("Owner", "Runs", "Share", "Trend", "Odd", "Leaky", "Programs"),
+    ]
+    assert [line.split()[:2] for line in lines] == [[DASH, "2"], ["a", "1"]]
     assert "2.0 KiB" in lines[1]
     assert "2026-11-23 00:00:00" in lines[1]
     assert "Asia/Seoul" in caption
@@ -172,6 +195,80 @@ def test_usage_of_no_runs_and_no_keys_is_a_row_of_zeros(tmp_path):
     frame = stats.usage(Engine(store_with(tmp_path, [])), [], Filters(host="nobody"))
     _, line, _ = shown(terminal.print_usage, frame, [], SEOUL)
     assert line.split() == ["0", "0", "0", "0", *4 * [DASH]]
+
+
+def test_usage_shows_each_group_s_share_of_all_runs_and_when_they_were(tmp_path):
+    at = [{"started_at": START + n * HOUR} for n in range(16)]
+    owners = [{"owner": "a", **at[n]} for n in (0, 0, 0, 0, 5, 5, 15)] + [{"owner": "b", **at[8]}]
+    engine = Engine(store_with(tmp_path, rows_of(*owners)))
+    filters = Filters(since=START, until=START + 16 * HOUR)
+    _, a, b, caption, *_ = usage_table(engine, ["owner"], filters, width=80)
+    assert "████▍ 88 %  █    ▄         ▂  " in a
+    assert "▋     12 %          █         " in b
+    assert caption.startswith("trend: runs from 2026-11-23 00:00 to 2026-11-23 16:00")
+
+
+def test_usage_of_a_range_shows_how_the_runs_have_changed(tmp_path):
+    rows = rows_of(*({"started_at": START + n * HOUR} for n in (-2, -1, 1, 2, 3)))
+    engine = Engine(store_with(tmp_path, rows))
+    filters = Filters(since=START, until=START + 4 * HOUR)
+    heading, line, *captions = usage_table(engine, ["owner"], filters, width=120)
+    caption = " ".join(captions)
+    change = heading.split().index("Change")
+    assert " ".join(line.split()[change : change + 2]) == "+50 %"
+    assert "change: of runs, against the time as long before" in caption
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("by", [["owner"], ["day"], ["owner", "program"]])
+def test_usage_fits_the_terminal_and_has_the_runs_of_each_group(tmp_path, width, by):
+    rows = [run_row(n, **changes) for n, changes in enumerate([{}, LARGE, {"comm": "x" * 90}] * 9)]
+    filters = Filters(since=START, until=START + DAY)
+    heading, *lines, _ = usage_table(
+        Engine(store_with(tmp_path, rows), "Asia/Seoul"), by, filters, width
+    )
+    table = [heading, *(line for line in lines if "· times" not in line)]
+    assert max(map(cell_len, table)) <= width
+    assert "Runs" in heading
+
+
+def test_a_terminal_that_has_no_bars_gets_percents(tmp_path):
+    engine = Engine(store_with(tmp_path, rows_of({})))
+    frame = stats.usage(engine, ["owner"])
+    over_time = trend(engine, frame, ["owner"], Filters(), START)
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    terminal.print_usage(Console(file=file, width=120), frame, ["owner"], SEOUL, over_time)
+    file.seek(0)
+    heading, line, _ = file.read().splitlines()
+    assert "Trend" not in heading
+    assert line.split()[:4] == ["2021202045", "1", "100", "%"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ([], ""),
+        ([0, 0], "  "),
+        ([1, 2, 3, 4, 5, 6, 7, 8], "▁▂▃▄▅▆▇█"),
+        ([1, 0, 1000], "▁ █"),
+        ([7], "█"),
+    ],
+)
+def test_a_sparkline_has_a_cell_a_count_and_no_bar_only_for_nothing(counts, line):
+    assert terminal.sparkline(counts) == line
+
+
+@pytest.mark.parametrize(
+    ("share", "bar"),
+    [
+        (0, "       0 %"),
+        (0.0001, "▏     <1 %"),
+        (0.5, "██▌   50 %"),
+        (1, "█████100 %"),
+    ],
+)
+def test_a_share_is_a_bar_and_a_number(share, bar):
+    assert terminal.share_bar(share) == bar
 
 
 def test_days_are_shown_in_the_zone(tmp_path):
