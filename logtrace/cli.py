@@ -173,6 +173,8 @@ def watch(
         with fresh or nullcontext():
             if not once:
                 _follow(watching)
+            if fresh and fresh.is_behind:
+                _note(ctx, "writing the last report; Ctrl-C leaves it out")
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
 

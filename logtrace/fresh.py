@@ -82,6 +82,7 @@ class FreshReport:
         self._behind = True
         self._ending = False
         self._process: subprocess.Popen[str] | None = None
+        self._killed: list[subprocess.Popen[str]] = []
         self._told: str | None = None
         self._thread = Thread(target=self._keep, name="report")
 
@@ -95,12 +96,20 @@ class FreshReport:
         with self._changed:
             self._ending = True
             self._changed.notify()
+            if self._behind:
+                self._kill()  # the last one has all of it
         try:
             self._thread.join()
         except KeyboardInterrupt:
             self._give_up()
             self._thread.join()
             raise
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a report is to be written, or being written."""
+        with self._changed:
+            return self._behind or self._process is not None
 
     def note(self) -> None:
         """Take notice that something was stored; costs next to nothing."""
@@ -145,10 +154,12 @@ class FreshReport:
             return f"no process for the report: {error.strerror}"
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
-        self._process = process
+        with self._changed:
+            self._process = process
         told = process.communicate()[1].strip()
-        self._process = None
-        if process.returncode == 0:
+        with self._changed:
+            self._process = None
+        if process.returncode == 0 or process in self._killed:
             return None
         if process.returncode < 0:
             return f"the report was ended by {signal.Signals(-process.returncode).name}"
@@ -158,6 +169,9 @@ class FreshReport:
         with self._changed:
             self._behind = False
             self._ending = True
-            process = self._process
-        if process is not None:
-            process.kill()
+            self._kill()
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._killed.append(self._process)
+            self._process.kill()

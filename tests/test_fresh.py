@@ -78,6 +78,19 @@ def test_all_that_is_stored_while_a_report_must_wait_gives_one_more(path, told):
     assert len(lines(path)) == 2
 
 
+def test_a_report_that_the_last_one_overtakes_is_given_up(path, told):
+    slow_at_first = f"import os, time; os.path.exists({str(path)!r}) or time.sleep(3600)"
+    begun = time.monotonic()
+    with FreshReport(script(slow_at_first), told.append) as fresh:
+        wait_for(lambda: fresh._process)
+        path.touch()
+        fresh.note()
+        assert fresh.is_behind
+    assert not fresh.is_behind
+    assert told == []
+    assert time.monotonic() - begun < PATIENCE_S
+
+
 def test_a_report_that_fails_is_told_once_and_tried_again(tmp_path, path, told):
     full = tmp_path / "full"
     full.touch()
