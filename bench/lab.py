@@ -1,0 +1,143 @@
+"""The store of a lab that never was, made from a seed: the same rows everywhere."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from logtrace import schema
+from logtrace.store import Position, Store
+
+SEED = 2026
+LAST = datetime(2026, 11, 27, 9, tzinfo=UTC)
+HOSTS = [f"lab{number:02d}" for number in range(1, 13)]
+OWNERS = [f"2021{number:06d}" for number in random.Random(SEED).sample(range(200_000, 210_000), 64)]
+PROGRAMS = ["test", "./a.out", "upper", "copy", "sort", "index", "cat", "mkfs-lab", "checksum"]
+FILES = ["abc.txt", "input.dat", "big.bin", "words.txt", "a.out.log", "matrix.csv", "notes.md"]
+NOTES = {"no_end": "the same pid started again", "truncated": "a line was cut short"}
+MODULES = ("os_ftracehooking", "ftracehooking", "iotracehooking")
+_PART = 100_000  # rows of a commit
+
+
+def fill(folder: Path, runs: int, days: int) -> Store:
+    """Make a store of runs in the days before `LAST`, most of them in the hours of courses.
+
+    Parameters
+    ----------
+    folder
+        Where it is made.
+    runs
+        How many runs there are, over all hosts.
+    days
+        Over how many days.
+
+    Returns
+    -------
+    Store
+        With runs, losses and what became of the modules.
+    """
+    chance = np.random.default_rng(SEED)
+    store = Store(str(folder))
+    rows = _runs(chance, runs, days)
+    for number, (host, own) in enumerate(rows.groupby("host", sort=True)):
+        tables = store.host(str(host))
+        tables.append_tracer("modules:b", 9, _modules(str(host), days))
+        for begin in range(0, len(own), _PART):
+            part = pa.Table.from_pandas(
+                own[begin : begin + _PART], schema.RUNS, preserve_index=False
+            )
+            losses = [_loss(str(host))] if begin == 0 and number % 4 == 0 else []
+            tables.append(
+                "kmsg:b", Position(begin + _PART, begin + _PART), runs=part, losses=losses
+            )
+    return store
+
+
+def _runs(chance: np.random.Generator, runs: int, days: int) -> pd.DataFrame:
+    begun = pd.DatetimeIndex(_moments(chance, runs, days)).sort_values()
+    took = (chance.lognormal(11, 1.6, runs) + 60).astype("int64")
+    owner, program = (_pick(chance, names, runs) for names in (OWNERS, PROGRAMS))
+    read, write = (chance.lognormal(4, 1.5, runs).astype("int64") + 1 for _ in range(2))
+    status = chance.choice(["complete", "no_end", "truncated"], runs, p=[0.965, 0.025, 0.01])
+    opened = chance.integers(1, 9, runs)
+    frame = pd.DataFrame(
+        {
+            "host": _pick(chance, HOSTS, runs),
+            "boot_id": "6f1c0e9a-6a1e-4b53-9d3e-000000000001",
+            "first_seq": np.arange(runs) * 4,
+            "last_seq": np.arange(runs) * 4 + 3,
+            "started_at": begun,
+            "ended_at": begun + pd.to_timedelta(took, "us"),
+            "started_us": (begun - begun[0]) // pd.Timedelta("1us"),
+            "clock": "received",
+            "pid": chance.integers(300, 4_000_000, runs),
+            "owner": owner,
+            "comm": program,
+            "file": _pick(chance, FILES, runs),
+            "read_bytes": read * chance.choice([1, 64, 4096], runs),
+            "written_bytes": write * chance.choice([1, 64, 4096], runs, p=[0.5, 0.3, 0.2]),
+            "open_calls": opened,
+            "close_calls": opened - (chance.random(runs) < 0.1),
+            "read_calls": read,
+            "write_calls": write,
+            "lseek_calls": chance.integers(0, 40, runs),
+            "dialect": "contract",
+            "status": status,
+            "source": "kmsg",
+            "run_id": [f"{number:016x}" for number in chance.permutation(runs) * 0x9E3779B1],
+            "note": pd.Series(status).map(NOTES),
+        }
+    )
+    frame["ended_us"] = frame["started_us"] + took
+    frame.loc[frame["status"] == "no_end", ["ended_at", "ended_us"]] = None
+    frame["ended_us"] = frame["ended_us"].astype("Int64")
+    missing = [name for name in schema.RUNS.names if name not in frame]
+    return frame.assign(**dict.fromkeys(missing))[schema.RUNS.names]
+
+
+# Most begin on a working day between nine and eighteen o'clock in Seoul, more at the term's end.
+def _moments(chance: np.random.Generator, runs: int, days: int) -> Any:
+    day = (days * np.sqrt(chance.random(runs))).astype("int64")
+    hour = chance.normal(14.5, 2.6, runs).clip(0.1, 23.9)
+    midnight = pd.Timestamp(LAST).floor("D") - pd.Timedelta(days=days, hours=9)
+    at = (
+        midnight + pd.to_timedelta(day, "D") + pd.to_timedelta((hour * 3.6e9).astype("int64"), "us")
+    )
+    weekend = (at + pd.Timedelta(hours=9)).day_of_week >= 5
+    moved = at - pd.to_timedelta(np.where(weekend & (chance.random(runs) < 0.85), 3, 0), "D")
+    return np.minimum(moved, pd.Timestamp(LAST))
+
+
+# Some names have many runs, most have few.
+def _pick(chance: np.random.Generator, names: list[str], runs: int) -> Any:
+    weights = 1 / np.arange(1, len(names) + 1) ** 0.6
+    return np.array(names)[chance.choice(len(names), runs, p=weights / weights.sum())]
+
+
+def _modules(host: str, days: int) -> list[dict[str, Any]]:
+    loaded = LAST - timedelta(days=days)
+    shared = {"host": host, "boot_id": "6f1c0e9a", "action": "add", "kernel": "6.1.0-56-amd64"}
+    return [
+        shared | {"at": loaded + timedelta(seconds=number), "module": module, "version": "1"}
+        for number, module in enumerate(MODULES)
+    ]
+
+
+def _loss(host: str) -> dict[str, Any]:
+    return {
+        "host": host,
+        "boot_id": "6f1c0e9a",
+        "source": "kmsg",
+        "first_seq": 100,
+        "last_seq": 1303,
+        "records": 1204,
+        "reason": "overrun",
+        "noticed_at": LAST - timedelta(days=2),
+        "text": None,
+    }
