@@ -62,13 +62,16 @@ def fill(folder: Path, runs: int, days: int) -> Store:
 def _runs(chance: np.random.Generator, runs: int, days: int) -> pd.DataFrame:
     begun = pd.DatetimeIndex(_moments(chance, runs, days)).sort_values()
     took = (chance.lognormal(11, 1.6, runs) + 60).astype("int64")
-    owner, program = (_pick(chance, names, runs) for names in (OWNERS, PROGRAMS))
+    owner = _pick(chance, len(OWNERS), runs)
+    # everybody has three machines and four programs, more or less
+    host = (owner * 5 + _pick(chance, 3, runs) ** 2) % len(HOSTS)
+    program = (owner * 2 + _pick(chance, 4, runs)) % len(PROGRAMS)
     read, write = (chance.lognormal(4, 1.5, runs).astype("int64") + 1 for _ in range(2))
     status = chance.choice(["complete", "no_end", "truncated"], runs, p=[0.965, 0.025, 0.01])
     opened = chance.integers(1, 9, runs)
     frame = pd.DataFrame(
         {
-            "host": _pick(chance, HOSTS, runs),
+            "host": np.array(HOSTS)[host],
             "boot_id": "6f1c0e9a-6a1e-4b53-9d3e-000000000001",
             "first_seq": np.arange(runs) * 4,
             "last_seq": np.arange(runs) * 4 + 3,
@@ -77,9 +80,9 @@ def _runs(chance: np.random.Generator, runs: int, days: int) -> pd.DataFrame:
             "started_us": (begun - begun[0]) // pd.Timedelta("1us"),
             "clock": "received",
             "pid": chance.integers(300, 4_000_000, runs),
-            "owner": owner,
-            "comm": program,
-            "file": _pick(chance, FILES, runs),
+            "owner": np.array(OWNERS)[owner],
+            "comm": np.array(PROGRAMS)[program],
+            "file": np.array(FILES)[_pick(chance, len(FILES), runs)],
             "read_bytes": read * chance.choice([1, 64, 4096], runs),
             "written_bytes": write * chance.choice([1, 64, 4096], runs, p=[0.5, 0.3, 0.2]),
             "open_calls": opened,
@@ -114,10 +117,10 @@ def _moments(chance: np.random.Generator, runs: int, days: int) -> Any:
     return np.minimum(moved, pd.Timestamp(LAST))
 
 
-# Some names have many runs, most have few.
-def _pick(chance: np.random.Generator, names: list[str], runs: int) -> Any:
-    weights = 1 / np.arange(1, len(names) + 1) ** 0.6
-    return np.array(names)[chance.choice(len(names), runs, p=weights / weights.sum())]
+# Places in a list: the first ones come often, the last ones seldom.
+def _pick(chance: np.random.Generator, count: int, runs: int) -> Any:
+    weights = 1 / np.arange(1, count + 1) ** 0.6
+    return chance.choice(count, runs, p=weights / weights.sum())
 
 
 def _modules(host: str, days: int) -> list[dict[str, Any]]:

@@ -25,13 +25,23 @@ OTHER = "\n"
 NAMES = {"host": "host", "owner": "owner", "comm": "program"}
 """The names by which every cube can be filtered: the column, and its key out of ``stats.KEYS``."""
 
-MOST_CELLS = 30_000
+MOST_CELLS = 40_000
 """How many cells a cube has at most."""
 
-_MOST_OF_WEEK = 10_000
+_NAMES_OF_WEEK = 100  # of each kind
 _MOST_BUCKETS = 10_000
-_KEPT = (1000, 300, 100, 30, 10, 3)  # names of each kind that have cells of their own
-_HOURS = 168
+_KEPT = (
+    1000,
+    300,
+    100,
+    60,
+    40,
+    25,
+    15,
+    10,
+    6,
+    3,
+)  # names of each kind that have cells of their own
 _TIME = "coalesce(started_at, ended_at)"
 _HOUR_OF_WEEK = f"(isodow({_TIME}) - 1) * 24 + hour({_TIME})"
 _MEASURES = ("runs", "incomplete", *schema.COUNTERS, "last_seen")
@@ -52,17 +62,15 @@ class Cube:
     folded
         How many names of each column are put together as `OTHER`.
     week
-        ``hour`` (of the week, from Monday's midnight, 0 to 167), the columns of `NAMES` and
-        ``runs``, where buckets are longer than an hour; else None.
-    week_folded
-        As `folded`, of `week`.
+        Where buckets are longer than an hour, for each of the columns of `NAMES`: ``hour`` (of
+        the week, from Monday's midnight, 0 to 167, null for no time), the column, ``runs``;
+        names are folded here, too. Else None.
     """
 
     cells: pd.DataFrame
     width: str
     folded: Mapping[str, int]
-    week: pd.DataFrame | None = None
-    week_folded: Mapping[str, int] | None = None
+    week: Mapping[str, pd.DataFrame] | None = None
 
     def hours(self, zone: tzinfo) -> dict[int, int]:
         """Count the runs of each hour of the week, from Monday's midnight: 0 to 167.
@@ -82,7 +90,7 @@ class Cube:
             hours = start.dt.day_of_week * 24 + start.dt.hour
             runs = self.cells["runs"].groupby(hours).sum()
         else:
-            runs = self.week.groupby("hour")["runs"].sum()
+            runs = next(iter(self.week.values())).groupby("hour")["runs"].sum()
         return dict(zip(runs.index.astype("int64").tolist(), runs.tolist(), strict=True))
 
 
@@ -123,16 +131,25 @@ def of_store(
     names, folded = _folded(combinations, keys, most)
     bucket = {"bucket": stats._bucket(chosen)}
     cells = engine.aggregate(bucket | names, _measures(*_MEASURES), filters)
-    week = _week(engine, filters) if stats._BUCKETS[chosen] > timedelta(hours=1) else (None, None)
-    return Cube(cells, chosen, folded, *week)
+    if stats._BUCKETS[chosen] <= timedelta(hours=1):
+        return Cube(cells, chosen, folded)
+    return Cube(cells, chosen, folded, _week(engine, filters, combinations))
 
 
-def _week(engine: Engine, filters: Filters) -> tuple[pd.DataFrame, dict[str, int]]:
-    combinations = engine.aggregate(_sql(NAMES), _measures("runs"), filters)
-    plan = _plan(combinations, {"1w": _HOURS}, _MOST_OF_WEEK, _KEPT)
-    names, folded = _folded(combinations, NAMES, plan[1] if plan else 0)
-    keys = {"hour": _HOUR_OF_WEEK} | names
-    return engine.aggregate(keys, _measures("runs"), filters), folded
+# Of each kind of names alone: with all of them at once there would be too many cells.
+def _week(
+    engine: Engine, filters: Filters, combinations: pd.DataFrame
+) -> Mapping[str, pd.DataFrame]:
+    names, _ = _folded(combinations, NAMES, _KEPT[0])
+    cells = engine.aggregate({"hour": _HOUR_OF_WEEK} | names, _measures("runs"), filters)
+    week = {}
+    for name in NAMES:
+        own = _with_most_runs(combinations, name, _NAMES_OF_WEEK)
+        folded = cells[name].where(cells[name].isin(own) | cells[name].isna(), OTHER)
+        week[name] = (
+            cells["runs"].groupby([cells["hour"], folded], dropna=False).sum().reset_index()
+        )
+    return week
 
 
 def _own() -> set[str]:

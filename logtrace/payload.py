@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _TEXTS = ("host", "owner", "comm", "file", "status")
 _NUMBERS = ("pid", *COUNTERS)
 _MEASURES = ("runs", "incomplete", *COUNTERS)
+_FEWEST_RUNS = 250  # that a page carries, however large it gets
 _EXACT = 2**53  # where the whole numbers end that JavaScript's hold exactly
 
 
@@ -61,9 +62,10 @@ def packed_payload(
     while True:
         runs = runs_payload(data.runs.head(count), data.zone) | {"pages": min(pages, count)}
         packed = pack(_json(shared | {"runs": runs}))
-        if len(packed) <= room or count == 0:
+        if len(packed) <= room or count <= _FEWEST_RUNS:
             return packed, count
-        count = min(count - 1, int(count * room / len(packed) * 0.98))
+        smaller = int(count * room / len(packed) * 0.98)
+        count = max(min(count - 1, smaller), _FEWEST_RUNS)
 
 
 def _json(value: object) -> str:
@@ -144,12 +146,15 @@ def week_payload(cube: Cube, zone: tzinfo) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``hour`` (0 to 167, null for no time), else as `cube_payload`.
+        For each kind of names ``hour`` (0 to 167, null for no time), else as `cube_payload`.
     """
     if cube.week is None:
         return None
-    columns = _columns(cube.week.drop(columns="hour"), cube.week_folded or {}, zone)
-    return {"at": [None] * len(cube.week), "hour": _list(cube.week["hour"])} | columns
+    return {
+        name: {"at": [None] * len(cells), "hour": _list(cells["hour"])}
+        | _columns(cells.drop(columns="hour"), {}, zone)
+        for name, cells in cube.week.items()
+    }
 
 
 def _columns(cells: pd.DataFrame, folded: Mapping[str, int], zone: tzinfo) -> dict[str, Any]:

@@ -3,9 +3,8 @@
 
 const MINUTE = HOUR / 60;
 const SPANS = [1, 2, 5, 10, 20, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080, 20160, 40320, 80640, 524160].map((minutes) => minutes * MINUTE); // of a bar
-const MONDAY = 4 * DAY; // at midnight, the first one
 const FEWEST = 12; // buckets across a chart, so that one alone does not fill it
-const BAR_WIDTH = 6; // pixels, at least
+const BAR_WIDTH = 10; // pixels, at least
 const PANELS = [
   { id: "runs-chart", height: 150, base: 10, text: "countText", series: [["complete", "var(--complete)"], ["incomplete", "url(#hatch-incomplete)"]] },
   { id: "bytes-chart", height: 100, base: 2, text: "bytesText", series: [["read", "var(--read)"], ["written", "url(#hatch-written)"]] },
@@ -20,16 +19,23 @@ const CONFIG = {
   legend: { labelColor: "var(--muted)", labelFontSize: 12, orient: "top", title: null, symbolType: "square", symbolStrokeWidth: 0, offset: 6, padding: 0 },
 };
 
+// What is dragged is nothing to read.
+function hideBrush(spec) {
+  for (const mark of spec.marks) if (mark.name && mark.name.startsWith("brush_")) mark.aria = false;
+  return spec;
+}
+
 async function draw(plot, spec) {
-  // interpreted, as the page's policy allows no code that is made from text
-  const options = { ast: true, renderer: "svg", actions: false, defaultStyle: false, tooltip: false, expressionFunctions: FUNCTIONS };
+  // Interpreted, as the page's policy allows no code that is made from text. Of warnings there is
+  // one, that empty data has no extent; a chart is empty at first, and where filters leave nothing.
+  const options = { ast: true, logLevel: 1, renderer: "svg", actions: false, defaultStyle: false, tooltip: false, patch: hideBrush, expressionFunctions: FUNCTIONS };
   const config = { ...CONFIG, font: getComputedStyle(document.body).fontFamily };
   const { view } = await vegaEmbed(plot, { autosize: { type: "fit-x", contains: "padding" }, width: "container", config, ...spec }, options);
   return view;
 }
 
 function timePanel(panel) {
-  const x = { field: "from", type: "temporal", scale: { type: "utc", domain: [0, 1], domainMin: { expr: "begin" }, domainMax: { expr: "end" } }, axis: { grid: false, labelExpr: TIME_LABELS, labelOverlap: true, labelFlush: true } };
+  const x = { field: "from", type: "temporal", scale: { type: "utc", domainMin: { expr: "begin" }, domainMax: { expr: "end" } }, axis: { grid: false, labelExpr: TIME_LABELS, labelOverlap: true, labelFlush: true } };
   const y = { field: "below", type: "quantitative", scale: { domainMin: 0, domainMax: { expr: "ticks[length(ticks) - 1]" }, nice: false }, axis: { values: { expr: "ticks" }, formatType: panel.text, minExtent: 64, maxExtent: 64, domain: false, ticks: false } };
   const [names, fills] = [0, 1].map((place) => panel.series.map((each) => each[place]));
   const whole = { x, x2: { field: "to" } };
@@ -54,7 +60,7 @@ function timePanel(panel) {
 }
 
 const WEEK_PANEL = {
-  height: { step: 19 },
+  height: 133,
   data: { name: "cells", values: [] },
   params: [{ name: "most", value: 1 }],
   mark: { type: "rect", fill: "var(--complete)", stroke: "var(--surface)", strokeWidth: 2 },
@@ -252,7 +258,7 @@ function ends(numbers) {
 // The hours of the week at which runs began.
 class WeekChart {
   constructor(root) {
-    Object.assign(this, { root, plot: root.querySelector(".plot"), readout: root.querySelector(".readout"), table: root.querySelector("table") });
+    Object.assign(this, { root, plot: root.querySelector(".plot"), readout: root.querySelector(".readout"), table: root.querySelector("table"), missing: document.getElementById("no-hours") });
   }
 
   async draw() {
@@ -262,8 +268,12 @@ class WeekChart {
     this.plot.addEventListener("pointerleave", () => this.tell(null));
   }
 
-  // Shows how many runs began in each of the 168 hours.
+  // Shows how many runs began in each of the 168 hours; null where the page does not tell.
   show(counts) {
+    this.root.hidden = counts === null;
+    this.missing.hidden = counts !== null;
+    if (counts === null) return;
+    this.view.width(Math.max(100, this.plot.clientWidth));
     const cells = counts.map((runs, index) => {
       const [day, hour] = [WEEKDAYS[Math.floor(index / 24)], index % 24];
       return { day: day.slice(0, 3), hour, runs, text: `${day} ${String(hour).padStart(2, "0")}:00 to ${String(hour + 1).padStart(2, "0")}:00: ${runsText(runs)}` };

@@ -1,6 +1,7 @@
 // The counts that the page carries: a cell for each bucket of time and combination of names.
 // Whatever the filters leave is summed up from them.
 
+const MONDAY = 4 * DAY; // at midnight, the first one of the clock
 const OTHER = "\n"; // stands for all names that have no cells of their own
 const DISTINCT = { hosts: "host", owners: "owner", programs: "comm", files: "file" };
 
@@ -23,6 +24,16 @@ class Cube {
 
   value(name, row) {
     return textAt(this.names[name], row);
+  }
+
+  // Says whether all that is chosen has cells of its own.
+  knows(chosen) {
+    return [...chosen].every(([name, value]) => this.has(name) && (value === null || this.names[name].values.includes(value)));
+  }
+
+  // Gives the hour of the week of a cell, counted from Monday's midnight; null without a time.
+  hourOfWeek(row) {
+    return this.at[row] === null ? null : Math.floor((this.at[row] - MONDAY) / HOUR) % 168;
   }
 
   // Gives the cells of runs that have the chosen names and began within the window.

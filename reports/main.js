@@ -55,7 +55,10 @@ class Page {
       select.append(...options.map(([value, code]) => element("option", { value: code }, value)));
       select.addEventListener("change", () => this.choose(select.name, select.value === "" ? undefined : values[select.value] ?? null));
     }
-    for (const name of ["from", "to"]) fields[name].addEventListener("change", () => this.typed());
+    for (const name of ["from", "to"]) {
+      fields[name].disabled = !this.charts;
+      fields[name].addEventListener("change", () => this.typed());
+    }
     fields.clear.addEventListener("click", () => this.reset());
     this.form.addEventListener("submit", (event) => event.preventDefault());
     this.form.hidden = false;
@@ -105,15 +108,18 @@ class Page {
     this.readings.textContent = narrowed ? `${countText(this.cube.sum(rows, "runs") ?? 0)} of ${runsText(total)}` : `All ${runsText(total)}`;
   }
 
-  // Counts the runs of each hour of the week; where buckets are longer than an hour, from cells of their own.
+  // Counts the runs of each hour of the week. Where buckets are longer than an hour there are
+  // cells for it, by one kind of names at a time and of the whole range.
   hoursOf(rows) {
     const counts = new Array(168).fill(0);
-    if (this.week) {
-      for (const row of this.week.rows(this.chosen, null)) if (this.week.hour[row] !== null) counts[this.week.hour[row]] += this.week.measures.runs[row];
-    } else {
-      for (const row of rows) if (this.cube.at[row] !== null) counts[(Math.floor(this.cube.at[row] / HOUR) + 72) % 168] += this.cube.measures.runs[row];
-    }
+    const [kind = "host", ...more] = this.chosen.keys();
+    const cells = this.week && this.week[kind];
     document.getElementById("hours-of-all").hidden = !(this.week && this.range);
+    if (this.week && (more.length || !cells || !cells.knows(this.chosen))) return null;
+    for (const row of cells ? cells.rows(this.chosen, null) : rows) {
+      const hour = cells ? cells.hour[row] : this.cube.hourOfWeek(row);
+      if (hour !== null) counts[hour] += (cells || this.cube).measures.runs[row];
+    }
     return counts;
   }
 
@@ -161,8 +167,9 @@ async function main() {
   for (const table of document.querySelectorAll("table.sortable")) enhance(table);
   const runsTable = document.getElementById("runs-table");
   const table = runsTable && new RunTable(runsTable, runs);
-  if (cube) {
-    const page = new Page(new Cube(cube), week && new Cube(week), table);
+  if (cube && runs.count) {
+    const weeks = week && Object.fromEntries(Object.entries(week).map(([kind, cells]) => [kind, new Cube(cells)]));
+    const page = new Page(new Cube(cube), weeks, table);
     await page.draw();
     document.addEventListener("click", (event) => {
       const pick = event.target.closest("button.pick");

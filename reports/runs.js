@@ -98,6 +98,7 @@ function runColumns() {
 class RunTable {
   constructor(table, data) {
     this.rows = unpackRuns(data);
+    this.isWhole = true;
     this.api = new DataTable(table, {
       data: this.rows,
       columns: runColumns(),
@@ -105,7 +106,6 @@ class RunTable {
       pageLength: 25,
       lengthMenu: [25, 50, 100, 250],
       autoWidth: false,
-      deferRender: true,
       layout: { topStart: ["search", () => document.getElementById("of-status")], topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
       language: tableWords("runs", "Search the runs"),
     });
@@ -122,9 +122,12 @@ class RunTable {
 
   // Keeps the runs that have the chosen names and began within a window of wall-clock time.
   filter(chosen, range) {
+    const isWhole = range === null && chosen.size === 0;
+    if (isWhole && this.isWhole) return;
+    this.isWhole = isWhole;
     const within = (row) => range === null || (row.at !== null && row.at >= range[0] && row.at < range[1]);
     const named = (row) => [...chosen].every(([name, value]) => row[name] === value);
-    this.api.search.fixed("filters", chosen.size || range ? (text, row) => within(row) && named(row) : null).draw();
+    this.api.search.fixed("filters", isWhole ? null : (text, row) => within(row) && named(row)).draw();
   }
 }
 

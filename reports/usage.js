@@ -30,6 +30,7 @@ class UsageTable {
     this.columns = [...table.tHead.rows[0].cells].map((cell) => ({ ...cell.dataset }));
     this.keys = this.columns.filter((column) => column.key).map((column) => column.key);
     this.whole = this.api.rows().nodes().toArray();
+    this.isWhole = true;
     this.note = table.closest("section").querySelector(".unfiltered");
     this.can = this.keys.every((key) => cube.has(key));
     for (const pick of table.querySelectorAll("button.pick")) this.checkPick(pick);
@@ -44,7 +45,9 @@ class UsageTable {
   // Shows the usage by the runs of cells; null for the table as it came.
   show(rows) {
     this.note.hidden = rows === null || this.can;
-    if (!this.can) return;
+    const isWhole = rows === null;
+    if (!this.can || (isWhole && this.isWhole)) return;
+    this.isWhole = isWhole;
     const nodes = rows === null ? this.whole : this.counted(rows);
     this.api.clear().rows.add(nodes).draw();
   }

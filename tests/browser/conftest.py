@@ -25,6 +25,7 @@ ARGUMENTS = (
     "--disable-sync",
     "--window-size=1400,1000",
 )
+READY = "'ready' in document.documentElement.dataset"
 
 
 def skip(reason):
@@ -44,6 +45,8 @@ class Browser:
         self.driver.get_log("browser")
         self.driver.get_log("performance")
         self.driver.get(path.as_uri())
+        if settings.get("script", True):
+            self.until(f"!document.getElementById('libraries') || {READY}", True)
 
     def settle(self, width=1400, dark=False, script=True, zone="America/New_York"):
         """Set what a person would: the size of the screen, its colours, the machine's zone."""
@@ -59,8 +62,8 @@ class Browser:
         return self.driver.execute_script(f"return {script}", *arguments)
 
     def until(self, script, wanted):
-        """Wait until a script gives what is wanted, for at most 5 seconds."""
-        deadline = time.monotonic() + 5
+        """Wait until a script gives what is wanted, for at most 20 seconds."""
+        deadline = time.monotonic() + 20
         while (found := self.ask(script)) != wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         assert found == wanted
