@@ -53,8 +53,14 @@ def fill(folder: Path, runs: int, days: int) -> Store:
                 own[begin : begin + _PART], schema.RUNS, preserve_index=False
             )
             losses = [_loss(str(host))] if begin == 0 and number % 4 == 0 else []
+            last = part.slice(part.num_rows - 1).to_pylist()[0]
             tables.append(
-                "kmsg:b", Position(begin + _PART, begin + _PART), runs=part, losses=losses
+                "kmsg:b",
+                Position(begin + _PART, begin + _PART),
+                runs=part,
+                losses=losses,
+                files=_files(last),
+                calls=_calls(last),
             )
     return store
 
@@ -129,6 +135,47 @@ def _modules(host: str, days: int) -> list[dict[str, Any]]:
     return [
         shared | {"at": loaded + timedelta(seconds=number), "module": module, "version": "1"}
         for number, module in enumerate(MODULES)
+    ]
+
+
+def _of_run(run: dict[str, Any]) -> dict[str, Any]:
+    identity = {name: run[name] for name in ("host", "boot_id", "run_id", "pid", "comm")}
+    return identity | {"ended_seq": run["last_seq"]}
+
+
+# The file that it reads, the one that it writes and leaves open, and the terminal.
+def _files(run: dict[str, Any]) -> list[dict[str, Any]]:
+    paths = (f"/home/lab/{run['file']}", f"/home/lab/{run['comm'].strip('./')}.out", "/dev/pts/0")
+    return [
+        _of_run(run)
+        | {
+            "descriptor": (3, 4, 1)[number],
+            "path": path,
+            "read_bytes": run["read_bytes"] if number == 0 else 0,
+            "written_bytes": run["written_bytes"] if number == 1 else 0,
+            "opens": int(number < 2),
+            "closes": int(number == 0),
+            "reads": run["read_calls"] if number == 0 else 0,
+            "writes": run["write_calls"] if number == 1 else 2 * (number == 2),
+            "seeks": run["lseek_calls"] if number == 0 else 0,
+            "open_at_end": number > 0,
+        }
+        for number, path in enumerate(paths)
+    ]
+
+
+def _calls(run: dict[str, Any]) -> list[dict[str, Any]]:
+    calls = {
+        "openat": (run["open_calls"], 1, 0, 41_000),
+        "read": (run["read_calls"], 0, run["read_bytes"], 900 * run["read_calls"]),
+        "write": (run["write_calls"], 0, run["written_bytes"], 1_300 * run["write_calls"]),
+        "fsync": (1, 0, 0, 147_800),
+        "close": (run["close_calls"], 0, 0, 4_400),
+    }
+    names = ("calls", "errors", "moved_bytes", "time_ns")
+    return [
+        _of_run(run) | {"call": call} | dict(zip(names, counts, strict=True))
+        for call, counts in calls.items()
     ]
 
 

@@ -4,7 +4,7 @@
 const MINUTE = HOUR / 60;
 const SPANS = [1, 2, 5, 10, 20, 30, 60, 120, 180, 360, 720, 1440, 2880, 10080, 20160, 40320, 80640, 524160].map((minutes) => minutes * MINUTE); // of a bar
 const FEWEST = 12; // buckets across a chart, so that one alone does not fill it
-const BAR_WIDTH = 10; // pixels, at least
+const BAR_WIDTH = 14; // pixels, at least
 const PANELS = [
   { id: "runs-chart", height: 150, base: 10, text: "countText", series: [["complete", "var(--complete)"], ["incomplete", "url(#hatch-incomplete)"]] },
   { id: "bytes-chart", height: 100, base: 2, text: "bytesText", series: [["read", "var(--read)"], ["written", "url(#hatch-written)"]] },
@@ -35,7 +35,7 @@ async function draw(plot, spec) {
 }
 
 function timePanel(panel) {
-  const x = { field: "from", type: "temporal", scale: { type: "utc", domainMin: { expr: "begin" }, domainMax: { expr: "end" } }, axis: { grid: false, labelExpr: TIME_LABELS, labelOverlap: true, labelFlush: true } };
+  const x = { field: "from", type: "temporal", scale: { type: "utc", domainMin: { expr: "begin" }, domainMax: { expr: "end" } }, axis: { grid: false, labelExpr: TIME_LABELS, labelOverlap: "greedy", labelSeparation: 10, labelFlush: true } };
   const y = { field: "below", type: "quantitative", scale: { domainMin: 0, domainMax: { expr: "ticks[length(ticks) - 1]" }, nice: false }, axis: { values: { expr: "ticks" }, formatType: panel.text, minExtent: 64, maxExtent: 64, domain: false, ticks: false } };
   const [names, fills] = [0, 1].map((place) => panel.series.map((each) => each[place]));
   const whole = { x, x2: { field: "to" } };
@@ -152,7 +152,7 @@ class TimeCharts {
 
   // The table behind the charts has a row a bar.
   fillTable() {
-    const rows = this.bars.toReversed().map((bar) => {
+    const rows = [...this.bars].reverse().map((bar) => {
       const at = timeCell(bar.from);
       at.firstChild.textContent = timeText(bar.from);
       return element("tr", {}, at, ...["runs", "incomplete"].map((name) => numberCell(bar[name])), ...["read", "written"].map((name) => numberCell(bar[name], "bytes")));
