@@ -12,8 +12,18 @@ const fieldText = (field) => (field.type === "select-one" ? field.selectedOption
 const sorting = () => each("th[aria-sort]").map((th) => [each("table").indexOf(th.closest("table")), th.cellIndex, th.getAttribute("aria-sort")]);
 const pageNumbers = () => each(".dt-container").map((box) => box.querySelector(".dt-paging-button.current")?.textContent ?? "");
 
+// What was chosen in a table and is in no field.
+function picked() {
+  const fields = new Set(each("select").map((field) => field.name));
+  const chips = each(".chips .clip").map((chip) => chip.textContent);
+  const picks = each("button.pick").map(({ dataset }) => [dataset.column, dataset.value]);
+  const inForce = picks.filter(([column, value]) => !fields.has(column) && chips.some((text) => text.endsWith(`: ${value}`)));
+  return [...new Map(inForce)];
+}
+
 function present() {
   return {
+    picked: picked(),
     fields: each("input, select").map((field) => [fieldKey(field), fieldText(field)]),
     sorting: sorting(),
     pages: pageNumbers(),
@@ -68,11 +78,15 @@ async function turnTo(number, box) {
 
 async function restore(state) {
   const wanted = new Map(state.fields);
-  for (const field of each("input, select")) if (wanted.has(fieldKey(field))) fill(field, wanted.get(fieldKey(field)));
+  for (const field of each("input:enabled, select:enabled")) if (wanted.has(fieldKey(field))) fill(field, wanted.get(fieldKey(field)));
+  for (const [column, value] of state.picked) {
+    each("button.pick").find(({ dataset }) => dataset.column === column && dataset.value === value)?.click();
+  }
   await settled();
   for (const one of state.sorting) await sortAgain(one);
   for (const [box, number] of state.pages.entries()) await turnTo(number, box);
   each("details").forEach((details, index) => { details.open = state.open[index] ?? details.open; });
+  document.activeElement.blur();
   const focused = each("input, select").find((field) => fieldKey(field) === state.focus);
   if (focused) focused.focus({ preventScroll: true });
   const [[x, y], ...boxes] = state.scrolled;
@@ -80,10 +94,8 @@ async function restore(state) {
   window.scrollTo({ left: x, top: y, behavior: "instant" });
 }
 
-// The filters are shown once the page is alive; a page without runs has none.
 function whenAlive(then) {
-  const filters = document.getElementById("filters");
-  if (!filters || !filters.hidden) then();
+  if (document.documentElement.dataset.ready) then();
   else requestAnimationFrame(() => whenAlive(then));
 }
 
