@@ -9,6 +9,7 @@
     ├── StoreError       a store can't be opened, read or written
     ├── QueryError       a filter or a grouping makes no sense
     ├── ReportError      a report can't be written
+    ├── ServeError       a report can't be served
     ├── KernelModuleError  a module can't be built, loaded or unloaded
     ├── TraceError       a process can't be traced
     └── GuestError       a virtual machine can't be booted, hangs, or panics
@@ -57,6 +58,10 @@ class QueryError(LogtraceError):
 
 class ReportError(LogtraceError):
     """A report can't be written."""
+
+
+class ServeError(LogtraceError):
+    """A report can't be served."""
 
 
 class KernelModuleError(LogtraceError):
