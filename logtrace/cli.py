@@ -467,6 +467,48 @@ def report(
     click.echo(written[0])
 
 
+@cli.command()
+@click.argument("expected", metavar="EXPECTED.toml", type=click.Path(path_type=Path))
+@filter_options
+@click.option(
+    "--grades", is_flag=True, help="What each owner gets for each task, not a line a run."
+)
+@format_options
+@verbosity_options
+@click.pass_context
+def check(
+    ctx: click.Context, selection: Selection, expected: Path, grades: bool, output: str
+) -> None:
+    """Grade runs against a file that says what is expected of them.
+
+    The exit code is 0 only if everybody did everything that is expected.
+    """
+    from logtrace.check import grade
+    from logtrace.expectation import read_expectation
+
+    expectation = read_expectation(expected)
+    engine, filters = selection.engine(), selection.filters
+    graded = grade(
+        expectation,
+        engine.rows("runs", filters),
+        engine.rows("files", filters) if expectation.asks_for_files else None,
+        only_owner=filters.owner,
+    )
+    if graded.strangers:
+        _note(ctx, f"not on the roster, left out: {', '.join(graded.strangers)}")
+    if output != "table":
+        _write(graded.grades if grades else graded.runs, output)
+    else:
+        from logtrace import terminal
+        from logtrace.check_tables import print_graded_runs, print_grades
+
+        if not grades:
+            print_graded_runs(terminal.console(), graded.runs, selection.zone)
+        print_grades(terminal.console(), graded.grades)
+    _fail_if_none(ctx, True, len(graded.runs))
+    ctx.exit(int(not graded.all_match))
+
+
 @cli.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND...")
 @trace_options

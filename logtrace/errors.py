@@ -7,6 +7,7 @@
     ├── DialectError     a file of dialects makes no sense
     ├── StoreError       a store can't be opened, read or written
     ├── QueryError       a filter or a grouping makes no sense
+    │   └── ExpectationError  a file of expectations can't be read or makes no sense
     ├── ReportError      a report can't be written
     ├── KernelModuleError  a module can't be built, loaded or unloaded
     ├── TraceError       a process can't be traced
@@ -48,6 +49,10 @@ class StoreError(LogtraceError):
 
 class QueryError(LogtraceError):
     """A filter or a grouping makes no sense."""
+
+
+class ExpectationError(QueryError):
+    """A file of expectations can't be read or makes no sense."""
 
 
 class ReportError(LogtraceError):
