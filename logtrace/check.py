@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from logtrace.columns import COUNTERS
 from logtrace.expectation import Expectation, Task, value_text
+from logtrace.naming import in_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,30 +22,6 @@ MATCHES: Verdict = "matches"
 DIFFERS: Verdict = "differs"
 UNGRADED: Verdict = "can't be graded"
 MISSING: Verdict = "missing"
-
-WORDS = dict(
-    zip(
-        COUNTERS,
-        ("bytes read", "bytes written", "opens", "closes", "reads", "writes", "seeks"),
-        strict=True,
-    )
-) | {
-    "comm": "program",
-    "file": "file opened last",
-    "dialect": "dialect",
-    "status": "status",
-    "host": "machine",
-    "owner": "owner",
-    "boot_id": "boot",
-    "wide": "line a call",
-    "detail": "line a file",
-    "follow": "follows children",
-    "parent_pid": "parent's pid",
-    "lost_file_calls": "calls on files not listed",
-    "lost_children": "children not traced",
-    "untimed_calls": "calls without time",
-}
-"""The columns of runs in plain words."""
 
 _RUN_COLUMNS = {
     "run_id": "str",
@@ -209,15 +185,15 @@ def _may_be_of(task: Task, row: Row) -> bool:
 
 
 def _answer(task: Task, row: Row, details: _Details) -> _Answer:
-    unknown = [f"its {WORDS[name]} is not known" for name in task.runs if row[name] is None]
+    unknown = [f"its {in_words(name)} is not known" for name in task.runs if row[name] is None]
     if unknown or not _may_be_graded(task, row):
         return _Answer(row, task, UNGRADED, [*unknown, *_doubt(row)])
     differs = []
     for name, one in task.expect.items():
         if row[name] is None:
-            unknown.append(f"{WORDS[name]}: expected {one}, not known")
+            unknown.append(f"{in_words(name)}: expected {one}, not known")
         elif not one.fits(row[name]):
-            differs.append(f"{WORDS[name]}: expected {one}, found {value_text(row[name])}")
+            differs.append(f"{in_words(name)}: expected {one}, found {value_text(row[name])}")
     for has_failed, text in (*details.of_files(task, row), *details.of_findings(task, row)):
         (differs if has_failed else unknown).append(text)
     if differs:

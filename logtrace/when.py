@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from dateutil.relativedelta import relativedelta
 
 from logtrace.errors import QueryError
-from logtrace.naming import instead_of
+from logtrace.naming import nearest
 
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _PERIODS = (
@@ -140,8 +140,8 @@ def _read(text: str, now: datetime, zone: tzinfo) -> tuple[str, datetime]:
 
 
 def _error(text: str) -> QueryError:
-    near = instead_of(_word(text), WORDS)
-    meant = f"{near} " if near.startswith("did") else ""
+    near = nearest(_word(text), WORDS)
+    meant = f"did you mean '{near}'? " if near else ""
     return QueryError(f"time '{text}' is not understood", f"{meant}use one of: {_UNDERSTOOD}")
 
 

@@ -180,7 +180,7 @@ def test_nothing_by_a_name_is_exit_code_3(read, command):
         (["stats", "--by", "moon"], ["--by moon", "owner"]),
         (["stats", "--by", ""], ["owner"]),
         (["report", "--format", "pdf"], ["--format", "pdf", "parquet"]),
-        (["report", "--run", "ab"], ["--run ab", "ab00", "ab11"]),
+        (["report", "--run", "ab"], ["run ab", "ab00", "ab11"]),
         (["nonsense"], ["nonsense"]),
     ],
 )

@@ -1,0 +1,127 @@
+"""Comparisons for the terminal: what changed, and how much is the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from logtrace.display import duration_text, nanoseconds_text, time_text, visible
+from logtrace.naming import in_words
+from logtrace.tables import Row, column, print_lines, table_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NOTHING = "–"  # noqa: RUF001
+_STYLES = {"new": "green", "gone": "red"}
+_PLACES = frozenset(
+    (
+        *("run_id", "first_seq", "last_seq", "started_us", "ended_us", "source"),
+        *("first_seen", "last_seen"),
+    )
+)
+_LENGTHS = {"duration_us": duration_text, "time_ns": nanoseconds_text}
+
+
+def print_comparison(
+    console: Console,
+    compared: pd.DataFrame,
+    keys: Sequence[str],
+    names: tuple[str, str],
+    zone: tzinfo,
+) -> None:
+    """Print what differs between two runs or periods.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    compared
+        As of ``compare.compare_runs`` or ``compare.compare_usage``.
+    keys
+        The columns before ``what``.
+    names
+        What the two are called.
+    zone
+        The zone in which to show times.
+    """
+    frame = compared.astype(object)
+    rows: list[dict[str, Any]] = [
+        {str(name): value for name, value in row.items()}
+        for row in frame.where(frame.notna(), None).to_dict("records")
+    ]
+    shown = list(_shown(rows, keys))
+    columns = [
+        *(column(shown, key.capitalize(), _key(key), middle=True) for key in keys),
+        column(shown, "What", lambda row: in_words(row["what"])),
+        column(shown, visible(names[0]), lambda row: _value(row, "a", zone), right=True, name=True),
+        column(shown, visible(names[1]), lambda row: _value(row, "b", zone), right=True, name=True),
+        column(shown, "Difference", _difference, right=True),
+        column(shown, "Ratio", _ratio, right=True),
+        column(shown, "", _sided, style=lambda row: _STYLES.get(row["change"], "")),
+    ]
+    if shown:
+        print_lines(console, table_lines(columns, console.width))
+    same = sum(row["change"] == "same" for row in rows)
+    told = f"{same:,} values are the same · times in {zone}" if shown else "nothing has changed"
+    console.print(Text(told, style="dim"), soft_wrap=not console.is_terminal)
+
+
+# Of what only one has, one line says so; where and when it was is no difference.
+def _shown(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[Row]:
+    before: tuple[object, ...] | None = None
+    for row in rows:
+        if row["change"] == "same" or row["what"] in _PLACES:
+            continue
+        key = tuple(row[name] for name in keys)
+        is_first = key != before
+        if is_first or row["change"] == "changed":
+            yield {**row, "is_first": is_first}
+        before = key
+
+
+def _key(key: str) -> Any:
+    return lambda row: (_NOTHING if row[key] is None else visible(row[key])) * row["is_first"]
+
+
+def _value(row: Row, side: str, zone: tzinfo) -> str:
+    value = row[side]
+    if value is None:
+        return _NOTHING
+    if row["what"] in _LENGTHS:
+        return _LENGTHS[row["what"]](int(value))
+    if _is_time(row):
+        return time_text(datetime.fromisoformat(value), zone)
+    return visible(value) if row["difference"] is None else _number(value)
+
+
+def _is_time(row: Row) -> bool:
+    return str(row["what"]).endswith("_at")
+
+
+def _number(text: str) -> str:
+    return f"{int(text):,}" if text.lstrip("-").isdecimal() else f"{float(text):,.2f}"
+
+
+def _difference(row: Row) -> str:
+    difference = row["difference"]
+    if difference is None:
+        return _NOTHING
+    sign = "+" if difference > 0 else ""
+    if row["what"] in _LENGTHS:
+        return sign + _LENGTHS[row["what"]](int(difference))
+    if _is_time(row):
+        return sign + duration_text(round(difference * 1e6))
+    return f"{sign}{difference:,.{0 if difference == int(difference) else 2}f}"
+
+
+def _ratio(row: Row) -> str:
+    return _NOTHING if row["ratio"] is None else f"{row['ratio']:.2f}"
+
+
+def _sided(row: Row) -> str:
+    return row["change"] if row["change"] in _STYLES else ""
