@@ -36,10 +36,15 @@ if TYPE_CHECKING:
 
 _COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
 _COMPACT_EVERY = 64
+_SMALL_ROWS = 10_000  # a file of more is not joined with others, which would take much memory
 _COMPACTED_BYTES = 16 << 20  # larger files are left alone, or each round would rewrite them all
 _KEEP_REPLACED_FILES = timedelta(hours=1)  # a reader that opened them before may still read
 # Two commits a second would be five million files of Delta's log in its usual month
-_CONFIGURATION: dict[str, str | None] = {"delta.logRetentionDuration": "interval 1 hours"}
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.logRetentionDuration": "interval 1 hours",
+    "delta.dataSkippingNumIndexedCols": "5",
+    "delta.checkpointInterval": "25",
+}
 
 # The column that tells which record a row came with, of the tables that are committed before
 # the runs; losses are told by their ranges
@@ -206,7 +211,7 @@ class HostTables:
         self._folder = folder
         self.sign = folder / ".watched"
         self._there = next((path for path in (folder, folder.parent) if path.is_dir()), None)
-        self._commits = 0
+        self._small_commits = 0
         self._reached: dict[str, Position | None] = {}
 
     def beside(self, host: str) -> HostTables:
@@ -262,6 +267,7 @@ class HostTables:
             If the store can't be written (what was committed before stays), or another
             process has stored the same source meanwhile.
         """
+        runs = columns.to_table(runs, columns.TABLES["runs"])
         with self._locked():
             if before != "any":
                 self._reached.setdefault(source, before)
@@ -272,9 +278,10 @@ class HostTables:
                 if rows := list(rows):
                     self._append(name, source, position, rows, _open(self._folder / name))
             self._reached[source] = self._append("runs", source, position, runs, delta)
-            self._commits += 1
-            if self._commits % _COMPACT_EVERY == 0:
-                self._compact()
+            if len(runs) < _SMALL_ROWS:
+                self._small_commits += 1
+                if self._small_commits % _COMPACT_EVERY == 0:
+                    self._compact()
 
     def append_tracer(self, source: str, seq: int, rows: Iterable[Row]) -> None:
         """Store what became of the tracing modules, exactly once.
@@ -367,7 +374,7 @@ class HostTables:
             if delta is None or len(delta.file_uris()) < 2:
                 continue
             try:
-                delta.optimize.compact(target_size=_COMPACTED_BYTES)
+                delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
                 delta.vacuum(
                     retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
                     enforce_retention_duration=False,

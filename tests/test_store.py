@@ -339,6 +339,16 @@ def test_the_writer_joins_small_files_by_itself(lab, tables, monkeypatch):
     assert rows(lab) == list(range(7))
 
 
+def test_the_writer_leaves_large_files_alone(lab, tables, monkeypatch):
+    monkeypatch.setattr(store, "_COMPACT_EVERY", 2)
+    monkeypatch.setattr(store, "_SMALL_ROWS", 3)
+    for seq in range(0, 12, 3):
+        rows_of_one_file = [run(seq + number) for number in range(3)]
+        tables.append(SOURCE, Position(seq, seq), runs=rows_of_one_file)
+    assert len(lab.files("runs")) == 4
+    assert rows(lab) == list(range(12))
+
+
 def test_the_tables_have_the_columns_of_the_schema(lab, tables):
     tables.append(
         SOURCE,

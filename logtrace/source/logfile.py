@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import codecs
 import gzip
-import hashlib
 import lzma
 import re
 import shutil
@@ -16,6 +15,8 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
+
+from blake3 import blake3
 
 from logtrace.errors import SourceError
 from logtrace.record import Record, decode_printed, is_of_another_boot, parse_bare
@@ -218,8 +219,8 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
 
 
 def digest_log(stream: BinaryIO) -> str:
-    """Digest a whole log: SHA-256 in hexadecimal; the stream is at its beginning again."""
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_DIGESTED_BYTES))
+    """Digest a whole log: BLAKE3 in hexadecimal; the stream is at its beginning again."""
+    digest, buffer = blake3(), memoryview(bytearray(_DIGESTED_BYTES))
     while size := stream.readinto(buffer):  # type: ignore[attr-defined]
         digest.update(buffer[:size])
     stream.seek(0)

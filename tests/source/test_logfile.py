@@ -169,7 +169,7 @@ def test_a_line_without_end_is_read_in_parts():
 
 def test_a_digest_is_of_the_whole_log_and_leaves_it_at_its_beginning():
     stream = io.BytesIO(b"abc")
-    assert digest_log(stream) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_log(stream) == "6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85"
     assert stream.tell() == 0
 
 
