@@ -385,17 +385,19 @@ def incidents(
     metavar="KEY[,KEY]",
     default="owner",
     show_default=True,
-    help="What to total by: owner (or student), program, host, file, status, dialect, day, hour.",
+    help="What to total by: owner (or student), program, host, file, status, dialect, day, hour,"
+    " weekday, hour-of-day.",
 )
 @format_options
 @verbosity_options
 @click.pass_context
 def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> None:
     """Total the runs: how many, of what, how many bytes and calls."""
-    from logtrace.stats import usage
+    from logtrace.stats import period_before, statistics
+    from logtrace.when import utc_now
 
-    keys = _names(by)
-    frame = usage(selection.engine(), keys, selection.filters)
+    keys, filters = _names(by), selection.filters
+    frame = statistics(selection.engine(), keys, filters, period_before(filters, utc_now()))
     if output == "table":
         from logtrace import terminal
 

@@ -45,6 +45,41 @@ _HITS = """
     )
 """
 
+# What the lines a file and a call say of a run as a whole: how many files, and three of them.
+# Standard streams are left open as a matter of course.
+_OF_FILES = """
+    SELECT run_id, sum(unclosed)::BIGINT AS unclosed,
+        list(path ORDER BY path) FILTER (unclosed > 0)[:3] AS unclosed_paths,
+        count(*) FILTER (opens > 0 AND reads + writes = 0) AS unused,
+        list(path ORDER BY path) FILTER (opens > 0 AND reads + writes = 0)[:3] AS unused_paths,
+        count(*) FILTER (opens > 1 AND writes > 0) AS rewritten,
+        list(path ORDER BY path) FILTER (opens > 1 AND writes > 0)[:3] AS rewritten_paths
+    FROM (
+        SELECT run_id, path, sum(opens) AS opens, sum(reads) AS reads, sum(writes) AS writes,
+            count(*) FILTER (open_at_end AND opens > 0 AND descriptor > 2) AS unclosed
+        FROM files GROUP BY run_id, path
+    ) GROUP BY run_id
+"""
+_OF_CALLS = """
+    SELECT run_id, sum(calls)::BIGINT AS every_call, sum(errors)::BIGINT AS failed_calls,
+        coalesce(sum(errors) FILTER (call = 'openat'), 0)::BIGINT AS failed_opens,
+        coalesce(sum(errors) FILTER (call = 'read'), 0)::BIGINT AS failed_reads,
+        bool_or(call = 'mmap') AS mapped,
+        arg_max(call, errors) AS failing_call, max(errors) AS failing_errors,
+        arg_max(calls, errors) AS failing_calls
+    FROM calls GROUP BY run_id
+"""
+# Where the trace has no line a call, a failed openat can't be told from one that was not closed
+_FACTS = """
+    SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
+        coalesce(started_at, ended_at) AS "at",
+        CASE WHEN detail THEN coalesce(unclosed, 0)
+            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
+        END AS left_open
+    FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
+        LEFT JOIN ({calls}) AS of_calls USING (run_id)
+"""
+
 
 @dataclass(frozen=True)
 class Filters:
@@ -154,6 +189,8 @@ class Engine:
                     self._empty.add(table)
             sequences.create_view(self._database, never_totals)
             self._database.execute(f"CREATE VIEW hits AS {_HITS}")
+            of_details = _FACTS.format(files=_OF_FILES, calls=_OF_CALLS)
+            self._database.execute(f"CREATE VIEW facts AS {of_details}")
         if "incidents" in self._empty:
             self._empty.add("hits")
 
@@ -202,6 +239,7 @@ class Engine:
         filters: Filters | None = None,
         *,
         order: str = "ALL",
+        beside: Mapping[str, pd.DataFrame] | None = None,
     ) -> pd.DataFrame:
         """Group the runs and measure each group.
 
@@ -210,11 +248,15 @@ class Engine:
         keys
             Name -> SQL of each column to group by; none makes one group of all.
         measures
-            What to measure.
+            What to measure. Beside the columns of ``schema.RUNS`` the rows have ``left_open``,
+            how many descriptors the run left open, and, of runs with a line a call,
+            ``every_call`` and ``failed_calls``.
         filters
             Which runs.
         order
             SQL of the order.
+        beside
+            Columns to join, as of `select`.
 
         Returns
         -------
@@ -225,7 +267,7 @@ class Engine:
         partial = _select(
             [(sql, name) for name, sql in keys.items()],
             [(measure.partial, measure.name) for measure in measures],
-            f"runs {where}",
+            f"{self._facts_beside(beside)} {where}",
         )
         merged = _select(
             [(f'"{name}"', name) for name in keys],
@@ -233,6 +275,52 @@ class Engine:
             f"({partial})",
         )
         return schema.to_frame(_utc(self._arrow(f"{merged} ORDER BY {order}", values)))
+
+    def select(
+        self,
+        columns: Mapping[str, str],
+        filters: Filters | None = None,
+        *,
+        where: str = "true",
+        order: str = "ALL",
+        limit: int | None = None,
+        beside: Mapping[str, pd.DataFrame] | None = None,
+    ) -> pd.DataFrame:
+        """Look at runs one by one.
+
+        Parameters
+        ----------
+        columns
+            Name -> SQL of each column, over the rows that `aggregate` has.
+        filters
+            Which runs.
+        where
+            SQL of a further condition.
+        order
+            SQL of the order.
+        limit
+            At most how many.
+        beside
+            Columns to join, by their frames: those of runs that have no row there are null.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row a run, with the columns in their order.
+        """
+        chosen, values = _where("runs", filters or Filters())
+        names = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+        source = self._facts_beside(beside)
+        query = f"SELECT {names} FROM {source} {chosen or 'WHERE true'} AND ({where})"
+        query += f" ORDER BY {order}" + ("" if limit is None else f" LIMIT {limit:d}")
+        return schema.to_frame(_utc(self._arrow(query, values)))
+
+    def _facts_beside(self, beside: Mapping[str, pd.DataFrame] | None) -> str:
+        source = "facts"
+        for column, frame in (beside or {}).items():
+            self._database.register(f"by_{column}", frame)
+            source += f' LEFT JOIN by_{column} USING ("{column}")'
+        return source
 
     def _arrow(self, query: str, values: Sequence[Any]) -> pa.Table:
         with _store_errors():

@@ -5,6 +5,7 @@
     LogtraceError
     ├── SourceError      a log can't be opened or read
     ├── DialectError     a file of dialects makes no sense
+    ├── ConfigError      a file of the configuration makes no sense
     ├── StoreError       a store can't be opened, read or written
     ├── QueryError       a filter or a grouping makes no sense
     │   └── ExpectationError  a file of expectations can't be read or makes no sense
@@ -41,6 +42,10 @@ class SourceError(LogtraceError):
 
 class DialectError(LogtraceError):
     """A file of dialects makes no sense."""
+
+
+class ConfigError(LogtraceError):
+    """A file of the configuration makes no sense."""
 
 
 class StoreError(LogtraceError):

@@ -24,7 +24,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from arro3.core import Table
 
-from logtrace import columns
+from logtrace import columns, config
 from logtrace.errors import StoreError
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
@@ -70,7 +70,7 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
     Parameters
     ----------
     environ
-        ``LOGTRACE_STORE`` goes first, then ``XDG_DATA_HOME``.
+        ``LOGTRACE_STORE`` goes first, then the configuration, then ``XDG_DATA_HOME``.
     uid
         User id; root's store is ``/var/lib/logtrace``. Default: that of this process.
 
@@ -78,9 +78,16 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
     -------
     str
         Path or URL.
+
+    Raises
+    ------
+    ConfigError
+        If a file of the configuration makes no sense.
     """
     if named := environ.get("LOGTRACE_STORE"):
         return named
+    if configured := config.load(config.places(environ)).store:
+        return configured
     if (os.geteuid() if uid is None else uid) == 0:
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")

@@ -121,9 +121,9 @@ def test_every_command_explains_itself(name):
 
 def test_the_words_of_options_are_those_of_the_library():
     assert set(schema.STATUSES) <= set(re.findall(r"\w+", section("Which runs")))
-    assert set(KEYS) <= set(re.findall(r"\w+", section("logtrace stats")))
+    assert set(KEYS) <= set(re.findall(r"[\w-]+", section("logtrace stats")))
     by_help = next(o.help for o in options_of(COMMANDS["logtrace stats"]) if o.name == "by")
-    assert set(KEYS) <= set(re.findall(r"\w+", by_help))
+    assert set(KEYS) <= set(re.findall(r"[\w-]+", by_help))
     status = next(o.help for o in options_of(COMMANDS["logtrace runs"]) if o.name == "status")
     assert set(schema.STATUSES) <= set(re.findall(r"\w+", status))
 

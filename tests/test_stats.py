@@ -86,8 +86,8 @@ def test_no_runs_make_no_groups(tmp_path):
 
 
 def test_an_unknown_key_lists_the_known_ones(tmp_path):
-    with pytest.raises(QueryError, match="--by weekday") as caught:
-        stats.usage(engine_with(tmp_path, []), ["owner", "weekday"])
+    with pytest.raises(QueryError, match="--by moon") as caught:
+        stats.usage(engine_with(tmp_path, []), ["owner", "moon"])
     assert all(key in caught.value.remedy for key in stats.KEYS)
 
 
@@ -312,3 +312,134 @@ def test_runs_without_wall_clock_time_have_no_timeline(tmp_path):
     assert (len(frame), width) == (0, "1h")
     assert frame.columns.tolist() == ["start", "runs", "incomplete", "read_bytes", "written_bytes"]
     assert str(frame["start"].dtype) == "datetime64[us, UTC]"
+
+
+# All statistics
+
+
+def test_statistics_tell_how_runs_are_distributed(tmp_path):
+    rows = rows_of(
+        {"owner": "b", "read_bytes": 1000, "written_bytes": 0, "ended_us": 100, "started_us": 0},
+        {"owner": "b", "read_bytes": 0, "written_bytes": 20, "ended_us": 50, "started_us": 0},
+        {"owner": "b", "read_bytes": None, "written_bytes": None, "ended_us": None},
+        {"owner": "a", "read_bytes": 3, "written_bytes": 4, "open_calls": 7, "close_calls": 5},
+    )
+    b, a = stats.statistics(engine_with(tmp_path, rows), ["owner"]).to_dict("records")
+    assert (b["runs"], b["share"], b["leaky"], b["leak_rate"]) == (3, 0.75, 0, 0)
+    assert (a["runs"], a["share"], a["leaky"], a["leak_rate"]) == (1, 0.25, 1, 1)
+    assert (b["mean_bytes"], b["max_bytes"]) == (510, 1000)
+    assert (b["p50_bytes"], b["p95_bytes"]) == (20, 1003), "1000 to 1007 are one bucket"
+    assert (b["mean_took_us"], b["p50_took_us"], b["max_took_us"]) == (75, 50, 100)
+    assert (a["mean_bytes"], a["p50_bytes"], a["p95_bytes"], a["max_bytes"]) == (7, 7, 7, 7)
+    assert pd.isna(a["error_rate"]), "no run has a line a call"
+
+
+def test_calls_that_failed_are_of_the_runs_with_a_line_a_call(tmp_path):
+    rows = rows_of({"run_id": "01"}, {"run_id": "02"}, {"run_id": "03"})
+    calls = [
+        {"run_id": "01", "call": "read", "calls": 6, "errors": 1},
+        {"run_id": "01", "call": "openat", "calls": 2, "errors": 0},
+        {"run_id": "02", "call": "read", "calls": 2, "errors": 1},
+    ]
+    store = store_with(tmp_path, rows, calls=calls)
+    (row,) = stats.statistics(Engine(store), []).to_dict("records")
+    assert (row["runs"], row["failed_calls"], row["error_rate"]) == (3, 2, 0.2)
+
+
+def test_a_failed_open_is_not_left_open_where_the_trace_tells(tmp_path):
+    counts = {"open_calls": 5, "close_calls": 3}
+    rows = rows_of(*({"run_id": f"0{number}"} | counts for number in range(3)))
+    rows[2]["detail"] = True
+    calls = [{"run_id": "01", "call": "openat", "calls": 5, "errors": 2}]
+    of_file = {"run_id": "02", "path": "/a", "opens": 1, "open_at_end": True}
+    files = [of_file | {"descriptor": number} for number in (1, 3)]
+    store = store_with(tmp_path, rows, calls=calls, files=files)
+    frame = Engine(store).aggregate(
+        {"run_id": "run_id"}, [stats.Measure("left", "max(left_open)", 'max("left")')]
+    )
+    assert frame["left"].tolist() == [2, 0, 1], "standard output is left open by all"
+
+
+def test_the_busiest_hour_is_of_the_zone_and_the_first_of_several(tmp_path):
+    rows = started("2026-11-22T15:10Z", "2026-11-23T15:20Z", "2026-11-23T03:00Z")
+    (row,) = stats.statistics(engine_with(tmp_path, rows, "Asia/Seoul"), []).to_dict("records")
+    assert row["busiest_hour"] == 0
+    (row,) = stats.statistics(engine_with(tmp_path / "2", rows[1:]), []).to_dict("records")
+    assert row["busiest_hour"] == 3
+
+
+def test_change_is_against_the_period_before(tmp_path):
+    now = START + timedelta(days=2)
+    at = {"now": now - timedelta(hours=1), "then": now - timedelta(hours=30)}
+    rows = rows_of(
+        *({"owner": "more", "started_at": at["now"]} for _ in range(3)),
+        {"owner": "more", "started_at": at["then"]},
+        {"owner": "new", "started_at": at["now"]},
+        {"owner": "gone", "started_at": at["then"]},
+        {"owner": None, "started_at": at["now"]},
+        {"owner": None, "started_at": at["then"]},
+    )
+    engine = engine_with(tmp_path, rows)
+    filters = Filters(since=now - timedelta(days=1))
+    before = stats.period_before(filters, now)
+    frame = stats.statistics(engine, ["owner"], filters, before)
+    found = {row["owner"]: row for row in frame.fillna({"owner": "none"}).to_dict("records")}
+    assert (*found,)[:: len(found) - 1] == ("more", "gone")
+    assert [found["more"][name] for name in ("runs", "runs_before", "change")] == [3, 1, 2]
+    assert found["new"]["runs_before"] == 0
+    assert pd.isna(found["new"]["change"])
+    assert [found["gone"][name] for name in ("runs", "runs_before", "change")] == [0, 1, -1]
+    assert found["none"]["change"] == 0
+    assert "change" not in stats.statistics(engine, ["day"], filters, before)
+
+
+def test_the_period_before_is_as_long_and_ends_where_the_other_begins():
+    end, day = START + timedelta(days=3), timedelta(days=1)
+    closed = stats.period_before(Filters(START, end, host="a"), end + day)
+    assert closed == Filters(START - 3 * day, START, host="a")
+    assert stats.period_before(Filters(START), START + day) == Filters(START - day, START)
+    assert stats.period_before(Filters(until=end), end) is None
+    assert stats.period_before(Filters(since=end), START) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"), [("weekday", [1, 7, 7]), ("hour-of-day", [0, 14, 23])]
+)
+def test_groups_by_time_are_in_order_of_time(tmp_path, key, expected):
+    rows = started("2026-11-22T14:30Z", "2026-11-22T05:00Z", "2026-11-22T15:00Z")
+    frame = stats.usage(engine_with(tmp_path, rows, "Asia/Seoul"), [key, "hour"])
+    assert frame[key].tolist() == expected
+
+
+COUNTS = st.one_of(st.none(), st.integers(0, 2**62))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", None]), COUNTS, COUNTS), min_size=1, max_size=30)
+)
+def test_statistics_equal_those_that_pandas_computes_from_the_runs(tmp_path_factory, given_runs):
+    rows = rows_of(
+        *(
+            {"owner": owner, "read_bytes": read, "written_bytes": 0 if read is None else None,
+             "started_us": 0, "ended_us": took}
+            for owner, read, took in given_runs
+        )
+    )  # fmt: skip
+    engine = engine_with(tmp_path_factory.mktemp("store"), rows)
+    frame = stats.statistics(engine, ["owner"]).fillna({"owner": "none"}).set_index("owner")
+    runs = engine.rows("runs").fillna({"owner": "none"})
+    runs["size"] = runs["read_bytes"].fillna(runs["written_bytes"])
+    runs["took"] = runs["ended_us"] - runs["started_us"]
+    for name, column in (("bytes", "size"), ("took_us", "took")):
+        groups = runs.groupby("owner")[column]
+        assert frame[f"max_{name}"].equals(groups.max().reindex(frame.index).rename(f"max_{name}"))
+        for owner, values in groups:
+            known = sorted(values.dropna())
+            for percent in (50, 95):
+                if not known:
+                    assert frame.loc[owner, f"p{percent}_{name}"] is pd.NA
+                    continue
+                exact = known[-(-percent * len(known) // 100) - 1]
+                error = abs(int(frame.loc[owner, f"p{percent}_{name}"]) - exact)
+                assert error * 125 <= exact, "within 0.8 %"

@@ -1,0 +1,300 @@
+"""What stands out in single runs: each finding has its rule, its evidence and its weight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from logtrace import quantiles
+from logtrace.config import Thresholds
+from logtrace.engine import Engine, Filters, Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Rule(NamedTuple):
+    """What makes a run stand out.
+
+    Parameters
+    ----------
+    title
+        Of such findings, in a few words.
+    why
+        What it may mean.
+    condition
+        SQL over the rows of `Engine.select`, with thresholds as ``{name}``.
+    evidence
+        SQL of a text that says what was counted.
+    weight
+        SQL of a number: the larger, the more it stands out.
+    """
+
+    title: str
+    why: str
+    condition: str
+    evidence: str
+    weight: str
+
+
+def _number(sql: str) -> str:
+    return f"format('{{:,}}', ({sql})::BIGINT)"
+
+
+def _mean(sql: str) -> str:
+    return f"format('{{:.1f}}', ({sql})::DOUBLE)"
+
+
+def _named(count: str, paths: str) -> str:
+    more = f"CASE WHEN {count} > len({paths}) THEN ', …' ELSE '' END"
+    return f"coalesce(': ' || array_to_string({paths}, ', ') || {more}, '')"
+
+
+def _small(calls: str, size: str, verb: str) -> tuple[str, str, str]:
+    return (
+        f"{calls} >= {{small_calls}} AND {size} >= {calls} AND {size} <= {{small_bytes}} * {calls}",
+        f"{_number(calls)} || ' {verb}s of ' || {_mean(f'{size} / {calls}')} "
+        "|| ' bytes on average'",
+        calls,
+    )
+
+
+_TRANSFERS = "(coalesce(read_calls, 0) + coalesce(write_calls, 0))"
+_GAVE_NOTHING = "read_calls - coalesce(failed_reads, 0) - read_bytes"
+_ENDED = "status = 'complete'"
+
+_TOTALS = {
+    "bytes": "coalesce(read_bytes::DOUBLE + written_bytes, read_bytes, written_bytes)",
+    "calls": "(open_calls::DOUBLE + close_calls + read_calls + write_calls + lseek_calls)",
+    "us": "CASE WHEN ended_us >= started_us THEN ended_us - started_us END",
+}
+_SHOWN = {"bytes": " bytes", "calls": " calls", "us": " µs"}
+
+
+def _ratio(name: str) -> str:
+    return f"(greatest({_TOTALS[name]}, 1) / greatest(usual_{name}, 1))"
+
+
+def _off(name: str) -> str:
+    return f"coalesce(greatest({_ratio(name)}, 1 / {_ratio(name)}), 1)"
+
+
+_FARTHEST = f"greatest({', '.join(map(_off, _TOTALS))})"
+_OUTLIER = " ".join(
+    f"WHEN {_off(name)} = {_FARTHEST} THEN {_number(_TOTALS[name])} || '{_SHOWN[name]}, usually "
+    f"about ' || {_number(f'usual_{name}')}"
+    for name in _TOTALS
+)
+
+RULES: Mapping[str, Rule] = {
+    "left_open": Rule(
+        "Descriptors left open",
+        "What is not closed stays open until the process ends; a program that runs for long comes "
+        "to its limit of open files.",
+        "left_open >= {left_open}",
+        "CASE WHEN detail THEN "
+        + _number("left_open")
+        + " || ' left open' || "
+        + _named("unclosed", "unclosed_paths")
+        + " ELSE 'opened ' || "
+        + _number("open_calls")
+        + " || ', closed ' || "
+        + _number("close_calls")
+        + " || CASE WHEN failed_opens > 0 THEN ', failed to open ' || "
+        + _number("failed_opens")
+        + " ELSE '' END END",
+        "left_open",
+    ),
+    "small_reads": Rule(
+        "Reads of a few bytes",
+        "Each call costs as much as the copying of hundreds of bytes: read into a buffer.",
+        *_small("read_calls", "read_bytes", "read"),
+    ),
+    "small_writes": Rule(
+        "Writes of a few bytes",
+        "Each call costs as much as the copying of hundreds of bytes: write from a buffer.",
+        *_small("write_calls", "written_bytes", "write"),
+    ),
+    "seek_storm": Rule(
+        "More seeks than reads and writes",
+        "pread and pwrite take the place with them, and a buffer saves most of them.",
+        f"lseek_calls >= {{seeks}} AND lseek_calls >= {{seeks_per_call}} * {_TRANSFERS}",
+        f"{_number('lseek_calls')} || ' seeks for ' || {_number(_TRANSFERS)} "
+        "|| ' reads and writes'",
+        "lseek_calls",
+    ),
+    "never_used": Rule(
+        "Files opened and never read or written",
+        "The program may have opened the wrong file, or given up behind it. What is mapped into "
+        "memory is not counted as read.",
+        "CASE WHEN mapped THEN false WHEN detail THEN unused >= {unused_files} "
+        f"ELSE {_ENDED} AND open_calls >= {{unused_files}} AND read_calls + write_calls = 0 END",
+        "CASE WHEN detail THEN "
+        + _number("unused")
+        + " || ' opened only' || "
+        + _named("unused", "unused_paths")
+        + " ELSE 'opened ' || "
+        + _number("open_calls")
+        + " || ', read and wrote nothing' END",
+        "CASE WHEN detail THEN unused ELSE open_calls END",
+    ),
+    "empty_reads": Rule(
+        "Reads past the end",
+        "A read that gives nothing is at the end of its file, where one is enough.",
+        f"{_GAVE_NOTHING} - open_calls >= {{empty_reads}}",
+        f"'at least ' || {_number(_GAVE_NOTHING)} || ' of ' || {_number('read_calls')} "
+        "|| ' reads gave nothing'",
+        _GAVE_NOTHING,
+    ),
+    "rewritten": Rule(
+        "Files opened and written again",
+        "To open a file for each write costs more than the write, and what is half written may "
+        "be seen by others.",
+        "rewritten >= {rewritten_files}",
+        _number("rewritten")
+        + " || ' opened more than once' || "
+        + _named("rewritten", "rewritten_paths"),
+        "rewritten",
+    ),
+    "failed_calls": Rule(
+        "Calls that failed",
+        "Errors that are looked for, as those of files that may be missing, are harmless; others "
+        "are not.",
+        "failed_calls >= {failed_calls} AND failed_calls >= {failed_share} * every_call",
+        f"{_number('failed_calls')} || ' of ' || {_number('every_call')} || ' calls failed, ' || "
+        f"{_number('failing_errors')} || ' of ' || {_number('failing_calls')} || ' of ' "
+        "|| failing_call",
+        "failed_calls",
+    ),
+    "never_ended": Rule(
+        "Runs that never ended",
+        "The process or the machine ended at once, or the trace was never ended.",
+        "status = 'no_end'",
+        "coalesce(note, 'the End line is missing')",
+        "1",
+    ),
+    "outlier": Rule(
+        "Unlike the program's other runs",
+        "The same program did much more or less before: other input, another version, a fault.",
+        f"{_ENDED} AND usual_runs >= {{outlier_runs}} AND {_FARTHEST} >= {{outlier_factor}}",
+        f"CASE {_OUTLIER} END || ' in ' || {_number('usual_runs')} || ' runs'",
+        _FARTHEST,
+    ),
+}
+"""The rules, the most important first: name -> rule."""
+
+_COLUMNS = {name: name for name in ("run_id", "host", "owner", "comm", "pid")} | {"at": '"at"'}
+
+
+def of_runs(
+    engine: Engine,
+    filters: Filters | None = None,
+    thresholds: Thresholds | None = None,
+    most: int | None = None,
+) -> pd.DataFrame:
+    """Find what stands out in runs.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    filters
+        Which runs.
+    thresholds
+        From where on something is a finding.
+    most
+        At most how many of each rule, those of most weight.
+
+    Returns
+    -------
+    pandas.DataFrame
+        rule (``str``, a name out of `RULES`), run_id, host, owner, comm (``str``), pid
+        (``Int64``), at (``datetime64[us, UTC]``: when the run stands), evidence (``str``), weight
+        (``Float64``); in the order of `RULES`, those of most weight first.
+    """
+    import pandas as pd
+
+    thresholds = thresholds or Thresholds()
+    beside = {"comm": usual(engine)}
+    found = []
+    for name, rule in RULES.items():
+        columns = {"rule": f"'{name}'"} | _COLUMNS
+        columns |= {"evidence": rule.evidence, "weight": f"({rule.weight})::DOUBLE"}
+        found.append(
+            engine.select(
+                columns,
+                filters,
+                where=_condition(rule, thresholds),
+                order='weight DESC, "at" DESC, run_id',
+                limit=most,
+                beside=beside,
+            )
+        )
+    return pd.concat(found, ignore_index=True)
+
+
+def count(
+    engine: Engine, filters: Filters | None = None, thresholds: Thresholds | None = None
+) -> pd.DataFrame:
+    """Count the runs that each rule finds.
+
+    Parameters
+    ----------
+    engine, filters, thresholds
+        As of `of_runs`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        rule (``str``) and runs (``Int64``), in the order of `RULES`; only those that found one.
+    """
+    import pandas as pd
+
+    thresholds = thresholds or Thresholds()
+    conditions = {name: _condition(rule, thresholds) for name, rule in RULES.items()}
+    measures = [
+        Measure(name, f"count(*) FILTER ({condition})", f'sum("{name}")::BIGINT')
+        for name, condition in conditions.items()
+    ]
+    (row,) = engine.aggregate({}, measures, filters, beside={"comm": usual(engine)}).to_dict(
+        "records"
+    )
+    found = {str(name): int(runs or 0) for name, runs in row.items() if runs}
+    return pd.DataFrame(
+        {"rule": pd.Series(list(found), dtype="str"), "runs": list(found.values())}
+    ).astype({"runs": "Int64"})
+
+
+def _condition(rule: Rule, thresholds: Thresholds) -> str:
+    return f"coalesce({rule.condition.format_map(asdict(thresholds))}, false)"
+
+
+def usual(engine: Engine) -> pd.DataFrame:
+    """Give what is usual for each program, over all its complete runs in the store.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+
+    Returns
+    -------
+    pandas.DataFrame
+        comm (``str``), usual_runs (``Int64``: how many there are), and the medians usual_bytes,
+        usual_calls, usual_us (``Int64``).
+    """
+    complete = Filters(status="complete")
+    runs = Measure("usual_runs", "count(*)", 'sum("usual_runs")::BIGINT')
+    frame = engine.aggregate({"comm": "comm"}, (runs,), complete)
+    frame = frame[frame["comm"].notna()]
+    for name, value in _TOTALS.items():
+        bucket = quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")
+        counts = engine.aggregate(
+            {"comm": "comm", "bucket": bucket},
+            (Measure("runs", "count(*)", "sum(runs)::BIGINT"),),
+            complete,
+        )
+        median = quantiles.quantiles(counts, ["comm"], "bucket", [50])
+        frame = frame.merge(median.rename(columns={50: f"usual_{name}"}), on="comm", how="left")
+    return frame

@@ -1,0 +1,77 @@
+"""Quantiles that partial counts can be merged for: histograms of buckets that grow with the value.
+
+A bucket is named by its smallest value. Up to 127 each value has one of its own; above, the
+highest seven bits of a value tell its bucket, so that what is given for a quantile is within
+0.8 % of a value that stands there. HdrHistogram divides values in the same way
+(https://hdrhistogram.github.io/HdrHistogram/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BITS = 7
+
+
+def bucket(value: str) -> str:
+    """Write the SQL of a value's bucket.
+
+    Parameters
+    ----------
+    value
+        SQL of a whole number of 64 bits that is not negative, or null.
+
+    Returns
+    -------
+    str
+        SQL; null for null.
+    """
+    power = f"floor(log2(greatest({value}, 1)))::INTEGER"
+    # the logarithm of one less than a power of two is rounded up to it
+    shift = f"greatest({power} - (({value}) >> {power} = 0)::INTEGER - {_BITS - 1}, 0)"
+    return f"(({value}) >> {shift}) << {shift}"
+
+
+def quantiles(
+    counts: pd.DataFrame, keys: Sequence[str], bucket: str, percents: Sequence[int]
+) -> pd.DataFrame:
+    """Find quantiles of each group from the counts of its buckets.
+
+    Parameters
+    ----------
+    counts
+        The columns `keys`, `bucket` (``Int64``, its smallest value) and ``runs`` (``Int64``): one
+        row a group and bucket. Rows without a bucket are left out.
+    keys
+        The columns that tell groups apart; none for one group.
+    bucket
+        The column of buckets.
+    percents
+        Which quantiles: 50 is the median.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The keys of each group that has a bucket, then a column for each of `percents`: the
+        middle of the bucket of the smallest value that so many of a hundred values do not
+        exceed (``Int64``).
+    """
+    known = counts[counts[bucket].notna()].sort_values(bucket, kind="stable")
+    groups = known.groupby(list(keys), dropna=False).ngroup() if keys else known["runs"] * 0
+    reached = known["runs"].groupby(groups).cumsum()
+    total = known["runs"].groupby(groups).transform("sum")
+    found = known.loc[~groups.duplicated(), list(keys)].set_index(groups[~groups.duplicated()])
+    for percent in percents:
+        there = known[reached * 100 >= total * percent]
+        first = there[~groups[there.index].duplicated()]
+        found[percent] = _middle(first[bucket]).set_axis(groups[first.index])
+    return found.reset_index(drop=True)
+
+
+def _middle(smallest: pd.Series) -> pd.Series:
+    widths = smallest.map(lambda value: 1 << max(int(value).bit_length() - _BITS, 0))
+    return (smallest + (widths - 1) // 2).astype("Int64")

@@ -1,0 +1,68 @@
+import pytest
+
+from logtrace import config
+from logtrace.config import Config, Thresholds
+from logtrace.errors import ConfigError
+from logtrace.store import default_url
+
+
+def written(path, text):
+    path.write_text(text)
+    return path
+
+
+def test_what_no_file_says_is_built_in(tmp_path):
+    assert config.load([]) == Config()
+    assert config.load([written(tmp_path / "a", "")]) == Config(None, Thresholds())
+
+
+def test_later_files_go_over_earlier_ones_line_by_line(tmp_path):
+    first = written(tmp_path / "a", 'store = "/one"\n[findings]\nseeks = 5\nsmall_bytes = 2.5\n')
+    second = written(tmp_path / "b", "[findings]\nseeks = 6\n")
+    loaded = config.load([first, second])
+    assert loaded == Config("/one", Thresholds(seeks=6, small_bytes=2.5))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stoer = 1", "stoer is not known (did you mean store?)"),
+        ("colour = 1", "colour is not known (it may have store, findings)"),
+        ("store = 5", "store is no text"),
+        ('store = ""', "store is no text"),
+        ("findings = 1", "findings is no table"),
+        ("[findings]\nseek = 5", "findings.seek is not known (did you mean seeks?)"),
+        ("[findings]\nseeks = 1.5", "findings.seeks is 1.5 (write a whole number above 0"),
+        ("[findings]\nseeks = true", "findings.seeks is True"),
+        ("[findings]\nsmall_bytes = -1", "findings.small_bytes is -1 (write a number above 0"),
+        ("[findings]\nsmall_bytes = nan", "findings.small_bytes is nan"),
+        ("store = ", "no TOML"),
+    ],
+)
+def test_what_makes_no_sense_is_named_with_its_file_and_the_remedy(tmp_path, text, said):
+    path = written(tmp_path / "logtrace.toml", text)
+    with pytest.raises(ConfigError) as error:
+        config.load([path])
+    assert str(error.value).startswith(f"{path}: ")
+    assert said in str(error.value)
+
+
+def test_files_are_looked_for_in_the_users_folder_and_where_the_environment_says(tmp_path):
+    own = tmp_path / "logtrace" / "logtrace.toml"
+    own.parent.mkdir()
+    environ = {"XDG_CONFIG_HOME": str(tmp_path), "LOGTRACE_CONFIG": "/named.toml"}
+    assert str(own) not in map(str, config.places(environ))
+    own.write_text("")
+    assert [str(path) for path in config.places(environ)][-2:] == [str(own), "/named.toml"]
+
+
+def test_a_named_file_has_to_exist(tmp_path):
+    with pytest.raises(ConfigError, match="No such file"):
+        config.load(config.places({"LOGTRACE_CONFIG": str(tmp_path / "none")}))
+
+
+def test_the_configured_store_is_used_where_none_is_named(tmp_path):
+    path = written(tmp_path / "logtrace.toml", 'store = "/srv/lab"')
+    environ = {"LOGTRACE_CONFIG": str(path)}
+    assert default_url(environ) == "/srv/lab"
+    assert default_url(environ | {"LOGTRACE_STORE": "/named"}) == "/named"
