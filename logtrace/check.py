@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from logtrace.expectation import Expectation, Task, value_text
 from logtrace.naming import in_words
+from logtrace.schema import to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,9 +162,7 @@ def grade(
 def _rows(runs: pd.DataFrame, expectation: Expectation) -> list[Row]:
     asked = (name for task in expectation.tasks for name in (*task.runs, *task.expect))
     columns = list(dict.fromkeys([*_USED, "open_calls", "lost_file_calls", *asked]))
-    frame = runs[columns].astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    return sorted(({str(name): row[name] for name in columns} for row in rows), key=_place)
+    return sorted(to_rows(runs[columns]), key=_place)
 
 
 def _place(row: Row) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from logtrace.check import DIFFERS, MATCHES, MISSING, UNGRADED
 from logtrace.display import count_text, time_text, visible
+from logtrace.schema import to_rows
 from logtrace.tables import Row, column, print_lines, table_lines
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def print_graded_runs(console: Console, runs: pd.DataFrame, zone: tzinfo) -> Non
     zone
         The zone in which to show times.
     """
-    rows = _rows(runs)
+    rows = to_rows(runs)
     columns = [
         column(rows, "Run", lambda row: row["run_id"][:8], style=lambda _row: "dim"),
         column(rows, "Owner", lambda row: _text(row["owner"]), name=True),
@@ -61,7 +62,7 @@ def print_grades(console: Console, grades: pd.DataFrame) -> None:
     grades
         As of ``check.Graded``.
     """
-    rows = _rows(grades)
+    rows = to_rows(grades)
     columns = [
         column(rows, "Owner", lambda row: _text(row["owner"]), name=True),
         column(rows, "Task", lambda row: _text(row["task"]), name=True),
@@ -88,12 +89,6 @@ def _points(row: Row) -> str:
 
 def _style(row: Row) -> str:
     return _STYLES[row["verdict"]]
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    frame = frame.astype(object)
-    frame = frame.where(frame.notna(), None)
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _text(value: str | None, nothing: str = _NOTHING) -> str:

@@ -488,8 +488,10 @@ def check(
 
     The exit code is 0 only if everybody did everything that is expected.
     """
+    from logtrace import config
     from logtrace.check import grade
     from logtrace.expectation import read_expectation
+    from logtrace.findings import of_runs
 
     expectation = read_expectation(expected)
     engine, filters = selection.engine(), selection.filters
@@ -497,6 +499,7 @@ def check(
         expectation,
         engine.rows("runs", filters),
         engine.rows("files", filters) if expectation.asks_for_files else None,
+        of_runs(engine, filters, config.load().findings) if expectation.asks_for_findings else None,
         only_owner=filters.owner,
     )
     if strangers := graded.strangers:

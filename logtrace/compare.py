@@ -19,6 +19,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from logtrace.errors import QueryError
+from logtrace.schema import to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +108,7 @@ def compare_usage(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> pd.D
 
 
 def _run_row(run: pd.DataFrame) -> Row:
-    (row,) = _rows(run)
+    (row,) = to_rows(run)
     times = row["started_us"], row["ended_us"]
     known = None not in times
     return row | {"duration_us": times[1] - times[0] if known else None}
@@ -122,14 +123,8 @@ def _sums(frame: pd.DataFrame, key: str, columns: Sequence[str]) -> pd.DataFrame
 def _groups(frame: pd.DataFrame, keys: Sequence[str]) -> _Groups:
     return {
         tuple(row[key] for key in keys): {name: row[name] for name in row if name not in keys}
-        for row in _rows(frame)
+        for row in to_rows(frame)
     }
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    frame = frame.astype(object)
-    rows = frame.where(frame.notna(), None).to_dict("records")
-    return [{str(name): value for name, value in row.items()} for row in rows]
 
 
 def _side_by_side(a: _Groups, b: _Groups) -> Iterator[tuple[Any, ...]]:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from logtrace.display import duration_text, nanoseconds_text, time_text, visible
 from logtrace.naming import in_words
+from logtrace.schema import to_rows
 from logtrace.tables import Row, column, print_lines, table_lines
 
 if TYPE_CHECKING:
@@ -49,11 +50,7 @@ def print_comparison(
     zone
         The zone in which to show times.
     """
-    frame = compared.astype(object)
-    rows: list[dict[str, Any]] = [
-        {str(name): value for name, value in row.items()}
-        for row in frame.where(frame.notna(), None).to_dict("records")
-    ]
+    rows = to_rows(compared)
     shown = list(_shown(rows, keys))
     columns = [
         *(column(shown, key.capitalize(), _key(key), middle=True) for key in keys),

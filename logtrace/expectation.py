@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from logtrace.columns import COUNTERS, STATUSES
 from logtrace.errors import ExpectationError
+from logtrace.findings import RULES
 from logtrace.naming import instead_of
 
 Counts = Literal["best", "last", "all"]
@@ -323,13 +324,16 @@ def _bound(place: _Place, value: object) -> int:
 
 # As a list is what is allowed everywhere, one of rules says what may be found.
 def _findings(place: _Place, value: object) -> frozenset[str]:
-    return frozenset() if value in ("none", []) else frozenset(_rules(place, value))
-
-
-def _rules(place: _Place, value: object) -> tuple[str, ...]:
+    if value in ("none", []):
+        return frozenset()
     if not isinstance(value, list):
-        raise place.error("neither 'none' nor a list", "write 'none', or the rules that may apply")
-    return place.texts(value)
+        raise place.error(
+            "neither 'none' nor a list", "write 'none', or the rules that may find something"
+        )
+    for rule in place.texts(value):
+        if rule not in RULES:
+            raise place.error(f"no rule is {rule!r}", instead_of(rule, RULES))
+    return frozenset(value)
 
 
 def _points(place: _Place, value: object) -> float:

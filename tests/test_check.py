@@ -170,7 +170,7 @@ def findings(*rows):
 
 def test_no_finding_may_stand_but_those_that_are_allowed():
     found = findings(
-        ("000000000000", "left_open", "descriptor 3"), ("000000000001", "tiny_reads", "x")
+        ("000000000000", "left_open", "descriptor 3"), ("000000000001", "small_reads", "x")
     )
     wanted = task(findings=frozenset())
     assert verdict({}, tasks=[wanted], findings=found) == (
@@ -450,3 +450,18 @@ def test_files_of_detailed_runs_are_looked_at(check):
     done = check(text, DETAILED, files=files)
     assert done.exit_code == 1
     assert "/etc/*: expected not to be opened, opened /etc/shadow" in done.stdout
+
+
+def test_findings_are_looked_for_with_the_thresholds_of_the_configuration(
+    check, tmp_path, monkeypatch
+):
+    text = EXPECTED + "findings = 'none'\n"
+    left_open = {"close_calls": 0}
+    assert check(text, GOOD).exit_code == 0
+    done = check(text, left_open)
+    assert done.exit_code == 1
+    assert "found left_open: opened 1, closed 0" in done.stdout
+    assert check(EXPECTED + "findings = ['left_open']\n", left_open).exit_code == 0
+    (tmp_path / "logtrace.toml").write_text("[findings]\nleft_open = 2\n")
+    monkeypatch.setenv("LOGTRACE_CONFIG", str(tmp_path / "logtrace.toml"))
+    assert check(text, left_open).exit_code == 0

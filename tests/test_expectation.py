@@ -123,7 +123,7 @@ def test_a_flag_is_yes_or_no(tmp_path):
 
 def test_a_list_of_findings_is_what_may_be_found(tmp_path):
     assert expecting(tmp_path, "findings = 'none'").findings == frozenset()
-    assert expecting(tmp_path, "findings = ['tiny_reads']").findings == {"tiny_reads"}
+    assert expecting(tmp_path, "findings = ['small_reads']").findings == {"small_reads"}
     assert expecting(tmp_path, "open_calls = 1").findings is None
 
 
@@ -175,6 +175,7 @@ EXPECT = "[tasks.a.expect]\n"
         (EXPECT + "files = 'a'", "tasks.a.expect.files", "no table"),
         (EXPECT + "files.open = 'a'", "tasks.a.expect.files.open", "did you mean 'opened'"),
         (EXPECT + "files.opened = 1", "tasks.a.expect.files.opened", "neither a text"),
+        (EXPECT + "findings = ['left_opn']", "tasks.a.expect.findings", "did you mean 'left_open'"),
         (EXPECT + "findings = 'some'", "tasks.a.expect.findings", "neither 'none' nor a list"),
         ("[tasks.a.runs]\npid = 1", "tasks.a.runs.pid", "no such key"),
         ("[tasks.a.runs]\ncomm = 1", "tasks.a.runs.comm", "neither a text"),
