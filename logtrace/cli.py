@@ -385,8 +385,8 @@ def incidents(
     metavar="KEY[,KEY]",
     default="owner",
     show_default=True,
-    help="What to total by: owner (or student), program, host, file, status, dialect, day, hour,"
-    " weekday, hour-of-day.",
+    help="What to total by: owner (or student), program (or comm), host, file, status, dialect,"
+    " day, hour, weekday, hour-of-day.",
 )
 @format_options
 @verbosity_options
