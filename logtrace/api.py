@@ -202,7 +202,8 @@ def statistics(
     Returns
     -------
     pandas.DataFrame
-        As `logtrace.stats.usage` gives: a row a group, most runs first.
+        As `logtrace.stats.statistics` gives: a row a group, most runs first. With `since`, also
+        the change against the period before.
 
     Raises
     ------
@@ -212,7 +213,8 @@ def statistics(
         If a key, a time, the zone or the status is not understood.
     """
     engine, filters = _engine(store, which)
-    return stats.usage(engine, [by] if isinstance(by, str) else list(by), filters)
+    keys = [by] if isinstance(by, str) else list(by)
+    return stats.statistics(engine, keys, filters, stats.period_before(filters, utc_now()))
 
 
 def _engine(store: str | os.PathLike[str] | None, which: Selecting) -> tuple[Engine, Filters]:

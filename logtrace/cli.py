@@ -588,7 +588,7 @@ def _compared_periods(
     from dataclasses import replace
 
     from logtrace.compare import compare_usage
-    from logtrace.stats import usage
+    from logtrace.stats import statistics
     from logtrace.when import booted, parse_period, utc_now
 
     if selection.filters.since or selection.filters.until:
@@ -597,7 +597,7 @@ def _compared_periods(
     periods = [parse_period(name, now=now, zone=selection.zone, booted=boot) for name in names]
     engine = selection.engine()
     first, second = (
-        usage(engine, keys, replace(selection.filters, since=since, until=until))
+        statistics(engine, keys, replace(selection.filters, since=since, until=until))
         for since, until in periods
     )
     _fail_if_none(ctx, selection.by_name, int(first["runs"].sum() + second["runs"].sum()))

@@ -37,7 +37,9 @@ _OF_FILES = (
     "open_at_end",
 )
 _OF_CALLS = ("calls", "errors", "moved_bytes", "time_ns")
-_NAMING = frozenset(("pid", "parent_pid", "first_seq", "last_seq", "started_us", "ended_us"))
+_NAMING = frozenset(
+    ("pid", "parent_pid", "first_seq", "last_seq", "started_us", "ended_us", "busiest_hour")
+)
 
 Row = Mapping[str, Any]
 _Groups = dict[tuple[Any, ...], Row]
@@ -83,7 +85,7 @@ def compare_usage(a: pd.DataFrame, b: pd.DataFrame, keys: Sequence[str]) -> pd.D
     Parameters
     ----------
     a, b
-        What ``stats.usage`` gave of each.
+        What ``stats.statistics`` gave of each.
     keys
         The key columns.
 

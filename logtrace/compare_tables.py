@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,13 @@ _PLACES = frozenset(
         *("first_seen", "last_seen"),
     )
 )
-_LENGTHS = {"duration_us": duration_text, "time_ns": nanoseconds_text}
+_OF_GROUPS = frozenset(
+    (
+        *("runs", "incomplete", "read_bytes", "written_bytes", "leak_rate", "error_rate"),
+        *("p50_bytes", "p50_took_us"),
+    )
+)
+_SHARES = frozenset(("share", "leak_rate", "error_rate"))
 
 
 def print_comparison(
@@ -51,7 +57,8 @@ def print_comparison(
         The zone in which to show times.
     """
     rows = to_rows(compared)
-    shown = list(_shown(rows, keys))
+    of_groups = bool(keys) and keys[0] != "part"
+    shown = list(_shown((row for row in rows if not of_groups or row["what"] in _OF_GROUPS), keys))
     columns = [
         *(column(shown, key.capitalize(), _key(key), middle=True) for key in keys),
         column(shown, "What", lambda row: in_words(row["what"])),
@@ -69,7 +76,7 @@ def print_comparison(
 
 
 # Of what only one has, one line says so; where and when it was is no difference.
-def _shown(rows: Sequence[Row], keys: Sequence[str]) -> Iterator[Row]:
+def _shown(rows: Iterable[Row], keys: Sequence[str]) -> Iterator[Row]:
     before: tuple[object, ...] | None = None
     for row in rows:
         if row["change"] == "same" or row["what"] in _PLACES:
@@ -89,31 +96,32 @@ def _value(row: Row, side: str, zone: tzinfo) -> str:
     value = row[side]
     if value is None:
         return _NOTHING
-    if row["what"] in _LENGTHS:
-        return _LENGTHS[row["what"]](int(value))
     if _is_time(row):
         return time_text(datetime.fromisoformat(value), zone)
-    return visible(value) if row["difference"] is None else _number(value)
+    return visible(value) if row["difference"] is None else _number(row, value)
 
 
 def _is_time(row: Row) -> bool:
     return str(row["what"]).endswith("_at")
 
 
-def _number(text: str) -> str:
-    return f"{int(text):,}" if text.lstrip("-").isdecimal() else f"{float(text):,.2f}"
+def _number(row: Row, value: str | float) -> str:
+    number = int(value) if isinstance(value, str) and "." not in value else float(value)
+    if row["what"] in _SHARES:
+        return f"{number:.1%}".replace("%", " %")
+    if row["what"].endswith("_us"):
+        return duration_text(round(number))
+    if row["what"].endswith("_ns"):
+        return nanoseconds_text(round(number))
+    return f"{number:,.{0 if number == int(number) else 2}f}"
 
 
 def _difference(row: Row) -> str:
     difference = row["difference"]
     if difference is None:
         return _NOTHING
-    sign = "+" if difference > 0 else ""
-    if row["what"] in _LENGTHS:
-        return sign + _LENGTHS[row["what"]](int(difference))
-    if _is_time(row):
-        return sign + duration_text(round(difference * 1e6))
-    return f"{sign}{difference:,.{0 if difference == int(difference) else 2}f}"
+    text = duration_text(round(difference * 1e6)) if _is_time(row) else _number(row, difference)
+    return f"+{text}" if difference > 0 else text
 
 
 def _ratio(row: Row) -> str:

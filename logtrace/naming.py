@@ -29,6 +29,17 @@ WORDS = {
     "untimed_calls": "calls without time",
     "moved_bytes": "bytes moved",
     "time_ns": "time",
+    "leaky": "runs that left open",
+    "leak_rate": "share that left open",
+    "error_rate": "share of calls failed",
+    "mean_bytes": "mean bytes of a run",
+    "p50_bytes": "median bytes of a run",
+    "p95_bytes": "95 % of runs' bytes",
+    "max_bytes": "most bytes of a run",
+    "mean_took_us": "mean duration",
+    "p50_took_us": "median duration",
+    "p95_took_us": "95 % of durations",
+    "max_took_us": "longest duration",
 }
 """Columns whose name does not say it plainly."""
 

@@ -127,7 +127,6 @@ def test_a_log_that_is_read_gives_what_it_gives_when_it_is_stored(text, tmp_path
             frame.sort_values(keys, ignore_index=True),
             expected.sort_values(keys, ignore_index=True),
         )
-    assert not (tmp_path / "store2").exists()
 
 
 def test_detected_totals_are_taken_apart_in_the_order_of_the_log(tmp_path):
@@ -207,6 +206,13 @@ def test_runs_are_newest_first_and_groups_the_largest_first(store):
     assert logtrace.load_runs(store)["started_at"].is_monotonic_decreasing
     assert list(logtrace.statistics(store, "owner")["owner"]) == ["b", "a"]
     assert list(logtrace.statistics(store, by=["status", "owner"])["runs"]) == [1, 1, 1]
+
+
+def test_statistics_have_the_change_against_the_period_before(store):
+    which = {"since": "2026-11-22T15:01Z", "until": "2026-11-22T15:02Z"}
+    (row,) = logtrace.statistics(store, **which).to_dict("records")
+    assert (row["runs"], row["runs_before"], row["change"]) == (1, 1, 0)
+    assert "change" not in logtrace.statistics(store)
 
 
 def test_the_store_is_that_of_the_commands_where_none_is_named(store, monkeypatch):

@@ -169,7 +169,7 @@ def test_nothing_by_a_name_is_exit_code_3(read, command):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["runs", "--since", "teatime"], ["teatime", "2 hours ago"]),
+        (["runs", "--since", "teatime"], ["--since: time", "teatime", "2 hours ago"]),
         (["runs", "--since", ""], ["today"]),
         (["runs", "--since", "now", "--until", "yesterday"], ["--since now", "--until yesterday"]),
         (["runs", "--status", "fine"], ["--status fine", "no_end"]),

@@ -194,6 +194,24 @@ def test_a_group_is_named_once_and_what_only_one_has_is_a_line():
     assert len(lines) == 6
 
 
+def measures(**changes):
+    """Give the statistics of one owner."""
+    row = {"owner": "a", "runs": 10, "leak_rate": 0.25, "p50_took_us": 1500, "opens": 3} | changes
+    return pd.DataFrame([row]).astype({"owner": "str"})
+
+
+def test_of_groups_the_main_values_are_shown_and_shares_and_durations_as_such():
+    a, b = measures(), measures(leak_rate=0.5, p50_took_us=3_000_000, opens=4)
+    lines = printed(compare_usage(a, b, ["owner"]), ["owner"]).splitlines()
+    assert " ".join(lines[1].split()) == "a share that left open 25.0 % 50.0 % +25.0 % 2.00"
+    assert " ".join(lines[2].split()) == "median duration 1.5 ms 3.000 s +2.998 s 2000.00"
+    assert len(lines) == 4
+    lines = printed(
+        compare_usage(a.drop(columns="owner"), b.drop(columns="owner"), [])
+    ).splitlines()
+    assert lines[3].split() == ["opens", "3", "4", "+1", "1.33"]
+
+
 def test_it_fits_a_narrow_terminal():
     a, b = usage({"owner": "x" * 90}), usage({"owner": "x" * 90, "read_bytes": 7})
     text = printed(compare_usage(a, b, ["owner"]), ["owner"], ("y" * 60, "z" * 60), width=60)
