@@ -147,11 +147,9 @@ def grade(
             strangers.add(owner)
         else:
             answers += (_answer(task, row, details) for task in tasks)
-    owned = [answer for answer in answers if answer.task]
-    owners = roster or sorted({answer.row["owner"] for answer in owned})
-    grades = _grades(
-        expectation.tasks, [each for each in owners if only_owner in (None, each)], owned
-    )
+    owners = roster or sorted({answer.row["owner"] for answer in answers if answer.task})
+    owners = [owner for owner in owners if only_owner in (None, owner)]
+    grades = _grades(expectation.tasks, owners, answers)
     return Graded(_runs_frame(answers, grades), _grades_frame(grades), sorted(strangers))
 
 
@@ -276,13 +274,12 @@ def _names(pattern: str, path: str) -> bool:
 
 
 def _grades(
-    tasks: Iterable[Task], owners: Iterable[str], answers: Iterable[_Answer]
+    tasks: Sequence[Task], owners: Iterable[str], answers: Iterable[_Answer]
 ) -> list[_Grade]:
     of: dict[tuple[str, str], list[_Answer]] = {}
     for answer in answers:
         if answer.task:
             of.setdefault((answer.row["owner"], answer.task.name), []).append(answer)
-    tasks = list(tasks)
     return [
         _grade(owner, task, of.get((owner, task.name), ())) for owner in owners for task in tasks
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,21 @@ from rich.text import Text
 from logtrace.display import duration_text, nanoseconds_text, time_text, visible
 from logtrace.naming import in_words
 from logtrace.schema import to_rows
-from logtrace.tables import Row, column, print_lines, table_lines
+from logtrace.tables import (
+    Column,
+    Row,
+    column,
+    print_lines,
+    room_for,
+    table_lines,
+    without_middle,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _NOTHING = "–"  # noqa: RUF001
+_LEAST, _GAP = 8, 2  # cells of the terminal
 _STYLES = {"new": "green", "gone": "red"}
 _PLACES = frozenset(
     (
@@ -59,15 +69,18 @@ def print_comparison(
     rows = to_rows(compared)
     of_groups = bool(keys) and keys[0] != "part"
     shown = list(_shown((row for row in rows if not of_groups or row["what"] in _OF_GROUPS), keys))
-    columns = [
+    before = [
         *(column(shown, key.capitalize(), _key(key), middle=True) for key in keys),
         column(shown, "What", lambda row: in_words(row["what"])),
-        column(shown, visible(names[0]), lambda row: _value(row, "a", zone), right=True, name=True),
-        column(shown, visible(names[1]), lambda row: _value(row, "b", zone), right=True, name=True),
+    ]
+    behind = [
         column(shown, "Difference", _difference, right=True),
         column(shown, "Ratio", _ratio, right=True),
         column(shown, "", _sided, style=lambda row: _STYLES.get(row["change"], "")),
     ]
+    room = max(_LEAST, (console.width - room_for([*before, *behind])) // 2 - _GAP)
+    sides = [_side(shown, *side, zone, room) for side in zip("ab", names, strict=True)]
+    columns = [*before, *sides, *behind]
     if shown:
         print_lines(console, table_lines(columns, console.width))
     same = sum(row["change"] == "same" for row in rows)
@@ -92,13 +105,20 @@ def _key(key: str) -> Any:
     return lambda row: (_NOTHING if row[key] is None else visible(row[key])) * row["is_first"]
 
 
-def _value(row: Row, side: str, zone: tzinfo) -> str:
-    value = row[side]
+# Names give way where there is little room, but no number does.
+def _side(rows: Iterable[Row], side: str, name: str, zone: tzinfo, room: int) -> Column:
+    title = without_middle(visible(name), room)
+    return column(rows, title, lambda row: _value(row, row[side], zone, room), right=True)
+
+
+def _value(row: Row, value: str | None, zone: tzinfo, room: int) -> str:
     if value is None:
         return _NOTHING
     if _is_time(row):
         return time_text(datetime.fromisoformat(value), zone)
-    return visible(value) if row["difference"] is None else _number(row, value)
+    if row["difference"] is None:
+        return without_middle(visible(value), room)
+    return _number(row, value)
 
 
 def _is_time(row: Row) -> bool:
@@ -106,14 +126,15 @@ def _is_time(row: Row) -> bool:
 
 
 def _number(row: Row, value: str | float) -> str:
-    number = int(value) if isinstance(value, str) and "." not in value else float(value)
+    # a count may be larger than a float holds
+    number = int(value) if re.fullmatch(r"-?\d+", str(value)) else float(value)
     if row["what"] in _SHARES:
         return f"{number:.1%}".replace("%", " %")
     if row["what"].endswith("_us"):
         return duration_text(round(number))
     if row["what"].endswith("_ns"):
         return nanoseconds_text(round(number))
-    return f"{number:,.{0 if number == int(number) else 2}f}"
+    return f"{int(number):,}" if number == int(number) else f"{number:,.2f}"
 
 
 def _difference(row: Row) -> str:

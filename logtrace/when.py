@@ -43,6 +43,7 @@ _OFFSET = re.compile(r"Z|[+-]\d{2}(?::?\d{2})?", re.IGNORECASE)
 _CLOCK_AND_OFFSET = re.compile(
     rf"(.*\d:\d{{2}}(?::\d{{2}}(?:[.,]\d+)?)?)({_OFFSET.pattern})", re.IGNORECASE
 )
+_END_OF_DAY = re.compile(r"(\d{4}-\d{2}-\d{2})T24:00(?::00)?", re.IGNORECASE)
 _MONTH = re.compile(r"\d{4}-\d{2}")
 _UNDERSTOOD = (
     "now, today, yesterday, tomorrow, monday..sunday, this-week, last-week, this-month, "
@@ -237,11 +238,8 @@ def _ago(count: str, unit: str, here: datetime) -> datetime:
 
 
 def _iso(text: str, here: datetime) -> datetime:
-    if match := re.fullmatch(r"(\d{4}-\d{2}-\d{2})[Tt](24:.*)", text):
-        day, clock = date.fromisoformat(match[1]), _CLOCK.fullmatch(match[2])
-        if clock is None:
-            raise ValueError
-        return _on_clock(day, clock, here)
+    if match := _END_OF_DAY.fullmatch(text):
+        return _at(date.fromisoformat(match[1]) + timedelta(days=1), here)
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=here.tzinfo)
 

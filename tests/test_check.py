@@ -253,6 +253,8 @@ def test_a_run_that_is_nobodys_is_told_and_keeps_the_check_from_passing():
     (row,) = graded.runs[graded.runs["owner"].isna()].to_dict("records")
     assert row["verdict"] == UNGRADED
     assert row["what_differs"] == "whose run it is is not known; no_stats: no line"
+    (row,) = of({"owner": None}).runs.to_dict("records")
+    assert (row["verdict"], row["what_differs"]) == (UNGRADED, "whose run it is is not known")
 
 
 def test_who_is_on_the_roster_and_has_no_run_is_missing():

@@ -185,6 +185,22 @@ def test_times_and_lengths_of_time_are_shown_as_such():
     assert "duration                71 µs               1.0 ms     +929 µs  14.08" in text
 
 
+def test_numbers_are_whole_however_large_and_times_of_calls_are_in_nanoseconds():
+    a, b = (
+        pd.DataFrame([{"runs": 2**62 + number, "mean_bytes": 1e17 * number}]) for number in (1, 2)
+    )
+    text = printed(compare_usage(a, b, []))
+    assert "4,611,686,018,427,387,905  4,611,686,018,427,387,906" in text
+    assert "100,000,000,000,000,000    200,000,000,000,000,000" in text
+    assert "4,611,686,018,427,387,905" in printed(compare_usage(a, b, []), width=40)
+    called = [
+        [detail_row(run_row(0), call="read", calls=1, errors=0, moved_bytes=0, time_ns=number)]
+        for number in (900, 81200)
+    ]
+    lines = printed(runs(ASKED, ASKED, calls=called), ["part", "name"]).splitlines()
+    assert " ".join(lines[1].split()) == "calls read time 900 ns 81.2 µs +80.3 µs 90.22"
+
+
 def test_a_group_is_named_once_and_what_only_one_has_is_a_line():
     a = usage({"owner": "a"}, {"owner": "b"})
     b = usage({"owner": "b", "read_bytes": 7, "written_bytes": 3}, {"owner": "c"})
