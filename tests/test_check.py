@@ -1,5 +1,7 @@
 import io
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -428,6 +430,15 @@ def test_filters_say_which_runs(check):
     roster = 'roster = ["a", "b"]\n' + EXPECTED
     assert check(roster, {"owner": "b"}, arguments=["--owner", "b"]).exit_code == 0
     assert check(roster, {"owner": "b"}).exit_code == 1
+
+
+def test_the_columns_are_on_the_page_in_their_order():
+    page = (Path(__file__).parent.parent / "docs" / "grading.md").read_text()
+    graded = of({})
+    for title, frame in (("runs", graded.runs), ("grades", graded.grades)):
+        table = page.partition(f"| column of {title} |")[2].partition("\n\n")[0]
+        named = "".join(line.split("|")[1] for line in table.splitlines()[1:])
+        assert re.findall(r"`(\w+)`", named) == list(frame.columns)
 
 
 def test_grades_are_csv_for_a_grade_book_without_formulas(check):
