@@ -12,12 +12,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from logtrace import config
 from logtrace.changes import Versions
 from logtrace.contents import totals_of
 from logtrace.engine import Engine, Filters
 from logtrace.overview import gather, narrow_to_run
-from logtrace.page import MOST_RUNS, Live, index_page, run_pages
+from logtrace.page import MOST_RUNS, Live, index_page
 from logtrace.report import write_report
+from logtrace.run_page import run_pages
 from logtrace.when import utc_now
 
 if TYPE_CHECKING:
@@ -124,7 +126,7 @@ class Board:
             return None
         engine = self._opened()
         ever = replace(self._choose(), since=None, until=None)
-        data = self._gather(engine, narrow_to_run(engine, ever, run_id), MOST_RUNS)
+        data = self._gather(engine, narrow_to_run(engine, ever, run_id), MOST_RUNS, 1)
         pages = dict(run_pages(data))
         page = pages.get(f"{run_id}.html")
         return None if page is None else _encoded(page)
@@ -178,9 +180,18 @@ class Board:
         live = Live.following(version, runs)
         return Snapshot(version, runs, _encoded(index_page(data, ["html", "csv"], live)))
 
-    def _gather(self, engine: Engine, filters: Filters, most_runs: int | None = None) -> ReportData:
+    def _gather(
+        self, engine: Engine, filters: Filters, most_runs: int | None = None, pages: int = 0
+    ) -> ReportData:
         return gather(
-            engine, filters, self._groupings, zone=self._zone, now=utc_now(), most_runs=most_runs
+            engine,
+            filters,
+            self._groupings,
+            zone=self._zone,
+            now=utc_now(),
+            most_runs=most_runs,
+            pages=pages,
+            thresholds=config.load().findings,
         )
 
     def _opened(self) -> Engine:

@@ -506,7 +506,9 @@ def report(
     It prints the path of the first file. Where nothing was found of what is asked for by
     name, nothing is written.
     """
+    from logtrace import config
     from logtrace.contents import totals_of
+    from logtrace.layout import MOST_RUN_PAGES
     from logtrace.overview import gather, narrow_to_run
     from logtrace.page import MOST_RUNS
     from logtrace.report import write_report
@@ -522,6 +524,8 @@ def report(
         zone=selection.zone,
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
+        pages=MOST_RUN_PAGES if "html" in formats else 0,
+        thresholds=config.load().findings,
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
     written = write_report(data, out, formats)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from logtrace.cube import Cube
+    from logtrace.history import History
+
+NEAR = timedelta(minutes=1)
+"""How long before and behind a run an incident may be to be near to it."""
 
 TOTALS = (
     "runs",
@@ -28,6 +32,26 @@ TOTALS = (
 
 
 @dataclass(frozen=True, eq=False)
+class OfPages:
+    """What only the pages of runs show.
+
+    Parameters
+    ----------
+    lines
+        What each run logged: ``run_id`` -> lines.
+    near
+        The view `logtrace.schema.HITS`: the incidents that may be near to the runs, whosever
+        they are.
+    history
+        The other runs of their programs.
+    """
+
+    lines: Mapping[str, Sequence[str]]
+    near: pd.DataFrame
+    history: History
+
+
+@dataclass(frozen=True, eq=False)
 class ReportData:
     """Everything that a report is made from. All times are UTC.
 
@@ -36,10 +60,8 @@ class ReportData:
     runs
         The table `logtrace.schema.RUNS`, newest first: every run, or, of very many, the newest.
     usage
-        One frame a grouping, by its key (``owner``, or ``host,owner`` for two): the key
-        columns, ``runs``, ``programs``, ``files`` (distinct), ``incomplete`` (runs whose
-        status is not ``complete``), the sums of `logtrace.schema.COUNTERS` and
-        ``first_seen`` and ``last_seen``.
+        One frame a grouping, by its key (``owner``, or ``host,owner`` for two), as
+        `logtrace.stats.statistics` gives it.
     timeline
         One row a bucket of time: ``start``, ``runs``, ``incomplete``, ``read_bytes``,
         ``written_bytes``.
@@ -62,6 +84,15 @@ class ReportData:
         The tables `logtrace.schema.FILES` and `logtrace.schema.CALLS` of the runs; None for none.
     coverage
         For which part of the range programs could have been traced: `logtrace.coverage.Span`.
+    stands_out
+        ``rule`` and ``runs``: how many runs each rule of `logtrace.findings` finds.
+    findings
+        What stands out in single runs, as `logtrace.findings.of_runs` gives it: everything, or
+        that of most weight and of the runs with pages.
+    incidents
+        The view `logtrace.schema.HITS`, newest first.
+    of_pages
+        What only the pages of runs show; None without such pages.
     cube
         The runs in cells, by which the page can be filtered; None for a page without filters
         and charts.
@@ -82,6 +113,10 @@ class ReportData:
     files: pd.DataFrame | None = None
     calls: pd.DataFrame | None = None
     coverage: pd.DataFrame | None = None
+    stands_out: pd.DataFrame | None = None
+    findings: pd.DataFrame | None = None
+    incidents: pd.DataFrame | None = None
+    of_pages: OfPages | None = None
     cube: Cube | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:

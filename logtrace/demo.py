@@ -23,6 +23,7 @@ from logtrace.display import visible
 from logtrace.engine import Engine, Filters
 from logtrace.errors import GuestError, LogtraceError
 from logtrace.importer import import_log
+from logtrace.layout import MOST_RUN_PAGES
 from logtrace.overview import NEWEST_FIRST, gather
 from logtrace.report import write_report
 from logtrace.store import Store
@@ -122,7 +123,8 @@ def show(store: Store, out: Path) -> None:
     """Print a store's runs, write a report of them, and print its path."""
     zone = get_localzone()
     engine = Engine(store, str(zone))
-    data = gather(engine, Filters(), [["owner"], ["program"]], zone=zone, now=utc_now())
+    groupings = [["owner"], ["program"]]
+    data = gather(engine, Filters(), groupings, zone=zone, now=utc_now(), pages=MOST_RUN_PAGES)
     written = write_report(data, out)
     console = terminal.console()
     console.print()

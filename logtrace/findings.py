@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from logtrace import quantiles
 from logtrace.config import Thresholds
 from logtrace.engine import Engine, Filters, Measure
+from logtrace.history import MEASURES, usual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,27 +64,22 @@ _TRANSFERS = "(coalesce(read_calls, 0) + coalesce(write_calls, 0))"
 _GAVE_NOTHING = "read_calls - coalesce(failed_reads, 0) - read_bytes"
 _ENDED = "status = 'complete'"
 
-_TOTALS = {
-    "bytes": "coalesce(read_bytes::DOUBLE + written_bytes, read_bytes, written_bytes)",
-    "calls": "(open_calls::DOUBLE + close_calls + read_calls + write_calls + lseek_calls)",
-    "us": "CASE WHEN ended_us >= started_us THEN ended_us - started_us END",
-}
 _SHOWN = {"bytes": " bytes", "calls": " calls", "us": " µs"}
 
 
 def _ratio(name: str) -> str:
-    return f"(greatest({_TOTALS[name]}, 1) / greatest(usual_{name}, 1))"
+    return f"(greatest({MEASURES[name]}, 1) / greatest(usual_{name}, 1))"
 
 
 def _off(name: str) -> str:
     return f"coalesce(greatest({_ratio(name)}, 1 / {_ratio(name)}), 1)"
 
 
-_FARTHEST = f"greatest({', '.join(map(_off, _TOTALS))})"
+_FARTHEST = f"greatest({', '.join(map(_off, MEASURES))})"
 _OUTLIER = " ".join(
-    f"WHEN {_off(name)} = {_FARTHEST} THEN {_number(_TOTALS[name])} || '{_SHOWN[name]}, usually "
+    f"WHEN {_off(name)} = {_FARTHEST} THEN {_number(MEASURES[name])} || '{_SHOWN[name]}, usually "
     f"about ' || {_number(f'usual_{name}')}"
-    for name in _TOTALS
+    for name in MEASURES
 )
 
 RULES: Mapping[str, Rule] = {
@@ -192,6 +187,7 @@ def of_runs(
     filters: Filters | None = None,
     thresholds: Thresholds | None = None,
     most: int | None = None,
+    among: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Find what stands out in runs.
 
@@ -205,6 +201,8 @@ def of_runs(
         From where on something is a finding.
     most
         At most how many of each rule, those of most weight.
+    among
+        The ids of the runs to look at; None for all.
 
     Returns
     -------
@@ -216,7 +214,10 @@ def of_runs(
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
-    beside = {"comm": usual(engine)}
+    beside, there = {"comm": usual(engine)}, "true"
+    if among is not None:
+        beside["run_id"] = pd.DataFrame({"run_id": among.unique()}).assign(wanted=True)
+        there = "wanted"
     found = []
     for name, rule in RULES.items():
         columns = {"rule": f"'{name}'"} | _COLUMNS
@@ -225,13 +226,23 @@ def of_runs(
             engine.select(
                 columns,
                 filters,
-                where=_condition(rule, thresholds),
+                where=f"{there} AND {_condition(rule, thresholds)}",
                 order='weight DESC, "at" DESC, run_id',
                 limit=most,
                 beside=beside,
             )
         )
     return pd.concat(found, ignore_index=True)
+
+
+def none() -> pd.DataFrame:
+    """Give the frame of no findings, as of `of_runs`."""
+    import pandas as pd
+
+    kinds = dict.fromkeys(("rule", "run_id", "host", "owner", "comm", "evidence"), "str")
+    kinds |= {"pid": "Int64", "at": "datetime64[us, UTC]", "weight": "Float64"}
+    names = ["rule", *_COLUMNS, "evidence", "weight"]
+    return pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in names})
 
 
 def count(
@@ -268,33 +279,3 @@ def count(
 
 def _condition(rule: Rule, thresholds: Thresholds) -> str:
     return f"coalesce({rule.condition.format_map(asdict(thresholds))}, false)"
-
-
-def usual(engine: Engine) -> pd.DataFrame:
-    """Give what is usual for each program, over all its complete runs in the store.
-
-    Parameters
-    ----------
-    engine
-        The store's engine.
-
-    Returns
-    -------
-    pandas.DataFrame
-        comm (``str``), usual_runs (``Int64``: how many there are), and the medians usual_bytes,
-        usual_calls, usual_us (``Int64``).
-    """
-    complete = Filters(status="complete")
-    runs = Measure("usual_runs", "count(*)", 'sum("usual_runs")::BIGINT')
-    frame = engine.aggregate({"comm": "comm"}, (runs,), complete)
-    frame = frame[frame["comm"].notna()]
-    for name, value in _TOTALS.items():
-        bucket = quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")
-        counts = engine.aggregate(
-            {"comm": "comm", "bucket": bucket},
-            (Measure("runs", "count(*)", "sum(runs)::BIGINT"),),
-            complete,
-        )
-        median = quantiles.quantiles(counts, ["comm"], "bucket", [50])
-        frame = frame.merge(median.rename(columns={50: f"usual_{name}"}), on="comm", how="left")
-    return frame

@@ -46,10 +46,12 @@ def by_fingerprint(frame: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        ``fingerprint``, ``type``, ``module``, ``function``, ``incidents`` (count), ``latest``
-        (UTC), most frequent first.
+        ``fingerprint``, ``type``, ``module``, ``function``, ``incidents`` (count), ``runs`` (how
+        many they hit), ``latest`` (UTC), most frequent first.
     """
     keys = ["fingerprint", "type", "module", "function"]
     groups = frame.groupby(keys, dropna=False, as_index=False)
-    counted = groups.agg(incidents=("incident_id", "size"), latest=("at", "max"))
+    counted = groups.agg(
+        incidents=("incident_id", "size"), runs=("run_id", "nunique"), latest=("at", "max")
+    )
     return counted.sort_values("incidents", ascending=False, kind="stable", ignore_index=True)

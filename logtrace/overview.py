@@ -8,13 +8,17 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from logtrace import coverage, cube, stats
-from logtrace.contents import ReportData
+from logtrace import coverage, cube, findings, history, schema, stats
+from logtrace.contents import NEAR, OfPages, ReportData
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
+from logtrace.incident_list import incidents
+from logtrace.lines import as_logged
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from logtrace.config import Thresholds
 
 NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
 """The order of runs in reports and tables."""
@@ -25,6 +29,7 @@ _ORDER_OF_DETAILS = {
     "calls": _BY_RUN + 'time_ns DESC, "call"',
 }
 
+_MOST_FINDINGS = 100  # of a rule, in a report that lists not all runs
 _NAMED = 5  # of the runs that a beginning of an id fits
 
 
@@ -36,6 +41,8 @@ def gather(
     zone: ZoneInfo,
     now: datetime,
     most_runs: int | None = None,
+    pages: int = 0,
+    thresholds: Thresholds | None = None,
 ) -> ReportData:
     """Query everything that a report on a range shows.
 
@@ -52,7 +59,12 @@ def gather(
     now
         When it is made.
     most_runs
-        How many runs, the newest, the report lists and details; everything else is of all runs.
+        How many runs, the newest, the report lists and details, and how many findings of each
+        rule; everything else is of all runs.
+    pages
+        How many runs, the newest, have a page of their own.
+    thresholds
+        From where on something is a finding.
 
     Returns
     -------
@@ -64,15 +76,26 @@ def gather(
     QueryError
         If a grouping is unknown.
     """
-    usage = {",".join(by): stats.usage(engine, by, filters) for by in groupings}
+    import pandas as pd
+
+    before = stats.period_before(filters, now)
+    usage = {",".join(by): stats.statistics(engine, by, filters, before) for by in groupings}
     timeline, width = stats.timeline(engine, filters)
     of_first = None if most_runs is None else (NEWEST_FIRST, most_runs)
     details = {
         table: engine.rows(table, filters, order=order, of_first=of_first)
         for table, order in _ORDER_OF_DETAILS.items()
     }
+    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
+    found = findings.of_runs(
+        engine, filters, thresholds, None if most_runs is None else _MOST_FINDINGS
+    )
+    if most_runs is not None and pages:
+        among = runs["run_id"].head(pages)
+        theirs = findings.of_runs(engine, filters, thresholds, among=among)
+        found = pd.concat([found, theirs]).drop_duplicates(["rule", "run_id"])
     return ReportData(
-        runs=engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs),
+        runs=runs,
         usage=usage,
         timeline=timeline,
         losses=engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq"),
@@ -86,7 +109,28 @@ def gather(
         reasons=stats.reasons(engine, filters),
         coverage=coverage.of_store(engine, filters, now),
         cube=cube.of_store(engine, filters, groupings, timeline, width),
-        **details,
+        stands_out=findings.count(engine, filters, thresholds),
+        findings=found,
+        incidents=incidents(engine, filters),
+        of_pages=_of_pages(engine, filters, runs.head(pages)) if pages else None,
+        files=details["files"],
+        calls=details["calls"],
+    )
+
+
+# What only the pages of runs show.
+def _of_pages(engine: Engine, filters: Filters, runs: pd.DataFrame) -> OfPages:
+    around = replace(filters, owner=None, comm=None, file=None, pid=None, status=None, run=None)
+    if around.since:
+        around = replace(around, since=around.since - NEAR)
+    if around.until:
+        around = replace(around, until=around.until + NEAR)
+    columns = {name: f'"{name}"' for name in (*schema.RUNS.names, "lines")}
+    logged = engine.select(columns, filters, order=NEWEST_FIRST, limit=len(runs))
+    return OfPages(
+        lines={row["run_id"]: as_logged(row) for row in schema.rows_of(logged)},
+        near=incidents(engine, around),
+        history=history.of_programs(engine, runs["comm"]),
     )
 
 

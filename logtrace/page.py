@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, tzinfo
-from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from logtrace import display
-from logtrace.contents import ReportData, losses_by_place, reasons_of, times_of, totals_of
+from logtrace import findings
+from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
 from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
+from logtrace.incident_list import by_fingerprint
+from logtrace.layout import (
+    MOST_RUN_PAGES,
+    STATUS_MEANINGS,
+    Column,
+    environment,
+    policy,
+    safe,
+    table,
+    with_pages,
+    zone_text,
+)
 from logtrace.page_script import digest, libraries, own_script, text_of
 from logtrace.payload import packed_payload
+from logtrace.schema import HITS, empty_frame, rows_of
 
 if TYPE_CHECKING:
-    import jinja2
     import pandas as pd
 
 PAGE_BYTES = 2_000_000
@@ -27,25 +37,10 @@ PAGE_BYTES = 2_000_000
 MOST_RUNS = 10_000
 """How many runs the page's table carries at most."""
 
-MOST_RUN_PAGES = 10_000
-"""How many runs, the newest, have a page of their own."""
-
-_MOST_ROWS = 500  # of any other table on the page
-_PARTS = ("over_time", "usage", "missing")  # templates
+_PARTS = ("over_time", "stands_out", "usage", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
-_RUN_ID = re.compile(r"[0-9a-f]{1,64}")
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-
-STATUS_MEANINGS: Mapping[str, str] = {
-    "complete": "every line of the run was read",
-    "no_start": "the line that starts the run was not seen",
-    "no_stats": "the line with the bytes was not seen",
-    "no_end": "the line that ends the run was not seen",
-    "ambiguous": "lines of several runs could not be told apart",
-    "truncated": "a line was cut short, or extra lines are missing",
-}
-"""What each of `logtrace.schema.STATUSES` says of a run."""
 
 REASON_MEANINGS: Mapping[str, str] = {
     "overrun": "the kernel overwrote them before they were read",
@@ -56,38 +51,6 @@ REASON_MEANINGS: Mapping[str, str] = {
     "rejected": "they look like trace lines and follow no known dialect",
 }
 """What each reason for a loss means."""
-
-
-CLOCK_MEANINGS: Mapping[str, str] = {
-    "received": "when the records were received",
-    "boot": "the kernel's clock added to the time of the boot",
-    "log": "as the log's lines say",
-    "none": "the log has none",
-}
-"""How the wall-clock time of a run was found."""
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table on the page.
-
-    Parameters
-    ----------
-    name
-        Its name in the frame.
-    label
-        Its heading.
-    kind
-        How its values are written: ``text``, ``count``, ``bytes``, ``ns``, ``time``, or
-        ``minute`` for a time whose seconds do not matter.
-    bar
-        Whether a bar shows the value against the largest one.
-    """
-
-    name: str
-    label: str
-    kind: str = "count"
-    bar: bool = False
 
 
 _USAGE = (
@@ -102,7 +65,43 @@ _USAGE = (
     Column("lseek_calls", "Seeks"),
     Column("programs", "Programs"),
     Column("files", "Files"),
+    Column("leaky", "Left open"),
+    Column("p50_bytes", "Median bytes", "bytes"),
+    Column("p95_bytes", "95 % below", "bytes"),
+    Column("p50_took_us", "Median time", "us"),
+    Column("p95_took_us", "95 % below", "us"),
+    Column("busiest_hour", "Busiest hour", "hour"),
+    Column("change", "Change", "change"),
     Column("last_seen", "Last run", "minute"),
+)
+_FINDINGS = (
+    Column("title", "Finding", "word"),
+    Column("evidence", "Evidence", "text"),
+    Column("run_id", "Run", "run"),
+    Column("owner", "Owner", "word"),
+    Column("comm", "Program", "word"),
+    Column("host", "Host", "word"),
+    Column("at", "When", "time"),
+)
+_CAUSES = (
+    Column("type", "Type", "word"),
+    Column("module", "Module", "word"),
+    Column("function", "Function", "word"),
+    Column("incidents", "Incidents", bar=True),
+    Column("runs", "Runs hit"),
+    Column("latest", "Last one", "time"),
+    Column("fingerprint", "Fingerprint", "word"),
+)
+_INCIDENTS = (
+    Column("at", "When", "time"),
+    Column("type", "Type", "word"),
+    Column("message", "Message", "text"),
+    Column("module", "Module", "word"),
+    Column("function", "Function", "word"),
+    Column("run_id", "Run hit", "run"),
+    Column("owner", "Owner", "word"),
+    Column("comm", "Program", "word"),
+    Column("host", "Host", "word"),
 )
 _TIMELINE = (
     Column("start", "From", "time"),
@@ -150,28 +149,6 @@ _TRACER = (
     Column("kernel", "Kernel", "text"),
     Column("boot_id", "Boot", "text"),
 )
-_DETAILS = {
-    "files": (
-        Column("descriptor", "Descriptor"),
-        Column("path", "Path", "text"),
-        Column("read_bytes", "Read", "bytes"),
-        Column("written_bytes", "Written", "bytes"),
-        Column("opens", "Opens"),
-        Column("closes", "Closes"),
-        Column("reads", "Reads"),
-        Column("writes", "Writes"),
-        Column("seeks", "Seeks"),
-        Column("at_end", "At the end", "text"),
-    ),
-    "calls": (
-        Column("call", "Call", "text"),
-        Column("calls", "Calls"),
-        Column("errors", "Failed"),
-        Column("moved_bytes", "Bytes", "bytes"),
-        Column("time_ns", "Time", "ns"),
-    ),
-}
-_AT_END = {True: "open", False: "closed", None: None}
 # The column of the cells and of the table of runs that a grouping's key filters.
 _FILTERS = {
     "owner": "owner",
@@ -225,12 +202,10 @@ def index_page(data: ReportData, formats: Collection[str], live: Live | None = N
     ReportError
         If the timeline's width is not a width, or a library's script is not installed.
     """
-    environment = _environment(data.zone)
+    templates = environment(data.zone)
     shared = _facts(data, formats)
     laid_out = shared | _sections(data)
-    parts = {
-        name: _safe(environment.get_template(f"{name}.html").render(laid_out)) for name in _PARTS
-    }
+    parts = {name: safe(templates.get_template(f"{name}.html").render(laid_out)) for name in _PARTS}
     carried_script, script = libraries(), own_script()
     room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
     pages = min(len(data.runs), MOST_RUN_PAGES)
@@ -238,81 +213,18 @@ def index_page(data: ReportData, formats: Collection[str], live: Live | None = N
     packed, carried = packed_payload(data, width, MOST_RUNS, room, pages)
     style = text_of("base.css") + text_of("index.css") + (live.style if live else "")
     allowed = [digest(script), carried_script.digest, *([digest(live.script)] if live else [])]
-    return environment.get_template("index.html").render(
+    return templates.get_template("index.html").render(
         shared,
-        live_script=_safe(live.script) if live else None,
+        live_script=safe(live.script) if live else None,
         **parts,
         carried=carried,
         run_pages=min(pages, carried),
         packed=packed,
         libraries=carried_script.packed,
-        style=_safe(style),
-        script=_safe(script),
-        policy=_policy(style, *allowed) + ("; connect-src 'self'" if live else ""),
+        style=safe(style),
+        script=safe(script),
+        policy=policy(style, *allowed) + ("; connect-src 'self'" if live else ""),
     )
-
-
-def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
-    """Compose a page for each of the newest runs.
-
-    Parameters
-    ----------
-    data
-        The report's contents.
-
-    Yields
-    ------
-    tuple of str and str
-        The name of the file and its HTML.
-    """
-    style = text_of("base.css") + text_of("run.css")
-    runs = _with_pages(data.runs)
-    details = {name: _by_run(frame, runs, _DETAILS[name]) for name, frame in data.details()}
-    template = _environment(data.zone).get_template("run.html")
-    page = partial(
-        template.render,
-        style=_safe(style),
-        policy=_policy(style),
-        zone=_zone_text(data),
-        meanings=STATUS_MEANINGS,
-        clocks=CLOCK_MEANINGS,
-    )
-    for run in rows_of(runs):
-        files, calls = (details.get(name, {}).get(run["run_id"]) for name in _DETAILS)
-        yield f"{run['run_id']}.html", page(run=run, files=files, every_call=calls)
-
-
-# The table of each run that has such rows, by its id.
-def _by_run(
-    frame: pd.DataFrame, runs: pd.DataFrame, columns: Collection[Column]
-) -> dict[str, dict[str, Any]]:
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(frame[frame["run_id"].isin(runs["run_id"])]):
-        row["at_end"] = _AT_END[row.get("open_at_end")]
-        rows.setdefault(row["run_id"], []).append(row)
-    return {
-        run: {"columns": columns, "rows": own[:_MOST_ROWS], "total": len(own), "largest": {}}
-        for run, own in rows.items()
-    }
-
-
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a frame's rows with plain values: null is None, times are aware.
-
-    Parameters
-    ----------
-    frame
-        Any table.
-
-    Returns
-    -------
-    list of dict
-        One a row, by column.
-    """
-    import pyarrow as pa
-
-    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
-    return rows
 
 
 def width_seconds(width: str) -> int:
@@ -341,12 +253,6 @@ def width_seconds(width: str) -> int:
     return int(match[1]) * _SECONDS[match[2].lower()]
 
 
-def _with_pages(runs: pd.DataFrame) -> pd.DataFrame:
-    # The identity becomes the name of a file: nothing but what the store makes is let through.
-    newest = runs.head(MOST_RUN_PAGES)
-    return newest[newest["run_id"].str.fullmatch(_RUN_ID.pattern).fillna(False).astype(bool)]
-
-
 def _size(text: str) -> int:
     return len(text.encode(errors="backslashreplace"))
 
@@ -360,7 +266,7 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "since": data.since,
         "until": data.until,
         "generated_at": data.generated_at,
-        "zone": _zone_text(data),
+        "zone": zone_text(data),
         "width": data.width,
         "listed": len(data.runs),
         "tables": tables,
@@ -374,16 +280,21 @@ def _sections(data: ReportData) -> dict[str, Any]:
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
     return {
         "hours": _hours(data),
-        "timeline": _table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
+        "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
-        "reasons": _table(reasons_of(data), _REASONS),
+        "rules": _rules(data),
+        "findings": table(_findings(data), _FINDINGS),
+        "causes": table(_causes(data), _CAUSES),
+        "incidents": table(_incidents(data), _INCIDENTS),
+        "pages": set(with_pages(data.runs)["run_id"]),
+        "reasons": table(reasons_of(data), _REASONS),
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
-        "losses": _table(losses_by_place(losses), _LOSSES),
-        "lines": _table(lines, _LINES),
-        "coverage": _table(_coverage(data), _COVERAGE),
-        "tracer": _table(data.tracer.sort_values("at", ascending=False), _TRACER),
+        "losses": table(losses_by_place(losses), _LOSSES),
+        "lines": table(lines, _LINES),
+        "coverage": table(_coverage(data), _COVERAGE),
+        "tracer": table(data.tracer.sort_values("at", ascending=False), _TRACER),
     }
 
 
@@ -397,6 +308,29 @@ def _hours(data: ReportData) -> list[list[int]]:
     return counts
 
 
+# What each rule found, with its title and what it may mean.
+def _rules(data: ReportData) -> list[dict[str, Any]]:
+    rows = [] if data.stands_out is None else rows_of(data.stands_out)
+    return [row | findings.RULES[row["rule"]]._asdict() for row in rows]
+
+
+# Those of each rule that weigh most, of all rules in turn.
+def _findings(data: ReportData) -> pd.DataFrame:
+    found = findings.none() if data.findings is None else data.findings
+    titles = {name: rule.title for name, rule in findings.RULES.items()}
+    place = found.groupby("rule").cumcount()
+    order = place.sort_values(kind="stable").index
+    return found.assign(title=found["rule"].map(titles)).loc[order]
+
+
+def _incidents(data: ReportData) -> pd.DataFrame:
+    return empty_frame(HITS) if data.incidents is None else data.incidents
+
+
+def _causes(data: ReportData) -> pd.DataFrame:
+    return by_fingerprint(_incidents(data))
+
+
 def _coverage(data: ReportData) -> pd.DataFrame:
     frame = to_frame([]) if data.coverage is None else data.coverage
     return frame.sort_values(["start", "host"], ascending=False)
@@ -408,9 +342,8 @@ def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
     columns += [c for c in _USAGE if c.name in frame and c.name != f"{key}s"]
     dimensions = {name: _FILTERS.get(name, name) for name in names}
     filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
-    table = _table(frame.sort_values("runs", ascending=False, kind="stable"), columns)
     return _grouping(key) | {
-        "table": table,
+        "table": table(frame, columns),
         "filters": filters,
         "dimensions": dimensions,
     }
@@ -431,84 +364,3 @@ def file_stem(key: str) -> str:
 
 def _label(key: str) -> str:
     return key.replace("_", " ").capitalize()
-
-
-def _table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
-    shown = [column for column in columns if column.name in frame]
-    largest = {c.name: int(frame[c.name].fillna(0).max()) for c in shown if c.bar and len(frame)}
-    return {
-        "columns": shown,
-        "rows": rows_of(frame[[column.name for column in shown]].head(_MOST_ROWS)),
-        "total": len(frame),
-        "largest": largest,
-    }
-
-
-def _zone_text(data: ReportData) -> str:
-    moments = [data.generated_at, data.since, data.until, *_ends(times_of(data.runs))]
-    offsets = dict.fromkeys(_offset(m.astimezone(data.zone)) for m in moments if m is not None)
-    return f"{data.zone} ({', '.join(offsets)})"
-
-
-def _offset(local: datetime) -> str:
-    name, offset = local.strftime("%Z"), f"UTC{display.offset_text(local)}"
-    # Zones without letters of their own are named by their offset, and UTC needs no offset.
-    if name == "UTC":
-        return name
-    return f"{name}, {offset}" if name.isalpha() else offset
-
-
-def _ends(times: pd.Series) -> list[datetime]:
-    known = times.dropna()
-    return [known.min().to_pydatetime(), known.max().to_pydatetime()] if len(known) else []
-
-
-def _policy(style: str, *scripts: str) -> str:
-    allowed = " ".join(scripts) or "'none'"
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src {digest(style)}; "
-        "base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _environment(zone: tzinfo) -> jinja2.Environment:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("logtrace.templates", ""),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "count": display.count_text,
-        "bytes": display.bytes_text,
-        "ns": display.nanoseconds_text,
-        "visible": lambda value: display.visible(str(value)),
-        "moment": partial(display.time_text, zone=zone),
-        "exact_moment": partial(display.exact_time_text, zone=zone),
-        "utc": _utc,
-        "epoch_us": _epoch_us,
-        "took": display.duration_text,
-        "clock": display.clock_text,
-        "words": lambda text: text.replace("_", " "),
-        "sentence": lambda text: text[:1].upper() + text[1:],
-    }
-    return environment
-
-
-def _utc(moment: datetime) -> str:
-    # HTML allows no more than three digits after the second.
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _epoch_us(moment: datetime) -> int:
-    return (moment - datetime.fromtimestamp(0, moment.tzinfo)) // timedelta(microseconds=1)
-
-
-def _safe(text: str) -> Any:
-    from markupsafe import Markup
-
-    return Markup(text)

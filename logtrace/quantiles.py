@@ -72,6 +72,17 @@ def quantiles(
     return found.reset_index(drop=True)
 
 
+def bucket_of(value: int) -> int:
+    """Give the bucket of a value, as the SQL of `bucket` does."""
+    shift = max(value.bit_length() - _BITS, 0)
+    return value >> shift << shift
+
+
+def middle(smallest: int) -> int:
+    """Give the middle of a bucket."""
+    width = 1 << max(smallest.bit_length() - _BITS, 0)
+    return smallest + (width - 1) // 2
+
+
 def _middle(smallest: pd.Series) -> pd.Series:
-    widths = smallest.map(lambda value: 1 << max(int(value).bit_length() - _BITS, 0))
-    return (smallest + (widths - 1) // 2).astype("Int64")
+    return smallest.map(lambda value: middle(int(value))).astype("Int64")

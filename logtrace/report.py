@@ -36,7 +36,8 @@ def write_report(
         The folder.
     formats
         Any of `FORMATS`. ``html`` is ``index.html`` and ``runs/<run_id>.html``; the others
-        are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses`` and ``tracer``, and
+        are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses``, ``tracer``, ``coverage``,
+        ``findings`` and ``incidents``, and
         ``files`` and ``calls`` where they have rows, or had in an earlier report.
 
     Returns
@@ -69,7 +70,8 @@ def write_report(
 
 
 def _write_pages(data: ReportData, out: Path, formats: Collection[str]) -> list[Path]:
-    from logtrace.page import index_page, run_pages
+    from logtrace.page import index_page
+    from logtrace.run_page import run_pages
 
     folder = out / "runs"
     _make_folder(folder)
@@ -106,8 +108,9 @@ def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "timeline", data.timeline
     yield "losses", data.losses
     yield "tracer", data.tracer
-    if data.coverage is not None:
-        yield "coverage", data.coverage
+    for name in ("coverage", "findings", "incidents"):
+        if (frame := getattr(data, name)) is not None:
+            yield name, frame
 
 
 def _make_folder(path: Path) -> None:

@@ -99,3 +99,20 @@ def to_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def empty_frame(schema: pa.Schema) -> pd.DataFrame:
     """Give a frame of no rows with the columns and types of a schema."""
     return to_frame(schema.empty_table())
+
+
+def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a frame's rows with plain values: null is None, times are aware.
+
+    Parameters
+    ----------
+    frame
+        Any table.
+
+    Returns
+    -------
+    list of dict
+        One a row, by column.
+    """
+    rows: list[dict[str, Any]] = pa.Table.from_pandas(frame, preserve_index=False).to_pylist()
+    return rows

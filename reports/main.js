@@ -24,6 +24,23 @@ function enhance(table) {
   furnish(table, table.caption.textContent);
 }
 
+// A table whose rows say of which host, owner and program they are, and when: it follows the filters.
+class FollowingTable {
+  constructor(table) {
+    this.api = new DataTable.Api(table);
+  }
+
+  filter(chosen, range) {
+    const names = [...chosen].filter(([name]) => ["host", "owner", "comm"].includes(name));
+    this.api.search.fixed("page", (text, data, index) => {
+      const row = this.api.row(index).node().dataset;
+      if (range && !(row.at >= range[0] && row.at < range[1])) return false;
+      return names.every(([name, value]) => (row[name] ?? null) === value);
+    });
+    this.api.draw();
+  }
+}
+
 class Page {
   constructor(cube, week, runs) {
     Object.assign(this, { cube, week, runs, chosen: new Map(), range: null });
@@ -31,6 +48,7 @@ class Page {
     this.chips = this.form.querySelector(".chips");
     this.tiles = [...document.querySelectorAll(".tile data[data-name]")].map((shown) => ({ shown, whole: shown.cloneNode(true) }));
     this.usage = [...document.querySelectorAll("table.usage")].map((table) => new UsageTable(table, cube));
+    this.following = [...document.querySelectorAll("table.follows")].map((table) => new FollowingTable(table));
     this.readings = document.getElementById("filtered");
   }
 
@@ -100,7 +118,7 @@ class Page {
       this.hours.show(this.hoursOf(rows));
     }
     for (const table of this.usage) table.show(narrowed);
-    if (this.runs) this.runs.filter(this.chosen, this.range);
+    for (const table of [this.runs, ...this.following]) table?.filter(this.chosen, this.range);
     this.showTiles(narrowed);
     this.fillForm();
     this.showChips();

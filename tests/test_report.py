@@ -31,9 +31,10 @@ from logtrace import page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
 from logtrace.cube import Cube
 from logtrace.errors import ReportError
-from logtrace.page import index_page, run_pages, width_seconds
+from logtrace.page import index_page, width_seconds
 from logtrace.payload import cube_payload, packed_payload, runs_payload, wall_times
 from logtrace.report import read_csv, write_report
+from logtrace.run_page import run_pages
 
 VOID = {"meta", "input", "link", "br"}
 

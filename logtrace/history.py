@@ -1,0 +1,171 @@
+"""What is usual for a program, and where a run stands among the others of its program."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from logtrace import quantiles
+from logtrace.engine import Engine, Filters, Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES: Mapping[str, str] = {
+    "bytes": "coalesce(read_bytes::DOUBLE + written_bytes, read_bytes, written_bytes)",
+    "calls": "(open_calls::DOUBLE + close_calls + read_calls + write_calls + lseek_calls)",
+    "us": "CASE WHEN ended_us >= started_us THEN ended_us - started_us END",
+}
+"""What runs are compared by: bytes read and written, calls, and microseconds -> SQL."""
+
+_COMPLETE = Filters(status="complete")
+_RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
+
+
+class Place(NamedTuple):
+    """Where a run stands among the complete runs of its program, itself included.
+
+    Parameters
+    ----------
+    measure
+        One of `MEASURES`.
+    value
+        The run's.
+    median, p95
+        The program's, within 0.8 %.
+    less, more
+        How many runs have less than this one, and more; those within 0.8 % count as equal.
+    runs
+        How many there are.
+    """
+
+    measure: str
+    value: int
+    median: int
+    p95: int
+    less: int
+    more: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class History:
+    """How the complete runs of programs are distributed.
+
+    Parameters
+    ----------
+    buckets
+        Measure -> program -> the smallest values of its buckets, ascending, and how many runs
+        they have up to there.
+    """
+
+    buckets: Mapping[str, Mapping[str, tuple[list[int], list[int]]]]
+
+    def places(self, run: Mapping[str, Any]) -> Iterator[Place]:
+        """Say where a run stands, by each measure that is known of it.
+
+        Parameters
+        ----------
+        run
+            Its columns.
+
+        Yields
+        ------
+        Place
+            None for a program without complete runs.
+        """
+        for measure, value in _values(run).items():
+            known = self.buckets[measure].get(run["comm"])
+            if value is None or known is None:
+                continue
+            smallest, reached = known
+            own = quantiles.bucket_of(value)
+            below, upto = bisect_left(smallest, own), bisect_right(smallest, own)
+            less = reached[below - 1] if below else 0
+            more = reached[-1] - (reached[upto - 1] if upto else 0)
+            median, p95 = (_quantile(*known, percent) for percent in (50, 95))
+            yield Place(measure, value, median, p95, less, more, reached[-1])
+
+
+def of_programs(engine: Engine, programs: pd.Series | None = None) -> History:
+    """Look at all complete runs of programs in a store.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    programs
+        Their names; None for all.
+
+    Returns
+    -------
+    History
+        Of the programs that have complete runs.
+    """
+    found: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
+    for measure, frame in _counts(engine, programs).items():
+        of_measure = found.setdefault(measure, {})
+        known = frame[frame["bucket"].notna()].sort_values("bucket")
+        for program, own in known.groupby("comm"):
+            of_measure[str(program)] = (
+                own["bucket"].tolist(),
+                list(accumulate(own["runs"].tolist())),
+            )
+    return History(found)
+
+
+def usual(engine: Engine) -> pd.DataFrame:
+    """Give what is usual for each program, over all its complete runs in the store.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+
+    Returns
+    -------
+    pandas.DataFrame
+        comm (``str``), usual_runs (``Int64``: how many there are), and the medians usual_bytes,
+        usual_calls, usual_us (``Int64``, within 0.8 %).
+    """
+    frame = engine.aggregate({"comm": "comm"}, (_RUNS,), _COMPLETE)
+    frame = frame[frame["comm"].notna()].rename(columns={"runs": "usual_runs"})
+    for measure, counts in _counts(engine, None).items():
+        median = quantiles.quantiles(counts, ["comm"], "bucket", [50])
+        frame = frame.merge(median.rename(columns={50: f"usual_{measure}"}), on="comm", how="left")
+    return frame
+
+
+def _counts(engine: Engine, programs: pd.Series | None) -> dict[str, pd.DataFrame]:
+    beside, condition = None, "comm"
+    if programs is not None:
+        import pandas as pd
+
+        names = pd.DataFrame({"comm": programs.dropna().unique()}).assign(wanted=True)
+        beside, condition = {"comm": names}, "CASE WHEN wanted THEN comm END"
+    counts = {}
+    for measure, value in MEASURES.items():
+        keys = {"comm": condition, "bucket": quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
+        counts[measure] = engine.aggregate(keys, (_RUNS,), _COMPLETE, beside=beside)
+    return counts
+
+
+def _values(run: Mapping[str, Any]) -> dict[str, int | None]:
+    moved = [run["read_bytes"], run["written_bytes"]]
+    calls = [run[f"{name}_calls"] for name in ("open", "close", "read", "write", "lseek")]
+    started, ended = run["started_us"], run["ended_us"]
+    took = None if started is None or ended is None or ended < started else ended - started
+    known = [value for value in moved if value is not None]
+    return {
+        "bytes": sum(known) if known else None,
+        "calls": None if None in calls else sum(calls),
+        "us": took,
+    }
+
+
+def _quantile(smallest: list[int], reached: list[int], percent: int) -> int:
+    rank = -(-reached[-1] * percent // 100)
+    return quantiles.middle(smallest[bisect_left(reached, rank)])
