@@ -14,7 +14,6 @@ from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
 from logtrace.incident_list import by_fingerprint
 from logtrace.layout import (
-    MOST_RUN_PAGES,
     STATUS_MEANINGS,
     Column,
     environment,
@@ -208,7 +207,7 @@ def index_page(data: ReportData, formats: Collection[str], live: Live | None = N
     parts = {name: safe(templates.get_template(f"{name}.html").render(laid_out)) for name in _PARTS}
     carried_script, script = libraries(), own_script()
     room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
-    pages = min(len(data.runs), MOST_RUN_PAGES)
+    pages = len(with_pages(data.runs))
     width = width_seconds(data.cube.width if data.cube else data.width)
     packed, carried = packed_payload(data, width, MOST_RUNS, room, pages)
     style = text_of("base.css") + text_of("index.css") + (live.style if live else "")
