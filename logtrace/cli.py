@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,7 +46,9 @@ if TYPE_CHECKING:
     from logtrace.ways import Options
 
 _NOTHING_MATCHED = 3
+_MOST_NAMED = 8
 _INTERRUPTED = 128 + signal.SIGINT
+_RUN_ID = re.compile("[0-9a-f]{1,16}", re.IGNORECASE)
 _REPORT_FORMATS = ("html", "csv", "json", "parquet")
 
 
@@ -240,7 +243,7 @@ def _print_as_json(progress: Progress) -> None:
     for notice in progress.notices:
         click.echo(_visible(notice), err=True)
     for row in progress.latest:
-        click.echo(_json_line(row))
+        click.echo(_json_line({name: value for name, value in row.items() if name != "lines"}))
 
 
 # A path is made absolute, so that a file named twice is watched once.
@@ -560,6 +563,138 @@ def serve(
     board = Board(selection.engine, selection.choose, _groupings(by), selection.zone)
     board.snapshot()  # what is wrong with the store or the keys is told now
     serve_until_stopped(board, address, port, click.echo)
+
+
+@cli.command()
+@click.argument("expected", metavar="EXPECTED.toml", type=click.Path(path_type=Path))
+@filter_options
+@click.option(
+    "--grades", is_flag=True, help="What each owner gets for each task, not a line a run."
+)
+@format_options
+@verbosity_options
+@click.pass_context
+def check(
+    ctx: click.Context, selection: Selection, expected: Path, grades: bool, output: str
+) -> None:
+    """Grade runs against a file that says what is expected of them.
+
+    The exit code is 0 only if everybody did everything that is expected.
+    """
+    from logtrace import config
+    from logtrace.check import grade
+    from logtrace.expectation import read_expectation
+    from logtrace.findings import of_runs
+
+    expectation = read_expectation(expected)
+    engine, filters = selection.engine(), selection.filters
+    graded = grade(
+        expectation,
+        engine.rows("runs", filters),
+        engine.rows("files", filters) if expectation.asks_for_files else None,
+        of_runs(engine, filters, config.load().findings) if expectation.asks_for_findings else None,
+        only_owner=filters.owner,
+    )
+    if strangers := graded.strangers:
+        named = ", ".join(strangers[:_MOST_NAMED])
+        more = len(strangers) - _MOST_NAMED
+        _note(ctx, f"not on the roster, left out: {named}{f' and {more} more' if more > 0 else ''}")
+    if output != "table":
+        _write(graded.grades if grades else graded.runs, output)
+    else:
+        from logtrace import terminal
+        from logtrace.check_tables import print_graded_runs, print_grades
+
+        if not grades:
+            print_graded_runs(terminal.console(), graded.runs, selection.zone)
+            click.echo()
+        print_grades(terminal.console(), graded.grades)
+    _fail_if_none(ctx, True, len(graded.runs))
+    ctx.exit(int(not graded.all_match))
+
+
+@cli.command()
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@filter_options
+@click.option("--by", metavar="KEY[,KEY]", help="Compare periods by this, as for stats.")
+@format_options
+@verbosity_options
+@click.pass_context
+def compare(
+    ctx: click.Context,
+    selection: Selection,
+    first: str,
+    second: str,
+    by: str | None,
+    output: str,
+) -> None:
+    """Show what differs between two runs, or between two periods.
+
+    A and B are both the beginning of a run's id, or both a period: a day, week, month or year
+    (yesterday, last-week, 2026-11), or FROM..TO.
+    """
+    names = first, second
+    are_runs = [_RUN_ID.fullmatch(name) is not None for name in names]
+    if len(set(are_runs)) == 2:
+        raise click.UsageError("one is a run, one a period: name two of a kind")
+    keys = ["part", "name"] if are_runs[0] else _names(by) if by else []
+    if are_runs[0]:
+        if by:
+            raise click.UsageError("--by is of periods: two runs are compared whole")
+        frame = _compared_runs(ctx, selection, names)
+    else:
+        frame = _compared_periods(ctx, selection, names, keys)
+    if output != "table":
+        _write(frame, output)
+        return
+    from logtrace import terminal
+    from logtrace.compare_tables import print_comparison
+
+    if are_runs[0] and frame["name"].isna().all():
+        keys = []
+    print_comparison(terminal.console(), frame, keys, names, selection.zone)
+
+
+def _compared_runs(
+    ctx: click.Context, selection: Selection, names: tuple[str, str]
+) -> pd.DataFrame:
+    from logtrace.compare import compare_runs
+    from logtrace.overview import narrow_to_run
+
+    engine = selection.engine()
+    filters = [narrow_to_run(engine, selection.filters, name) for name in names]
+    first, second = (
+        {table: engine.rows(table, each) for table in ("runs", "files", "calls")}
+        for each in filters
+    )
+    for name, found in zip(names, (first, second), strict=True):
+        if found["runs"].empty:
+            _note(ctx, f"no run's id begins with {name}")
+            ctx.exit(_NOTHING_MATCHED)
+    return compare_runs(*((first[table], second[table]) for table in ("runs", "files", "calls")))
+
+
+def _compared_periods(
+    ctx: click.Context, selection: Selection, names: tuple[str, str], keys: list[str]
+) -> pd.DataFrame:
+    from dataclasses import replace
+
+    from logtrace.compare import compare_usage
+    from logtrace.stats import statistics
+    from logtrace.when import booted, parse_period, utc_now
+
+    if selection.filters.since or selection.filters.until:
+        raise click.UsageError("--since and --until are of runs: the periods say when")
+    now, boot = utc_now(), booted()
+    periods = [parse_period(name, now=now, zone=selection.zone, booted=boot) for name in names]
+    engine = selection.engine()
+    first, second = (
+        statistics(engine, keys, replace(selection.filters, since=since, until=until))
+        for since, until in periods
+    )
+    _fail_if_none(ctx, selection.by_name, int(first["runs"].sum() + second["runs"].sum()))
+    return compare_usage(first, second, keys)
 
 
 @cli.command(context_settings={"allow_interspersed_args": False})

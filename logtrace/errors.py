@@ -8,6 +8,7 @@
     ├── ConfigError      a file of the configuration makes no sense
     ├── StoreError       a store can't be opened, read or written
     ├── QueryError       a filter or a grouping makes no sense
+    │   └── ExpectationError  a file of expectations can't be read or makes no sense
     ├── ReportError      a report can't be written
     ├── ServeError       a report can't be served
     ├── KernelModuleError  a module can't be built, loaded or unloaded
@@ -54,6 +55,10 @@ class StoreError(LogtraceError):
 
 class QueryError(LogtraceError):
     """A filter or a grouping makes no sense."""
+
+
+class ExpectationError(QueryError):
+    """A file of expectations can't be read or makes no sense."""
 
 
 class ReportError(LogtraceError):

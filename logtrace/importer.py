@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from importlib import import_module
@@ -145,6 +146,75 @@ def import_log(
     StoreError
         If the store can't be written.
     """
+    with opened(path, host, boot_id, form=form, zone=zone, year=year) as log:
+        store = _LogStore(tables, host, f"log:{log.digest}")
+        if store.seen(log.host) >= log.size:
+            return Imported(path, 0, 0, 0, already_stored=True)
+        records = 0
+        for batch in log.batches(store.seen):
+            for each, found in batch.found.items():
+                store.add(each, found)
+            records += batch.records
+            if store.waiting >= _WAITING_ROWS and not batch.is_last:
+                store.store(batch.seen)
+        store.finish(log.size, log.host)
+    return Imported(
+        path,
+        records,
+        store.runs,
+        store.losses,
+        already_stored=False,
+        hosts=tuple(sorted(store.hosts)),
+        assumed=tuple(sorted(log.dating.assumed)),
+    )
+
+
+@dataclass(frozen=True)
+class OpenLog:
+    """A finished log that is open to be read once.
+
+    Parameters
+    ----------
+    digest, size
+        Of its content; the size is that of its numbers, behind any of its records.
+    host
+        The machine that it begins with.
+    dating
+        What its stamps mean.
+    batches
+        Gives what stands in it, in its order. Takes what tells up to which number the rows of
+        a machine were stored before, which are left out.
+    """
+
+    digest: str
+    size: int
+    host: str
+    dating: Dating
+    batches: Callable[[Callable[[str], int]], Iterator[Batch]]
+
+
+@contextmanager
+def opened(
+    path: Path,
+    host: str,
+    boot_id: str | None = None,
+    *,
+    form: str | None = None,
+    zone: tzinfo = UTC,
+    year: int | None = None,
+) -> Iterator[OpenLog]:
+    """Open a finished log; see `import_log`.
+
+    Yields
+    ------
+    OpenLog
+        The log.
+
+    Raises
+    ------
+    SourceError
+        If the log can't be read.
+    """
     check_readable(path)
     journal = is_journal(path)
     with path.open("rb") if journal else open_log(path) as log:
@@ -154,34 +224,17 @@ def import_log(
         name = "stdin" if str(path) == "-" else printable(str(path.resolve()))
         source = f"{name}@{digest[:12]}"
         named = first_host_of(path) if journal else first_host(stream, source, form)
-        log_host = named or host
-        store = _LogStore(tables, host, f"log:{digest}")
-        if store.seen(log_host) >= size:
-            return Imported(path, 0, 0, 0, already_stored=True)
         dating = Dating(zone, _written(path), year)
-        text = None if journal else begin_log(stream, source, boot_id, form, dating)
-        if text and bulk.can_read(text.form):
-            batches = bulk.read(stream, text, log_host, store.seen(log_host))
-        else:
+
+        def batches(seen: Callable[[str], int]) -> Iterator[Batch]:
+            text = None if journal else begin_log(stream, source, boot_id, form, dating)
+            if text and bulk.can_read(text.form):
+                each: Iterator[Batch] = bulk.read(stream, text, named or host, seen(named or host))
+                return each
             items = read_records(stream, text) if text else read_journal(path)
-            batches = _read(items, Machines(log_host, store.seen), size)
-        records = 0
-        for batch in batches:
-            for each, found in batch.found.items():
-                store.add(each, found)
-            records += batch.records
-            if store.waiting >= _WAITING_ROWS and not batch.is_last:
-                store.store(batch.seen)
-        store.finish(size, log_host)
-    return Imported(
-        path,
-        records,
-        store.runs,
-        store.losses,
-        already_stored=False,
-        hosts=tuple(sorted(store.hosts)),
-        assumed=tuple(sorted(dating.assumed)),
-    )
+            return _read(items, Machines(named or host, seen), size)
+
+        yield OpenLog(digest, size, named or host, dating, batches)
 
 
 # What reads and stores logs takes as long to import as a large log to digest.

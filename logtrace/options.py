@@ -16,6 +16,7 @@ import click
 from logtrace.errors import QueryError
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from logtrace.engine import Engine, Filters
@@ -210,10 +211,14 @@ def _filters(
     if status is not None and status not in schema.STATUSES:
         raise QueryError(f"--status {status}: unknown", f"use {', '.join(schema.STATUSES)}")
     now, boot = utc_now(), booted()
-    since_at, until_at = (
-        None if word is None else parse_time(word, now=now, zone=zone, booted=boot)
-        for word in (since, until)
-    )
+
+    def time_of(option: str, word: str | None) -> datetime | None:
+        try:
+            return None if word is None else parse_time(word, now=now, zone=zone, booted=boot)
+        except QueryError as error:
+            raise QueryError(f"{option}: {error.message}", error.remedy) from None
+
+    since_at, until_at = time_of("--since", since), time_of("--until", until)
     if since_at and until_at and since_at >= until_at:
         raise QueryError(f"--since {since} is not before --until {until}")
     return Filters(since_at, until_at, **exact)

@@ -122,7 +122,7 @@ def narrow_to_run(engine: Engine, filters: Filters, beginning: str) -> Filters:
     ids = list(dict.fromkeys(runs["run_id"]))
     if len(ids) > 1:
         named = ", ".join(ids[:_NAMED]) + (", ..." if len(ids) > _NAMED else "")
-        raise QueryError(f"--run {beginning}: several runs begin so: {named}", "add a digit")
+        raise QueryError(f"run {beginning}: several runs begin so: {named}", "add a digit")
     if not ids:
         return wanted
     run = runs.iloc[0]

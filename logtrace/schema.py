@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 VIEWS: Mapping[str, pa.Schema] = {name: pa.schema(each) for name, each in columns.VIEWS.items()}
 """What can be asked for."""
 
-TABLES: Mapping[str, pa.Schema] = {name: VIEWS[name] for name in columns.TABLES}
+TABLES: Mapping[str, pa.Schema] = {name: pa.schema(each) for name, each in columns.TABLES.items()}
 """What a store keeps."""
 
-RUNS, FILES, CALLS = TABLES["runs"], TABLES["files"], TABLES["calls"]
+RUNS, FILES, CALLS = VIEWS["runs"], TABLES["files"], TABLES["calls"]
 LOSSES, TRACER, INCIDENTS = TABLES["losses"], TABLES["tracer"], TABLES["incidents"]
 HITS = VIEWS["hits"]
 
@@ -86,6 +86,14 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     frame = table.to_pandas(types_mapper=mapper.get)
     assert isinstance(frame, pd.DataFrame)
     return frame
+
+
+def to_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give a frame's rows as values of Python, what is null as None."""
+    values = (frame[name].astype(object) for name in frame)
+    columns = [column.where(column.notna(), None).tolist() for column in values]
+    names = list(map(str, frame.columns))
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def empty_frame(schema: pa.Schema) -> pd.DataFrame:

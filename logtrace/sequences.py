@@ -17,6 +17,7 @@ from logtrace.dialects import COUNTERS
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
 NOTE = "its counters are totals, of which the runs before it are taken off"
 """What a run's note says."""
@@ -146,6 +147,35 @@ def create_view(
         database.execute(f"CREATE VIEW runs AS {_RUNS}")
     else:
         database.execute("CREATE VIEW runs AS SELECT * FROM stored_runs")
+
+
+def take_apart(
+    runs: pa.Table, losses: pa.Table, never: Callable[[], Iterable[str]] = tuple
+) -> pa.Table:
+    """Take detected totals apart in runs that are in no store.
+
+    Parameters
+    ----------
+    runs, losses
+        Tables of ``schema.RUNS`` and ``schema.LOSSES``.
+    never
+        As of `create_view`.
+
+    Returns
+    -------
+    pyarrow.Table
+        The runs as the view has them, in their order.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    with duckdb.connect() as database:
+        in_order = runs.append_column("ordinal", pa.array(range(len(runs)), pa.int64()))
+        database.from_arrow(in_order).create_view("stored_runs")
+        database.from_arrow(losses).create_view("losses")
+        create_view(database, never)
+        taken = database.sql("SELECT * EXCLUDE (ordinal) FROM runs ORDER BY ordinal")
+        return taken.to_arrow_table().cast(runs.schema)
 
 
 def _find_modules(database: duckdb.DuckDBPyConnection, never: Callable[[], Iterable[str]]) -> bool:

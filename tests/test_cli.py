@@ -169,7 +169,7 @@ def test_nothing_by_a_name_is_exit_code_3(read, command):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["runs", "--since", "teatime"], ["teatime", "2 hours ago"]),
+        (["runs", "--since", "teatime"], ["--since: time", "teatime", "2 hours ago"]),
         (["runs", "--since", ""], ["today"]),
         (["runs", "--since", "now", "--until", "yesterday"], ["--since now", "--until yesterday"]),
         (["runs", "--status", "fine"], ["--status fine", "no_end"]),
@@ -180,7 +180,7 @@ def test_nothing_by_a_name_is_exit_code_3(read, command):
         (["stats", "--by", "moon"], ["--by moon", "owner"]),
         (["stats", "--by", ""], ["owner"]),
         (["report", "--format", "pdf"], ["--format", "pdf", "parquet"]),
-        (["report", "--run", "ab"], ["--run ab", "ab00", "ab11"]),
+        (["report", "--run", "ab"], ["run ab", "ab00", "ab11"]),
         (["nonsense"], ["nonsense"]),
     ],
 )

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from logtrace import schema
 from logtrace.cli import cli
 from logtrace.stats import KEYS
+from logtrace.when import WORDS, parse_time
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "commands.md").read_text()
@@ -65,6 +67,28 @@ def test_what_every_command_takes_is_documented_once():
         if not isinstance(command, click.Group):
             shared = {word for option in options_of(command) for word in option.opts}
             assert {"--quiet", "--verbose"} <= shared, name
+
+
+def test_every_command_that_reads_the_store_takes_a_range():
+    options = {name: {o.name for o in options_of(COMMANDS[name])} for name in COMMANDS}
+    reading = {name for name, own in options.items() if "url" in own}
+    reading -= {"logtrace watch", "logtrace import", "logtrace doctor"}
+    assert {"logtrace runs", "logtrace stats", "logtrace report"} < reading
+    for name in reading:
+        assert {"since", "until", "zone"} <= options[name], name
+
+
+def test_every_word_for_a_time_is_on_the_page_and_means_one():
+    said = re.findall(
+        r"`([^`]+)`", re.sub(r"(?s).*?\n\| `now`", "| `now`", section("Words for times"))
+    )
+    now = datetime(2026, 11, 25, 14, 30, tzinfo=UTC)
+    for word in said:
+        if word not in ("--tz", "seconds", "minutes", "days", "weeks", "months", "years"):
+            ago = " ago" if re.fullmatch(r"\d+ ?[a-z]+", word) else ""
+            parse_time(word.strip('"') + ago, now=now, zone=UTC, booted=now)
+    between = {"tuesday", "wednesday", "thursday", "friday", "saturday"}
+    assert set(WORDS) - between - {day[:3] for day in between} <= set(said)
 
 
 def examples():
