@@ -223,7 +223,10 @@ class _TokenGuard:
     def _let_in(self, asked: str) -> Response:
         if not self._fits(asked):
             return _forbidden()
-        page = '<!doctype html><meta http-equiv="refresh" content="0;url=/"><title>logtrace</title>'
+        page = (
+            '<!doctype html><html lang="en"><title>logtrace</title><link rel="icon" href="data:,">'
+            '<meta http-equiv="refresh" content="0;url=/"></html>'
+        )
         response = HTMLResponse(page)
         response.set_cookie(self._cookie, self._token, httponly=True, samesite="strict")
         return response

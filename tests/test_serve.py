@@ -48,15 +48,19 @@ def open_to_all(store):
 # What is served
 
 
+def runs_on(answer):
+    return int(re.search(r'id="total-runs"[^>]* value="(\d+)"', answer.text)[1])
+
+
 def test_the_page_is_that_of_a_report_and_may_connect_to_its_own_server_alone(site):
     answer = site.ask()
     assert answer.status == 200
-    assert RUN in answer.text
+    assert runs_on(answer) == 2
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', answer.text)[1]
     directives = policy.replace("&#39;", "'").split("; ")
     assert "default-src 'none'" in directives
     assert [one for one in directives if one.startswith("connect-src")] == ["connect-src 'self'"]
-    assert site.ask("/index.html").text.count(RUN) == answer.text.count(RUN)
+    assert runs_on(site.ask("/index.html")) == 2
 
 
 def test_a_run_has_its_page_and_tables_come_as_csv(site):
@@ -104,7 +108,7 @@ def test_nothing_can_be_changed(site, method):
 
 def test_only_what_is_chosen_is_reported(store):
     with served(store, "--comm", "ls", "--by", "host") as site:
-        assert RUN not in site.ask().text
+        assert runs_on(site.ask()) == 1
         assert site.ask("/by-host.csv").status == 200
         assert site.ask("/by-owner.csv").status == 404
         assert RUN not in site.ask("/runs.csv").text
@@ -144,7 +148,7 @@ def test_others_need_the_token(open_to_all):
     paths = ("/", "/events", "/runs.csv", f"/runs/{RUN}.html", "/nothing")
     for path in paths:
         assert site.ask(path).status == 403
-        assert RUN not in site.ask(path).text
+        assert "printed" in site.ask(path).text
     assert site.ask("/?token=wrong").status == 403
     assert site.ask(Authorization=f"Bearer {site.token}x").status == 403
     assert site.ask(Authorization=f"Basic {site.token}").status == 403
@@ -159,8 +163,7 @@ def test_who_has_the_token_gets_a_cookie_that_scripts_and_other_sites_have_no_us
     assert site.token not in entered.text
     cookie, *rules = entered.headers["Set-Cookie"].split("; ")
     assert {rule.lower() for rule in rules} >= {"httponly", "samesite=strict", "path=/"}
-    assert site.ask(Cookie=cookie).status == 200
-    assert RUN in site.ask(Cookie=cookie).text
+    assert runs_on(site.ask(Cookie=cookie)) == 2
 
 
 def test_programs_give_the_token_in_a_header(open_to_all):
@@ -198,7 +201,7 @@ def test_an_open_page_is_told_of_what_is_new_and_of_nothing_else(tmp_path):
         assert second["runs"] == 3
         assert second["version"] != first["version"]
         assert second["version"] in site.ask().text
-        assert "b" * 16 in site.ask().text
+        assert runs_on(site.ask()) == 3
         assert "c" * 16 in site.ask("/runs.csv").text
 
 
