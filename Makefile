@@ -11,6 +11,8 @@
 # make torture                            kill a watch a thousand times: docs/losses.md
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
 # make bench-live                         measure what a watch takes, and how soon it tells: the same page
+# make bench-page                         measure a report's page in Chromium: the same page
+# make screenshots                        make the pictures of a report that the README shows
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
 #
 # What is missing is installed: Debian packages (as root) and, into .venv, Python packages.
@@ -22,7 +24,7 @@ MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
 TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote \
-	rsyslog rsyslog-relp
+	rsyslog rsyslog-relp libreoffice-calc-nogui
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
 LOG_BENCH_PACKAGES := ripgrep
@@ -32,7 +34,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live fuzz clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-page screenshots fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -78,6 +80,14 @@ bench-logs: .venv/dev
 bench-live: .venv/dev
 	@.ci/install $(GUEST_PACKAGES)
 	python bench/live.py
+
+bench-page: .venv/dev
+	@.ci/install $(BROWSER_PACKAGES)
+	python bench/page.py
+
+screenshots: .venv/dev
+	@.ci/install $(BROWSER_PACKAGES)
+	python bench/screenshots.py
 
 FUZZ_SECONDS ?= 300
 

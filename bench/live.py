@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 LOGTRACE = [sys.executable, "-m", "logtrace"]
 BURST = 25_000  # runs, of four lines each
 RING = 10_000  # runs that the large ring buffer holds
+REPORTED = 50_000  # runs that a report is of
 PARTS = ["latency", "guest", "drain", "idle"]
 APART_S = 4  # runs in the guest, on average: there a commit takes seconds
 PATIENCE_S = 1800
@@ -77,11 +78,27 @@ def latencies(folder: Path, runs: int) -> list[Row]:
     watch = [*LOGTRACE, "watch", "--host", "bench", "--store", str(store), str(log.path)]
     times = latency.measure(watch, log.print_run, runs, store / "host=bench/runs")
     beside = latency.measure(["tail", "-F", "-n0", str(log.path)], log.print_run, runs, table=None)
+    _import_runs(folder, store)
+    other = Log(folder / "other-log")
+    watch = [*LOGTRACE, "watch", "--host", "fresh", "--store", str(store), str(other.path)]
+    report = ["--report", str(folder / "report"), "--report-since", "all"]
+    fresh = latency.measure([*watch, *report], other.print_run, runs, store / "host=fresh/runs")
     return [
         ["a log file: shown by `tail -F`", *milliseconds(beside.shown)],
         ["shown by `logtrace watch`", *milliseconds(times.shown)],
         ["stored", *milliseconds(times.stored)],
+        [f"shown while a report of {REPORTED:,} runs is kept fresh", *milliseconds(fresh.shown)],
+        ["stored meanwhile", *milliseconds(fresh.stored)],
     ]
+
+
+# Another machine's, so that reports take seconds.
+def _import_runs(folder: Path, store: Path) -> None:
+    log = Log(folder / "many")
+    for number in range(REPORTED):
+        log.print_run(f"f{number % 300}")
+    command = [*LOGTRACE, "import", "-q", "--host", "other", "--store", str(store), str(log.path)]
+    subprocess.run(command, check=True)
 
 
 class Idle(NamedTuple):

@@ -290,7 +290,7 @@ class _Taken(NamedTuple):
 
 # Rows of blocks that are runs.
 def _table(found: Scan, taken: list[_Taken], source: str, host: str, seen: int) -> pa.Table:
-    tables = [schema.to_table([], schema.RUNS)]
+    tables = [schema.to_table([], schema.TABLES["runs"])]
     for boot_id in dict.fromkeys(each.boot_id for each in taken):
         of_boot = [each for each in taken if each.boot_id == boot_id]
         places = np.concatenate([np.arange(each.first, each.stop) for each in of_boot])
@@ -326,6 +326,6 @@ def _ids(host: str, boot_id: str | None, source: str, seqs: Ints) -> pa.Array:
 def _of_schema(columns: Mapping[str, Any], count: int) -> pa.Table:
     arrays = [
         columns[field.name] if field.name in columns else pa.nulls(count, field.type)
-        for field in schema.RUNS
+        for field in schema.TABLES["runs"]
     ]
-    return pa.Table.from_arrays(arrays, schema=schema.RUNS)
+    return pa.Table.from_arrays(arrays, schema=schema.TABLES["runs"])

@@ -11,7 +11,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
     from logtrace.source import LogTree, Source
@@ -93,6 +94,20 @@ def cli() -> None:
     help="Where to begin. Nothing is stored twice in any case.",
 )
 @click.option("--once", is_flag=True, help="Store what is there, then stop.")
+@click.option(
+    "--report",
+    "report_to",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep a report in this folder fresh.",
+)
+@click.option(
+    "--report-since",
+    metavar="TIME",
+    default="today",
+    show_default=True,
+    help="Where the report begins, understood anew each time it is written; all: nowhere.",
+)
 @host_option
 @zone_option
 @click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
@@ -104,6 +119,8 @@ def watch(
     url: str | None,
     start: Begin,
     once: bool,
+    report_to: Path | None,
+    report_since: str,
     host: str,
     zone: ZoneInfo,
     as_json: bool,
@@ -124,6 +141,7 @@ def watch(
     store = Store(url or default_url())
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
+    fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
     is_own = host == hostname() or not names.keys().isdisjoint(("kmsg", "journal"))
     beginning = Beginning(
         store.positions(),
@@ -141,15 +159,45 @@ def watch(
         modules = _module_monitor(ctx, host) if is_own and not once else None
         if modules:
             stack.enter_context(closing(modules))
-        show = _view(ctx, stack, str(store), zone, plain=once, as_json=as_json)
-        watch = Watch(store.host, host, opened, modules, show, positions=beginning.positions)
+        page = str(report_to / "index.html") if report_to else None
+        show = _view(ctx, stack, str(store), zone, page, plain=once, as_json=as_json)
+        watch = Watch(
+            store.host,
+            host,
+            opened,
+            modules,
+            show,
+            positions=beginning.positions,
+            note_stored=fresh.note if fresh else lambda: None,
+        )
         watching = stack.enter_context(closing(watch))
         if once:
             watching.drain()
-        else:
-            _follow(watching)
+        with fresh or nullcontext():
+            if not once:
+                _follow(watching)
+            if fresh and fresh.is_behind:
+                _note(ctx, "writing the last report; Ctrl-C leaves it out")
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
+
+
+def _fresh_report(
+    ctx: click.Context, out: Path | None, store: str, zone: ZoneInfo, since: str
+) -> FreshReport | None:
+    if out is None:
+        return None
+    from logtrace.fresh import ALL, FreshReport, report_command
+    from logtrace.when import booted, parse_time, utc_now
+
+    if since != ALL:
+        parse_time(since, now=utc_now(), zone=zone, booted=booted())  # or it is told now
+
+    def tell(trouble: str) -> None:
+        # what this option is called here, report calls --out
+        _note(ctx, f"--report {out}: {trouble.replace('--out', '--report')}")
+
+    return FreshReport(report_command(store, str(zone), since, out.absolute()), tell)
 
 
 # The first Ctrl-C, or a service manager's SIGTERM, ends it in order; the next one at once.
@@ -170,7 +218,14 @@ def _follow(watching: Watch) -> None:
 
 
 def _view(
-    ctx: click.Context, stack: ExitStack, store: str, zone: ZoneInfo, *, plain: bool, as_json: bool
+    ctx: click.Context,
+    stack: ExitStack,
+    store: str,
+    zone: ZoneInfo,
+    page: str | None,
+    *,
+    plain: bool,
+    as_json: bool,
 ) -> Callable[[Progress], None]:
     if is_quiet(ctx):
         return lambda _progress: None
@@ -180,7 +235,7 @@ def _view(
 
     console = terminal.console()
     if console.is_interactive and not plain:
-        return stack.enter_context(terminal.LiveView(console, store, zone)).show
+        return stack.enter_context(terminal.LiveView(console, store, zone, page)).show
     return terminal.PlainView(console, zone).show
 
 
@@ -188,7 +243,7 @@ def _print_as_json(progress: Progress) -> None:
     for notice in progress.notices:
         click.echo(_visible(notice), err=True)
     for row in progress.latest:
-        click.echo(_json_line(row))
+        click.echo(_json_line({name: value for name, value in row.items() if name != "lines"}))
 
 
 # A path is made absolute, so that a file named twice is watched once.
@@ -396,12 +451,15 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     from logtrace.stats import period_before, statistics
     from logtrace.when import utc_now
 
-    keys, filters = _names(by), selection.filters
-    frame = statistics(selection.engine(), keys, filters, period_before(filters, utc_now()))
+    engine, filters, now = selection.engine(), selection.filters, utc_now()
+    keys = _names(by)
+    frame = statistics(engine, keys, filters, period_before(filters, now))
     if output == "table":
         from logtrace import terminal
+        from logtrace.trend import trend
 
-        terminal.print_usage(terminal.console(), frame, keys, selection.zone)
+        over_time = trend(engine, frame, keys, filters, now)
+        terminal.print_usage(terminal.console(), frame, keys, selection.zone, over_time)
     else:
         _write(frame, output)
     _fail_if_none(ctx, selection.by_name, len(frame))
@@ -460,7 +518,7 @@ def report(
     data = gather(
         engine,
         filters,
-        [_names(by)] if by else [["owner"], ["program"]],
+        _groupings(by),
         zone=selection.zone,
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
@@ -470,6 +528,41 @@ def report(
     found = totals_of(data)["runs"]
     _note(ctx, f"{_many(found, 'run')}, {_many(len(written), 'file')} in {out}")
     click.echo(written[0])
+
+
+@cli.command()
+@filter_options
+@click.option(
+    "--by",
+    metavar="KEY[,KEY]",
+    help="What to total by, as for stats. Default: once by owner and once by program.",
+)
+@click.option(
+    "--listen",
+    "address",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Where to listen; 0.0.0.0 for other machines too, who then need a token.",
+)
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8321, show_default=True, help="Its port."
+)
+@verbosity_options
+@click.pass_context
+def serve(
+    ctx: click.Context, selection: Selection, by: str | None, address: str, port: int
+) -> None:
+    """Show the live report in a browser.
+
+    It prints the address to open. The page follows what is stored. Ctrl-C ends it.
+    """
+    from logtrace.board import Board
+    from logtrace.serve import serve as serve_until_stopped  # says what is not installed
+
+    board = Board(selection.engine, selection.choose, _groupings(by), selection.zone)
+    board.snapshot()  # what is wrong with the store or the keys is told now
+    serve_until_stopped(board, address, port, click.echo)
 
 
 @cli.command()
@@ -859,6 +952,10 @@ def main() -> None:
 
 def _names(text: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in text.split(",")))
+
+
+def _groupings(by: str | None) -> list[list[str]]:
+    return [_names(by)] if by else [["owner"], ["program"]]
 
 
 def _many(count: int, thing: str) -> str:

@@ -174,7 +174,7 @@ HITS = _schema(
 """Incidents, with what is looked up when they are asked for."""
 
 TABLES: Mapping[str, Schema] = {
-    "runs": RUNS,
+    "runs": RUNS.append(Field("lines", _TEXT)),  # see logtrace.lines
     "files": FILES,
     "calls": CALLS,
     "losses": LOSSES,
@@ -183,7 +183,7 @@ TABLES: Mapping[str, Schema] = {
 }
 """What a store keeps."""
 
-VIEWS: Mapping[str, Schema] = {**TABLES, "hits": HITS}
+VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS}
 """What can be asked for."""
 
 

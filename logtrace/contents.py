@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 if TYPE_CHECKING:
     import pandas as pd
 
+    from logtrace.cube import Cube
+
 TOTALS = (
     "runs",
     "incomplete",
@@ -60,6 +62,9 @@ class ReportData:
         The tables `logtrace.schema.FILES` and `logtrace.schema.CALLS` of the runs; None for none.
     coverage
         For which part of the range programs could have been traced: `logtrace.coverage.Span`.
+    cube
+        The runs in cells, by which the page can be filtered; None for a page without filters
+        and charts.
     """
 
     runs: pd.DataFrame
@@ -77,6 +82,7 @@ class ReportData:
     files: pd.DataFrame | None = None
     calls: pd.DataFrame | None = None
     coverage: pd.DataFrame | None = None
+    cube: Cube | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Give the names and frames of the tables of details that have rows."""

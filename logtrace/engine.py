@@ -194,6 +194,10 @@ class Engine:
         if "incidents" in self._empty:
             self._empty.add("hits")
 
+    def interrupt(self) -> None:
+        """End a query that is under way; from any thread."""
+        self._database.interrupt()
+
     def rows(
         self,
         table: str,

@@ -10,6 +10,7 @@
     ├── QueryError       a filter or a grouping makes no sense
     │   └── ExpectationError  a file of expectations can't be read or makes no sense
     ├── ReportError      a report can't be written
+    ├── ServeError       a report can't be served
     ├── KernelModuleError  a module can't be built, loaded or unloaded
     ├── TraceError       a process can't be traced
     └── GuestError       a virtual machine can't be booted, hangs, or panics
@@ -62,6 +63,10 @@ class ExpectationError(QueryError):
 
 class ReportError(LogtraceError):
     """A report can't be written."""
+
+
+class ServeError(LogtraceError):
+    """A report can't be served."""
 
 
 class KernelModuleError(LogtraceError):

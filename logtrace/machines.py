@@ -29,7 +29,7 @@ class Found:
     incidents
         Rows of ``schema.INCIDENTS``.
     tables
-        More runs: tables of ``schema.RUNS``.
+        More runs: tables of ``schema.TABLES["runs"]``.
     """
 
     rows: Rows = field(default_factory=Rows.none)
@@ -41,12 +41,14 @@ class Found:
 
     @property
     def runs(self) -> list[Row] | pa.Table:
-        """All runs: rows, or one table of ``schema.RUNS``."""
+        """All runs: rows, or one such table."""
         if not self.tables:
             return self.rows.runs
         import pyarrow as pa
 
-        return pa.concat_tables([*self.tables, schema.to_table(self.rows.runs, schema.RUNS)])
+        return pa.concat_tables(
+            [*self.tables, schema.to_table(self.rows.runs, schema.TABLES["runs"])]
+        )
 
     def add(self, other: Found) -> None:
         """Put what was found later behind this."""

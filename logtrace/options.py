@@ -138,8 +138,8 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
         names = ("host", "owner", "comm", "file", "pid", "status", "boot")
         exact = {name: rest.pop(name) for name in names}
         by_name = any(value is not None for value in exact.values())
-        filters = _filters(since, until, zone, exact)
-        return command(Selection(url, zone, filters, by_name), **rest)
+        choose = functools.partial(_filters, since, until, zone, exact)
+        return command(Selection(url, zone, choose(), by_name, choose), **rest)
 
     options: list[Callable[..., Any]] = [
         click.option("--since", metavar="TIME", help="Only runs from this time on: today,"
@@ -175,12 +175,15 @@ class Selection:
         Which rows.
     by_name
         Whether something is asked for by name, so that finding nothing is a failure.
+    choose
+        Gives the filters anew, with what words for times mean by then.
     """
 
     url: str | None
     zone: ZoneInfo
     filters: Filters
     by_name: bool
+    choose: Callable[[], Filters]
 
     def engine(self) -> Engine:
         """Open the store to read it."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from logtrace import coverage, stats
+from logtrace import coverage, cube, stats
 from logtrace.contents import ReportData
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
@@ -85,6 +85,7 @@ def gather(
         totals=stats.totals(engine, filters),
         reasons=stats.reasons(engine, filters),
         coverage=coverage.of_store(engine, filters, now),
+        cube=cube.of_store(engine, filters, groupings, timeline, width),
         **details,
     )
 

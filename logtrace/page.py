@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
 from functools import cache, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logtrace import display
 from logtrace.contents import ReportData, losses_by_place, reasons_of, times_of, totals_of
 from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
-from logtrace.payload import newest_runs, timeline_payload, to_json
+from logtrace.page_script import digest, libraries, own_script, text_of
+from logtrace.payload import packed_payload
 
 if TYPE_CHECKING:
     import jinja2
@@ -33,7 +32,7 @@ MOST_RUN_PAGES = 10_000
 
 _MOST_ROWS = 500  # of any other table on the page
 _PARTS = ("over_time", "usage", "missing")  # templates
-_ROOM_BESIDE_RUNS = 60_000  # for what is not measured before the runs are laid out
+_ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _RUN_ID = re.compile(r"[0-9a-f]{1,64}")
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -173,7 +172,7 @@ _DETAILS = {
     ),
 }
 _AT_END = {True: "open", False: "closed", None: None}
-# The column of the table of runs that a grouping's key filters.
+# The column of the cells and of the table of runs that a grouping's key filters.
 _FILTERS = {
     "owner": "owner",
     "student": "owner",
@@ -184,7 +183,27 @@ _FILTERS = {
 }
 
 
-def index_page(data: ReportData, formats: Collection[str]) -> str:
+@dataclass(frozen=True)
+class Live:
+    """What a page has more that is served, and follows its store.
+
+    Parameters
+    ----------
+    script, style
+        Of its notice of news.
+    """
+
+    script: str
+    style: str
+
+    @classmethod
+    def following(cls, version: str, runs: int) -> Live:
+        """Give that of a page which shows so many runs of a version of the store."""
+        seen = json.dumps({"version": version, "runs": runs})
+        return cls(f"const SEEN = {seen};\n{text_of('live.js')}", text_of("live.css"))
+
+
+def index_page(data: ReportData, formats: Collection[str], live: Live | None = None) -> str:
     """Compose the page of the whole report, in one file that needs no other.
 
     Parameters
@@ -193,6 +212,8 @@ def index_page(data: ReportData, formats: Collection[str]) -> str:
         The report's contents.
     formats
         The formats written beside the page, to which it refers for what it leaves out.
+    live
+        For a page that is served.
 
     Returns
     -------
@@ -210,22 +231,24 @@ def index_page(data: ReportData, formats: Collection[str]) -> str:
     parts = {
         name: _safe(environment.get_template(f"{name}.html").render(laid_out)) for name in _PARTS
     }
-    script = _page_script()
-    room = PAGE_BYTES - _ROOM_BESIDE_RUNS - len(script) - sum(map(_size, parts.values()))
+    carried_script, script = libraries(), own_script()
+    room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
     pages = min(len(data.runs), MOST_RUN_PAGES)
-    runs_json, carried = newest_runs(data.runs, data.zone, MOST_RUNS, max(room, 0), pages)
-    timeline = timeline_payload(data.timeline, data.zone, width_seconds(data.width))
-    style = _text_of("base.css") + _text_of("index.css")
+    width = width_seconds(data.cube.width if data.cube else data.width)
+    packed, carried = packed_payload(data, width, MOST_RUNS, room, pages)
+    style = text_of("base.css") + text_of("index.css") + (live.style if live else "")
+    allowed = [digest(script), carried_script.digest, *([digest(live.script)] if live else [])]
     return environment.get_template("index.html").render(
         shared,
+        live_script=_safe(live.script) if live else None,
         **parts,
         carried=carried,
         run_pages=min(pages, carried),
-        runs_json=_safe(runs_json),
-        timeline_json=_safe(to_json(timeline)),
+        packed=packed,
+        libraries=carried_script.packed,
         style=_safe(style),
         script=_safe(script),
-        policy=_policy(style, script),
+        policy=_policy(style, *allowed) + ("; connect-src 'self'" if live else ""),
     )
 
 
@@ -242,14 +265,14 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
     tuple of str and str
         The name of the file and its HTML.
     """
-    style = _text_of("base.css") + _text_of("run.css")
+    style = text_of("base.css") + text_of("run.css")
     runs = _with_pages(data.runs)
     details = {name: _by_run(frame, runs, _DETAILS[name]) for name, frame in data.details()}
     template = _environment(data.zone).get_template("run.html")
     page = partial(
         template.render,
         style=_safe(style),
-        policy=_policy(style, None),
+        policy=_policy(style),
         zone=_zone_text(data),
         meanings=STATUS_MEANINGS,
         clocks=CLOCK_MEANINGS,
@@ -332,6 +355,7 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
     tables = [name for name in ("csv", "json", "parquet") if name in formats]
     return {
         "totals": totals_of(data),
+        "cube": data.cube,
         "lost": int(data.losses["records"].sum()),
         "since": data.since,
         "until": data.until,
@@ -349,6 +373,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
     losses = data.losses
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
     return {
+        "hours": _hours(data),
         "timeline": _table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
         "reasons": _table(reasons_of(data), _REASONS),
@@ -362,6 +387,16 @@ def _sections(data: ReportData) -> dict[str, Any]:
     }
 
 
+# How many runs began in each hour of the week, as rows of a weekday.
+def _hours(data: ReportData) -> list[list[int]]:
+    counts = [[0] * 24 for _ in range(7)]
+    if data.cube is None:
+        return counts
+    for hour, runs in data.cube.hours(data.zone).items():
+        counts[hour // 24][hour % 24] = runs
+    return counts
+
+
 def _coverage(data: ReportData) -> pd.DataFrame:
     frame = to_frame([]) if data.coverage is None else data.coverage
     return frame.sort_values(["start", "host"], ascending=False)
@@ -371,9 +406,14 @@ def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
     names = key.split(",")
     columns = [Column(name, _label(name), _key_kind(frame[name])) for name in names]
     columns += [c for c in _USAGE if c.name in frame and c.name != f"{key}s"]
+    dimensions = {name: _FILTERS.get(name, name) for name in names}
     filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
     table = _table(frame.sort_values("runs", ascending=False, kind="stable"), columns)
-    return _grouping(key) | {"table": table, "filters": filters}
+    return _grouping(key) | {
+        "table": table,
+        "filters": filters,
+        "dimensions": dimensions,
+    }
 
 
 def _key_kind(keys: pd.Series) -> str:
@@ -423,16 +463,12 @@ def _ends(times: pd.Series) -> list[datetime]:
     return [known.min().to_pydatetime(), known.max().to_pydatetime()] if len(known) else []
 
 
-def _policy(style: str, script: str | None) -> str:
-    scripts = f"'sha256-{_digest(script)}'" if script else "'none'"
+def _policy(style: str, *scripts: str) -> str:
+    allowed = " ".join(scripts) or "'none'"
     return (
-        f"default-src 'none'; script-src {scripts}; style-src 'sha256-{_digest(style)}'; "
+        f"default-src 'none'; script-src {allowed}; style-src {digest(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
@@ -476,46 +512,3 @@ def _safe(text: str) -> Any:
     from markupsafe import Markup
 
     return Markup(text)
-
-
-@cache
-def _text_of(name: str) -> str:
-    from importlib import resources
-
-    return resources.files("logtrace.templates").joinpath(name).read_text(encoding="utf-8")
-
-
-@cache
-def _page_script() -> str:
-    """Give the page's script: the table library and the page's own parts, in one module."""
-    library, table_class = _table_library()
-    own = "".join(_text_of(name) for name in ("format.js", "chart.js", "runs.js", "main.js"))
-    return f"{library}\n(function (DataTable) {{\n'use strict';\n{own}\n}})({table_class});\n"
-
-
-def _table_library() -> tuple[str, str]:
-    # The file is found without importing the package, which would load a notebook's worth.
-    from importlib import metadata
-
-    try:
-        path = metadata.distribution("itables").locate_file("itables/html/dt_bundle.js")
-        source = Path(str(path)).read_text(encoding="utf-8")
-    except (metadata.PackageNotFoundError, OSError) as error:
-        raise ReportError(
-            f"the script of the page's tables is not to be found: {error}",
-            "install itables again: pip install --force-reinstall itables",
-        ) from error
-    exported = re.search(r"export\s*\{[^}]*?([\w$]+) as default", source)
-    if exported is None:
-        raise ReportError(
-            "the installed itables has no DataTables in the form that the page needs",
-            "install a version of itables that logtrace's metadata allows",
-        )
-    return _inert(source), exported[1]
-
-
-def _inert(script: str) -> str:
-    # Inside a script element these would begin or end an element, or be no HTML at all; in a
-    # JavaScript string, the only place where they stand, the escape means the same.
-    unsafe = r"<(?=!--|/?script)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]"
-    return re.sub(unsafe, lambda m: f"\\x{ord(m[0]):02X}", script, flags=re.IGNORECASE)

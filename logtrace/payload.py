@@ -7,68 +7,69 @@ column is one array, so that no name of a column is repeated either.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any
 
-from logtrace.contents import times_of
+from logtrace.contents import ReportData, times_of
+from logtrace.cube import OTHER
 from logtrace.display import visible
+from logtrace.page_script import pack
 from logtrace.schema import COUNTERS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from logtrace.cube import Cube
+
 _TEXTS = ("host", "owner", "comm", "file", "status")
 _NUMBERS = ("pid", *COUNTERS)
-_ESCAPES = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}
+_MEASURES = ("runs", "incomplete", *COUNTERS)
+_FEWEST_RUNS = 250  # that a page carries, however large it gets
+_EXACT = 2**53  # where the whole numbers end that JavaScript's hold exactly
 
 
-def to_json(value: object) -> str:
-    """Write JSON that can stand inside an HTML script element.
-
-    Parameters
-    ----------
-    value
-        What `json.dumps` takes.
-
-    Returns
-    -------
-    str
-        JSON without ``<``, ``>``, ``&`` and line separators: nothing in it can end the element.
-    """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.translate(_ESCAPES)
-
-
-def newest_runs(
-    runs: pd.DataFrame, zone: tzinfo, most: int, room: int, pages: int
+def packed_payload(
+    data: ReportData, width: int, most: int, room: int, pages: int
 ) -> tuple[str, int]:
-    """Write the newest runs, as many as there is room for.
+    """Pack what the page's script works on, with as many of the newest runs as have room.
 
     Parameters
     ----------
-    runs
-        The table `logtrace.schema.RUNS`, newest first.
-    zone
-        The zone in which times are shown.
+    data
+        The report's contents.
+    width
+        The width of a bucket of its cells in seconds.
     most
         How many runs at most.
     room
-        How many bytes the JSON may take.
+        How many bytes it may take.
     pages
         How many of the runs, from the newest, have a page of their own.
 
     Returns
     -------
     tuple of str and int
-        The JSON and the number of runs in it.
+        JSON of ``runs``, ``cube`` and ``week``, packed, and the number of runs in it.
     """
-    count = min(len(runs), most)
+    shared: dict[str, Any] = {"cube": None, "week": None}
+    if data.cube is not None:
+        shared = {
+            "cube": cube_payload(data.cube, data.zone, width),
+            "week": week_payload(data.cube, data.zone),
+        }
+    count = min(len(data.runs), most)
     while True:
-        text = to_json(runs_payload(runs.head(count), zone) | {"pages": min(pages, count)})
-        size = len(text.encode(errors="surrogatepass"))
-        if size <= room or count == 0:
-            return text, count
-        count = min(count - 1, int(count * room / size * 0.98))
+        runs = runs_payload(data.runs.head(count), data.zone) | {"pages": min(pages, count)}
+        packed = pack(_json(shared | {"runs": runs}))
+        if len(packed) <= room or count <= _FEWEST_RUNS:
+            return packed, count
+        smaller = int(count * room / len(packed) * 0.98)
+        count = max(min(count - 1, smaller), _FEWEST_RUNS)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def runs_payload(runs: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
@@ -102,15 +103,15 @@ def runs_payload(runs: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
     }
 
 
-def timeline_payload(timeline: pd.DataFrame, zone: tzinfo, width: int) -> dict[str, Any]:
-    """Lay out the timeline as columns over the time that a clock on the wall shows.
+def cube_payload(cube: Cube, zone: tzinfo, width: int) -> dict[str, Any]:
+    """Lay out the cells of a report over the time that a clock on the wall shows.
 
-    When clocks are put back an hour comes twice; the two are one bucket here.
+    When clocks are put back an hour comes twice; cells of the two are in one bucket here.
 
     Parameters
     ----------
-    timeline
-        ``start`` (UTC), ``runs``, ``incomplete``, ``read_bytes``, ``written_bytes``.
+    cube
+        The cells.
     zone
         The zone in which times are shown.
     width
@@ -119,17 +120,71 @@ def timeline_payload(timeline: pd.DataFrame, zone: tzinfo, width: int) -> dict[s
     Returns
     -------
     dict
-        ``width`` (ms), ``at`` (ms of wall-clock time), and an array for each number.
+        ``width`` (ms); ``at`` (ms of wall-clock time, null for none) and ``last_s``, seconds
+        from there to the last run, one a cell; ``names``, see `_text`, with how many are
+        ``folded``; ``measures``, an array each; of those that are ``large`` as strings, because
+        their sum is more than JavaScript's numbers hold exactly.
     """
-    numbers = ["runs", "incomplete", "read_bytes", "written_bytes"]
-    known = timeline[timeline["start"].notna()]
-    local = _local_ms(known["start"], zone)
-    merged = known[numbers].groupby(local.to_numpy()).sum().sort_index()
+    cells = cube.cells
+    at = _local_ms(cells["bucket"], zone)
+    last = (_local_ms(cells["last_seen"], zone) - at) // 1000
+    return {"width": width * 1000, "at": _list(at), "last_s": _list(last)} | _columns(
+        cells.drop(columns=["bucket", "last_seen"]), cube.folded, zone
+    )
+
+
+def week_payload(cube: Cube, zone: tzinfo) -> dict[str, Any] | None:
+    """Lay out the runs by the hour of the week, where the cells do not tell it.
+
+    Parameters
+    ----------
+    cube
+        The cells.
+    zone
+        The zone in which times are shown.
+
+    Returns
+    -------
+    dict or None
+        For each kind of names ``hour`` (0 to 167, null for no time), else as `cube_payload`.
+    """
+    if cube.week is None:
+        return None
     return {
-        "width": width * 1000,
-        "at": [int(at) for at in merged.index],
-        **{name: [int(n) for n in merged[name]] for name in numbers},
+        name: {"at": [None] * len(cells), "hour": _list(cells["hour"])}
+        | _columns(cells.drop(columns="hour"), {}, zone)
+        for name, cells in cube.week.items()
     }
+
+
+def _columns(cells: pd.DataFrame, folded: Mapping[str, int], zone: tzinfo) -> dict[str, Any]:
+    columns = list(map(str, cells))
+    measures = [name for name in columns if name in _MEASURES]
+    # in Python's own numbers, which have no limit
+    sums = {name: sum(abs(n) for n in _list(cells[name]) if n is not None) for name in measures}
+    large = [name for name in measures if sums[name] >= _EXACT]
+    names = [name for name in columns if name not in measures]
+    return {
+        "names": {
+            name: _text(_shown(cells[name], zone)) | {"folded": folded.get(name, 0)}
+            for name in names
+        },
+        "large": large,
+        "measures": {
+            name: [None if n is None else str(n) for n in _list(cells[name])]
+            if name in large
+            else _list(cells[name])
+            for name in measures
+        },
+    }
+
+
+# Keys that are times are shown to the minute, as in the tables of usage.
+def _shown(keys: pd.Series, zone: tzinfo) -> pd.Series:
+    if keys.dtype.kind != "M":
+        return keys
+    shown: pd.Series = keys.dt.tz_convert(zone).dt.strftime("%Y-%m-%d %H:%M")
+    return shown
 
 
 def wall_times(times: pd.Series, zone: tzinfo) -> dict[str, Any]:
@@ -184,6 +239,8 @@ def _list(column: pd.Series) -> list[Any]:
     return pa.array(column, from_pandas=True).to_pylist()  # type: ignore[no-any-return]
 
 
+# Text as ``values`` and ``codes``, -1 for null.
 def _text(column: pd.Series) -> dict[str, Any]:
     codes, values = column.factorize()
-    return {"values": [visible(str(v)) for v in values], "codes": codes.tolist()}
+    shown = [OTHER if v == OTHER else visible(str(v)) for v in values]
+    return {"values": shown, "codes": codes.tolist()}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from logtrace import grammar
 from logtrace.cumulative import Span, Totals
 from logtrace.extras import Extras
+from logtrace.lines import line_pattern, pattern
 from logtrace.record import Loss, Record, is_of_another_boot, printable
 from logtrace.run_id import run_id
 
@@ -38,7 +39,7 @@ class Rows(NamedTuple):
     Parameters
     ----------
     runs
-        Rows of ``schema.RUNS``, in the order in which they ended.
+        Rows of ``schema.TABLES["runs"]``, in the order in which they ended.
     losses
         Rows of ``schema.LOSSES``.
     files, calls
@@ -140,7 +141,7 @@ class RunAssembler:
     @property
     def _idle(self) -> bool:
         waiting = self._open or self._block or self._stray or self._held or self._ended
-        return not (waiting or self._unsure_ends)
+        return not (waiting or self._unsure_ends or self._bare_end)
 
     @property
     def waits(self) -> bool:
@@ -393,7 +394,8 @@ class RunAssembler:
             self._unsure_ends -= 1
             run.doubt("its stats lines were mixed with those of another run")
         else:
-            self._bare_end = line.order
+            # extra lines stand behind the calls line: none of these comes after them
+            self._bare_end = 0 if run.extras else line.order
             if run.extras and run.extras.callers() != {line.record.caller}:
                 run.doubt("its extra lines and its End line were printed by different tasks")
         if not (block or run.extras or run.ambiguous or self._open or self._block):
@@ -537,11 +539,24 @@ class RunAssembler:
         if dialect := next((e.dialect for e in _events(run) if e.cumulative), None):
             span = _span(run.lines[0], max(run.lines, key=_order), self._needed_from)
             self._totals.take_apart(row, dialect, span)
+        if lines := self._lines_of(run, row):
+            row["lines"] = lines
         rows.runs.append(row)
         if run.extras:
             identity = {name: row.get(name) for name in _OF_A_RUN} | {"ended_seq": self._number}
             rows.files.extend(identity | file for file in run.extras.files())
             rows.calls.extend(identity | call for call in run.extras.calls())
+
+    # Of a record that is several lines, no reader knows where values stand: it is kept as it is.
+    def _lines_of(self, run: _Run, row: Row) -> str | None:
+        events = {line.record.seq: line.event for line in run.lines}
+        records = [line.record for line in run.lines] + (run.extras.records if run.extras else [])
+        lines = []
+        for seq, text in sorted({record.seq: record.text for record in records}.items()):
+            event = events.get(seq)
+            fields = self._grammar.fields(text, event) if event else ()
+            lines.append(line_pattern(text, fields, row))
+        return pattern(lines)
 
     def _loss_row(self, loss: Loss) -> Row:
         return {

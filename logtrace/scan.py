@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from logtrace import grammar, incident_grammar, schema, shapes
 from logtrace.grammar import KINDS
+from logtrace.lines import line_pattern, pattern
 from logtrace.record import FIRST_MESSAGE
 from logtrace.shapes import (
     COLUMNS,
@@ -78,10 +79,13 @@ class Spelling(NamedTuple):
         The most general one that understands them.
     shapes
         Of the lines, in their order.
+    lines
+        What the column ``lines`` of such runs has.
     """
 
     dialect: str
     shapes: tuple[Shape, ...]
+    lines: str | None
 
 
 @dataclass
@@ -300,24 +304,27 @@ def _without(lines: Ints, blocks: Blocks) -> Ints:
 # The spellings of which all four lines are among some.
 def _learn(text: Text, form: str, lines: Ints) -> list[Spelling]:
     known = grammar.default()
-    learned: dict[str, dict[str, Shape]] = {dialect: {} for dialect in _DIALECTS}
+    learned: dict[str, dict[str, tuple[Shape, str]]] = {dialect: {} for dialect in _DIALECTS}
     for number in lines[:_LEARNED_FROM].tolist():
         line = text.line(number)
         parsed = forms.FORMS[form](line, forms.Dating()) if len(line) <= LONGEST_LINE else None
         event = known.parse(parsed.text) if parsed else None
         if parsed and event and event.dialect in learned and event.kind in KINDS:
-            shape = shape_of(parsed.text, known.fields(parsed.text, event))
+            fields = known.fields(parsed.text, event)
+            shape = shape_of(parsed.text, fields)
             if shape and not re.search(_TELLS_MORE, parsed.text):
                 begin, *parts = shape.parts
                 assert isinstance(begin, bytes)
                 behind_stamp = Shape((_BEHIND_STAMP[form] + begin, *parts))
-                learned[event.dialect].setdefault(event.kind, behind_stamp)
+                named = line_pattern(parsed.text, fields, None)
+                learned[event.dialect].setdefault(event.kind, (behind_stamp, named))
     spellings: list[Spelling] = []
-    usual: dict[str, Shape] = {}
+    usual: dict[str, tuple[Shape, str]] = {}
     for dialect, own in learned.items():
         usual |= own  # a module that changes some lines leaves others as they were
         if own and len(usual) == len(KINDS):
-            spellings.append(Spelling(dialect, tuple(usual[kind] for kind in KINDS)))
+            of_kinds, named_lines = zip(*(usual[kind] for kind in KINDS), strict=True)
+            spellings.append(Spelling(dialect, of_kinds, pattern(named_lines)))
     return spellings
 
 
@@ -354,6 +361,7 @@ def _find_blocks(
         "started_us": arrow(_usec(text, form, stamps, lines[:, 0])),
         "ended_us": arrow(_usec(text, form, stamps, lines[:, -1])),
         "dialect": repeated(spelling.dialect, len(lines)),
+        "lines": repeated(spelling.lines, len(lines)),
     }
     for line in found:
         columns |= {name: arrow(values[kept]) for name, values in line.numbers.items()}
@@ -398,7 +406,7 @@ def _flags(values: pa.BooleanArray) -> Flags:
 
 def _no_blocks() -> Blocks:
     none = np.empty(0, np.int64)
-    return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.RUNS))
+    return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.TABLES["runs"]))
 
 
 def _in_order(blocks: list[Blocks]) -> Blocks:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 VIEWS: Mapping[str, pa.Schema] = {name: pa.schema(each) for name, each in columns.VIEWS.items()}
 """What can be asked for."""
 
-TABLES: Mapping[str, pa.Schema] = {name: VIEWS[name] for name in columns.TABLES}
+TABLES: Mapping[str, pa.Schema] = {name: pa.schema(each) for name, each in columns.TABLES.items()}
 """What a store keeps."""
 
-RUNS, FILES, CALLS = TABLES["runs"], TABLES["files"], TABLES["calls"]
+RUNS, FILES, CALLS = VIEWS["runs"], TABLES["files"], TABLES["calls"]
 LOSSES, TRACER, INCIDENTS = TABLES["losses"], TABLES["tracer"], TABLES["incidents"]
 HITS = VIEWS["hits"]
 

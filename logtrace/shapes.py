@@ -53,11 +53,14 @@ class Number:
         The column.
     least, most
         How many there are.
+    padded
+        Whether zeros may stand before others.
     """
 
     name: str
     least: int = 1
     most: int = _MOST_DIGITS
+    padded: bool = True
 
 
 @dataclass(frozen=True)
@@ -175,9 +178,9 @@ def shape_of(text: str, fields: Iterable[Field]) -> Shape | None:
     for each in fields:
         value = text[each.start : each.stop]
         if each.is_number:
-            if not value.isdigit() or len(value) > _MOST_DIGITS:
+            if not value.isdigit() or len(value) > _MOST_DIGITS or value != str(int(value)):
                 return None
-            part: Part = Number(each.name)
+            part: Part = Number(each.name, padded=False)
         elif each.name in _TEXTS and _TEXTS[each.name].fullmatch(value):
             part = Name(each.name)
         else:
@@ -242,6 +245,8 @@ def match(shape: Shape, text: Text, at: Ints) -> Found:
         elif isinstance(part, Number):
             value, digits = _read_number(text, found.stops, words)
             found.fits &= (digits >= part.least) & (digits <= part.most)
+            if not part.padded:
+                found.fits &= (digits == 1) | (words & np.uint64(0xFF) != np.uint64(ord("0")))
             found.numbers[part.name] = value
             found.stops = found.stops + digits
         else:

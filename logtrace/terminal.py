@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
@@ -15,7 +17,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from logtrace.display import bytes_text, clock_text, count_text, time_text, visible
+from logtrace.display import (
+    bytes_text,
+    clock_text,
+    count_text,
+    duration_text,
+    time_text,
+    visible,
+)
 from logtrace.tables import Column, column, print_lines, room_for, table_lines
 from logtrace.ways import DEVICE
 
@@ -25,6 +34,7 @@ if TYPE_CHECKING:
     from logtrace.doctor import Check
     from logtrace.kmod import ModuleStatus
     from logtrace.record import Record
+    from logtrace.trend import Trend
     from logtrace.watch import Progress
 
 _STATE_STYLE = {"ok": "green", "warning": "yellow", "failed": "bold red"}
@@ -32,6 +42,7 @@ _CALLS = ("open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls
 _MOST_LIVE_RUNS = 100
 _FEWEST_LIVE_RUNS = 3
 _MOST_NAMED = 8  # runs under way
+_RATE_S = 60
 _NOTHING = "–"  # noqa: RUF001
 
 
@@ -55,39 +66,92 @@ def print_runs(console: Console, runs: pd.DataFrame, zone: tzinfo) -> None:
     zone
         The zone in which to show times.
     """
-    print_lines(console, _run_lines(_records(runs), zone, console.width))
+    rows = _records(runs)
+    print_lines(console, _run_lines(rows, zone, console.width))
     _print_caption(
         console,
-        f"{_plural(len(runs), 'run')} · o/c/r/w/s: open, close, read, write, lseek calls"
-        f" · times in {zone}",
+        f"{_plural(len(runs), 'run')}{'' if _is_plain(console) else _over_time(rows, zone)}"
+        f" · o/c/r/w/s: open, close, read, write, lseek calls · times in {zone}",
     )
 
 
-def print_usage(console: Console, usage: pd.DataFrame, keys: Iterable[str], zone: tzinfo) -> None:
-    """Print a table of usage statistics.
+def print_usage(
+    console: Console,
+    usage: pd.DataFrame,
+    keys: Iterable[str],
+    zone: tzinfo,
+    trend: Trend | None = None,
+) -> None:
+    """Print a table of usage statistics, with as many columns as there is room for.
 
     Parameters
     ----------
     console
         Where to.
     usage
-        What ``stats.usage`` gave.
+        What ``stats.usage`` or ``stats.statistics`` gave.
     keys
         Its key columns.
     zone
         The zone in which to show times.
+    trend
+        The runs of each row over time.
     """
     rows = _records(usage)
-    columns = [
-        *(_key_column(rows, key, zone) for key in keys),
-        *(_count_column(rows, title, name) for title, name in _USAGE_COUNTS.items()),
-        column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True),
-        column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True),
-        column(rows, "Calls", _calls_together, right=True),
-        column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone)),
+    plain = _is_plain(console)
+    for row, counts in zip(rows, trend.counts if trend and not plain else (), strict=False):
+        row["trend"] = sparkline(counts)
+    named = [_key_column(rows, key, zone) for key in keys]
+    columns = {
+        column.title: column
+        for column in _usage_columns(rows, zone, _percent if plain else share_bar)
+    }
+    layouts = [
+        [*named, *(columns[title] for title in layout.split(",") if title in columns)]
+        for layout in _USAGE_LAYOUTS
     ]
-    print_lines(console, table_lines(columns, console.width))
-    _print_caption(console, f"odd: runs that are not complete · times in {zone}")
+    fitting = (layout for layout in layouts if room_for(layout) <= console.width)
+    shown = next(fitting, layouts[-1])
+    print_lines(console, table_lines(shown, console.width))
+    _print_caption(console, " · ".join(_explained({one.title for one in shown}, trend, zone)))
+
+
+def sparkline(counts: Sequence[int]) -> str:
+    """Draw counts as a line of bars, a cell each; those that are 0 are left blank.
+
+    Parameters
+    ----------
+    counts
+        Counts, of which the largest gets a whole cell.
+
+    Returns
+    -------
+    str
+        As many characters as there are counts.
+    """
+    largest = max(counts, default=0)
+    return "".join(
+        _BARS[math.ceil(count / largest * len(_BARS)) - 1] if count else " " for count in counts
+    )
+
+
+def share_bar(share: float) -> str:
+    """Draw a share of the whole as a bar and in percent, ten cells wide.
+
+    Parameters
+    ----------
+    share
+        From 0 to 1.
+
+    Returns
+    -------
+    str
+        What is not nothing gets an eighth of a cell at least.
+    """
+    eighths = min(max(round(share * 8 * _SHARE_CELLS), int(share > 0)), 8 * _SHARE_CELLS)
+    whole, rest = divmod(eighths, 8)
+    bar = "█" * whole + (_EIGHTHS[rest - 1] if rest else "")
+    return f"{bar:<{_SHARE_CELLS}}{_percent(share):>5}"
 
 
 def print_incidents(console: Console, incidents: pd.DataFrame, zone: tzinfo) -> None:
@@ -220,7 +284,7 @@ def _traces(module: ModuleStatus) -> str:
 
 
 class LiveView:
-    """Show a watch on a terminal: what is under way, and what has just ended.
+    """Show a watch on a terminal: what is under way, how much comes, and what has just ended.
 
     Parameters
     ----------
@@ -230,11 +294,29 @@ class LiveView:
         What is written to.
     zone
         The zone in which to show times.
+    report
+        The page that is kept fresh, if one is.
+    clock
+        Gives seconds.
+    processes
+        Where the kernel shows this machine's processes.
     """
 
-    def __init__(self, console: Console, store: str, zone: tzinfo) -> None:
+    def __init__(
+        self,
+        console: Console,
+        store: str,
+        zone: tzinfo,
+        report: str | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        processes: Path = Path("/proc"),
+    ) -> None:
         self._store = store
         self._zone = zone
+        self._report = report
+        self._processes = processes
+        self._rates = _Rates(clock)
         self._runs: deque[Mapping[str, Any]] = deque(maxlen=_MOST_LIVE_RUNS)
         # it redraws when something happens: an idle watch wakes nobody
         self._live = Live(console=console, auto_refresh=False, transient=False)
@@ -249,45 +331,123 @@ class LiveView:
     def show(self, progress: Progress) -> None:
         """Draw the progress anew."""
         self._runs.extendleft(progress.latest)
+        self._rates.note(progress)
         for notice in progress.notices:
             self._live.console.print(Text(visible(notice), style="yellow"), soft_wrap=True)
         self._live.update(self._draw(progress), refresh=True)
 
     def _draw(self, progress: Progress) -> Group:
-        above = [self._headline(progress), _modules_line(progress)]
-        if progress.open_runs:
-            above.append(self._open_runs(progress.open_runs))
+        console = self._live.console
+        above = [self._headline(progress), self._totals(progress), _modules_line(progress)]
+        if rates := self._rates.text(self._zone):
+            above.insert(2, Text(rates))
+        if self._report:
+            above.append(Text(f"report: {visible(self._report)}", style="dim"))
+        above += self._under_way(progress.open_runs)
         below = [Text(visible(progress.trouble), style="bold red")] if progress.trouble else []
         if not self._runs:
             idle = Text("no run has ended yet; Ctrl-C ends watching", style="dim")
             return Group(*above, idle, *below)
-        console = self._live.console
         taken = sum(len(text.wrap(console, console.width)) for text in (*above, *below))
         room = max(_FEWEST_LIVE_RUNS, console.height - taken - 2)  # the headings and the cursor
         newest = list(islice(self._runs, room))
         return Group(*above, *_run_lines(newest, self._zone, console.width), *below)
 
     def _headline(self, progress: Progress) -> Text:
-        lost = Text(
-            f" · {_plural(progress.lost_records, 'record')} lost or not understood",
-            style="yellow" if progress.lost_records else "dim",
-        )
         return Text.assemble(
             ("logtrace watch", "bold"),
             f" → {visible(self._store)} · since {time_text(progress.since, self._zone)}"
-            f" ({self._zone}) · {_plural(progress.runs, 'run')}",
-            lost,
+            f" ({self._zone})",
         )
 
-    def _open_runs(self, open_runs: Sequence[tuple[int, Record]]) -> Text:
-        shown = ", ".join(
-            f"{pid} since {time_text(record.at, self._zone)}" if record.at else str(pid)
-            for pid, record in open_runs[-_MOST_NAMED:]
-        )
-        more = len(open_runs) - _MOST_NAMED
+    def _totals(self, progress: Progress) -> Text:
+        lost = progress.lost_records
         return Text.assemble(
-            ("under way: ", "bold cyan"), shown, f" and {more} more" if more > 0 else ""
+            (_plural(progress.runs, "run"), "bold"),
+            f" of {_plural(progress.records, 'record')} · ",
+            (
+                f"{_plural(lost, 'record')} lost or not understood" if lost else "none lost",
+                "yellow" if lost else "dim",
+            ),
         )
+
+    # Of this machine's own kernel, the processes can be asked who they are.
+    def _under_way(self, open_runs: Sequence[tuple[int, Record]]) -> list[Text]:
+        if not open_runs:
+            return []
+        console = self._live.console
+        room = max(1, min(_MOST_NAMED, console.height // 4))
+        rows: list[dict[str, Any]] = [
+            {"pid": pid or None, "at": record.at, "host": record.host}
+            for pid, record in open_runs[: -room - 1 : -1]
+        ]
+        for row, (pid, record) in zip(rows, reversed(open_runs), strict=False):
+            if record.source == "kmsg":
+                row |= _process(self._processes / str(pid))
+        columns = [
+            column(rows, "Under way", lambda row: _cell(row["pid"]), right=True),
+            column(rows, "Program", lambda row: _cell(row.get("comm")), name=True),
+            column(rows, "User", lambda row: _cell(row.get("user")), name=True),
+            column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+            column(rows, "Since", lambda row: _cell(row["at"], self._zone)),
+        ]
+        known = [one for one in columns if any(cell != _NOTHING for cell in one.cells)]
+        lines = list(table_lines(known or columns[:1], console.width))
+        lines[0].stylize("cyan")
+        more = len(open_runs) - len(rows)
+        return lines + ([Text(f"and {count_text(more)} more under way", style="dim")] * (more > 0))
+
+
+class _Rates:
+    """How much came in the minute before what came last, which stays true when nothing comes."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._bytes = 0
+        self._marks: deque[tuple[float, int, int, int]] = deque()
+        self._begun = clock()
+        self._at = datetime.now(UTC)
+
+    def note(self, progress: Progress) -> None:
+        now = self._clock()
+        self._bytes += sum(_moved(run) for run in progress.latest)
+        mark = (now, progress.runs, progress.records, self._bytes)
+        if self._marks and self._marks[-1][1:] == mark[1:]:
+            return  # what is shown anew is not what is read
+        self._at = datetime.now(UTC)
+        self._marks.append(mark)
+        while len(self._marks) > 1 and self._marks[1][0] <= now - _RATE_S:
+            self._marks.popleft()
+
+    def text(self, zone: tzinfo) -> str:
+        if len(self._marks) < 2:
+            return ""
+        now, runs, records, moved = self._marks[-1]
+        _, *before = self._marks[0]
+        seconds = max(1, min(_RATE_S, now - self._begun))
+        return (
+            f"minute to {self._at.astimezone(zone):%H:%M:%S}: {_plural(runs - before[0], 'run')},"
+            f" {(records - before[1]) / seconds:,.1f} records/s, {bytes_text(moved - before[2])}"
+        )
+
+
+def _moved(run: Mapping[str, Any]) -> int:
+    return sum(run.get(name) or 0 for name in ("read_bytes", "written_bytes"))
+
+
+# Its name and its user's; a process may have ended just now.
+def _process(folder: Path) -> dict[str, str]:
+    import pwd
+
+    try:
+        comm, uid = (folder / "comm").read_bytes(), folder.stat().st_uid
+    except OSError:
+        return {}
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = str(uid)
+    return {"comm": comm.decode(errors="backslashreplace").removesuffix("\n"), "user": user}
 
 
 class PlainView:
@@ -330,7 +490,29 @@ class PlainView:
 # Tables
 
 
-_USAGE_COUNTS = {"Runs": "runs", "Odd": "incomplete", "Programs": "programs", "Files": "files"}
+_BARS = "▁▂▃▄▅▆▇█"
+_EIGHTHS = "▏▎▍▌▋▊▉"
+_SHARE_CELLS = 5
+_RUN_PARTS = 16
+_TIMES = ("started_at", "ended_at")
+_USAGE_COUNTS = {
+    "Runs": "runs",
+    "Odd": "incomplete",
+    "Leaky": "leaky",
+    "Programs": "programs",
+    "Files": "files",
+}
+_USAGE_LAYOUTS = (
+    "Runs,Change,Share,Trend,Odd,Leaky,Programs,Files,Read,Written,Calls,Bytes 50 %,Bytes 95 %,"
+    "Time 50 %,Time 95 %,Busiest,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Programs,Files,Read,Written,Calls,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Read,Written,Calls,Last seen",
+    "Runs,Change,Share,Trend,Odd,Leaky,Read,Written,Calls",
+    "Runs,Share,Trend,Odd,Read,Written",
+    "Runs,Share,Trend",
+    "Runs,Trend",
+    "Runs",
+)
 _RUN_LAYOUTS = (
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status,Ended",
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status",
@@ -358,6 +540,92 @@ def _place(row: Mapping[str, Any]) -> str:
 
 def _count_column(rows: Iterable[Mapping[str, Any]], title: str, name: str) -> Column:
     return column(rows, title, lambda row: _count(row[name]), right=True)
+
+
+def _usage_columns(
+    rows: Sequence[Mapping[str, Any]], zone: tzinfo, share: Callable[[float], str]
+) -> Iterator[Column]:
+    whole = sum(int(row["runs"]) for row in rows)
+    for title, name in _USAGE_COUNTS.items():
+        if _has(rows, name):
+            yield _count_column(rows, title, name)
+    if whole:
+        yield column(rows, "Share", lambda row: share(row["runs"] / whole))
+    if _has(rows, "change"):
+        yield column(rows, "Change", lambda row: _signed(row["change"]), right=True)
+    if _has(rows, "trend"):
+        yield column(rows, "Trend", lambda row: row["trend"], style=lambda _row: "cyan")
+    yield column(rows, "Read", lambda row: _bytes(row["read_bytes"]), right=True)
+    yield column(rows, "Written", lambda row: _bytes(row["written_bytes"]), right=True)
+    yield column(rows, "Calls", _calls_together, right=True)
+    for percent in (50, 95):
+        if _has(rows, f"p{percent}_bytes"):
+            yield _value_column(rows, f"Bytes {percent} %", f"p{percent}_bytes", _bytes)
+        if _has(rows, f"p{percent}_took_us"):
+            yield _value_column(rows, f"Time {percent} %", f"p{percent}_took_us", _duration)
+    if _has(rows, "busiest_hour"):
+        yield _value_column(rows, "Busiest", "busiest_hour", _hour)
+    yield column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone))
+
+
+# When the runs of a list began; nothing where it is one moment.
+def _over_time(runs: Iterable[Mapping[str, Any]], zone: tzinfo) -> str:
+    times = [next((run[n] for n in _TIMES if not _missing(run[n])), None) for run in runs]
+    known = [moment for moment in times if moment is not None]
+    start, end = min(known, default=None), max(known, default=None)
+    if start is None or end is None or start == end:
+        return ""
+    counts = [0] * _RUN_PARTS
+    for moment in known:
+        counts[min(int((moment - start) / (end - start) * _RUN_PARTS), _RUN_PARTS - 1)] += 1
+    ends = " to ".join(time_text(moment, zone)[:16] for moment in (start, end))
+    return f" ▕{sparkline(counts)}▏ {ends}"
+
+
+def _has(rows: Sequence[Mapping[str, Any]], name: str) -> bool:
+    return any(not _missing(row.get(name)) for row in rows)
+
+
+# Whether it can't show bars.
+def _is_plain(console: Console) -> bool:
+    return console.options.ascii_only
+
+
+def _value_column(
+    rows: Iterable[Mapping[str, Any]], title: str, name: str, text: Callable[[Any], str]
+) -> Column:
+    return column(rows, title, lambda row: text(row[name]), right=True)
+
+
+def _duration(value: Any) -> str:
+    return _NOTHING if _missing(value) else duration_text(int(value))
+
+
+def _hour(value: Any) -> str:
+    return _NOTHING if _missing(value) else f"{int(value):02}:00"
+
+
+def _percent(share: float) -> str:
+    return "<1 %" if 0 < share < 0.01 else f"{share:.0%}".replace("%", " %")
+
+
+def _signed(share: Any) -> str:
+    return _NOTHING if _missing(share) else f"{share:+.0%}".replace("%", " %")
+
+
+def _explained(titles: Collection[str], trend: Trend | None, zone: tzinfo) -> Iterator[str]:
+    if trend and "Trend" in titles:
+        start, end = (time_text(moment, zone)[:16] for moment in (trend.start, trend.end))
+        yield f"trend: runs from {start} to {end}"
+    if "Change" in titles:
+        yield "change: of runs, against the time as long before"
+    if "Odd" in titles:
+        yield "odd: not complete"
+    if "Leaky" in titles:
+        yield "leaky: left files open"
+    if "Bytes 50 %" in titles:
+        yield "50 %, 95 %: so many runs have at most this"
+    yield f"times in {zone}"
 
 
 # As many columns as there is room for.

@@ -325,7 +325,8 @@ def as_row(told: Traced) -> Row:
     """
     assert told.run is not None
     code = told.code
-    return told.run | {
+    run = {name: value for name, value in told.run.items() if name != "lines"}
+    return run | {
         "exit_code": 128 - code if code is not None and code < 0 else code,
         "children": told.children,
         "files": told.files,

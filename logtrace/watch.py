@@ -26,6 +26,9 @@ from logtrace.store import HostTables
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
 _SHOW_WITHIN_S = 0.1
+# In the long run it is shown four times a second; a few runs close together are shown at once
+_SHOW_APART_S = 0.25
+_SHOWN_AT_ONCE = 4
 # A log that grows while it is read to its end must not keep that from ending
 _FEW_RECORDS = 100
 _MOST_DRAINS_OF_FEW = 1000
@@ -259,6 +262,8 @@ class Watch:
         Called with the progress when something has changed, from the thread that follows.
     positions
         How far sources have been stored.
+    note_stored
+        Called when rows were stored, from the thread that stores.
     """
 
     def __init__(
@@ -270,6 +275,7 @@ class Watch:
         show: Callable[[Progress], None] = lambda _progress: None,
         *,
         positions: Positions,
+        note_stored: Callable[[], None] = lambda: None,
     ) -> None:
         self._tables = cache(tables)
         for known in {host, *positions.hosts()}:
@@ -281,6 +287,7 @@ class Watch:
         self._module_rows: list[Row] = modules.begin() if modules else []
         self._sign: IO[bytes] | None = None
         self._show = show
+        self._note_stored = note_stored
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
         self._due: dict[_Watched, None] = {}
@@ -288,6 +295,7 @@ class Watch:
         self._bell, self._ringer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._commit_at: float | None = None
         self._show_by: float | None = None  # something has changed
+        self._shown_until = 0.0  # when all that was shown would have had its time
         self._committing: Future[None] | None = None
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store")
         self.progress = Progress(loaded=modules.loaded if modules else None)
@@ -359,8 +367,8 @@ class Watch:
     # Wait for something, and take it; say whether it is time to stop.
     def _turn(self, selector: selectors.BaseSelector) -> bool:
         # records go first: what they gave is shown when there are no more
-        ready = selector.select(0 if self._show_by else self._commit_in_s)
-        if self._show_by and (not ready or time.monotonic() >= self._show_by):
+        ready = selector.select(self._next_in_s)
+        if self._show_in_s == 0 and (not ready or time.monotonic() >= (self._show_by or 0)):
             self._tell()
         bells = b""
         for key, _ in ready:
@@ -433,9 +441,23 @@ class Watch:
     def _note_change(self) -> None:
         self._show_by = self._show_by or time.monotonic() + _SHOW_WITHIN_S
 
+    # None where there is nothing to show.
+    @property
+    def _show_in_s(self) -> float | None:
+        if self._show_by is None:
+            return None
+        at = self._shown_until - (_SHOWN_AT_ONCE - 1) * _SHOW_APART_S
+        return max(0, at - time.monotonic())
+
+    @property
+    def _next_in_s(self) -> float | None:
+        times = [self._show_in_s, self._commit_in_s]
+        return min((seconds for seconds in times if seconds is not None), default=None)
+
     def _tell(self) -> None:
         self._show(self.progress)
         self._show_by = None
+        self._shown_until = max(self._shown_until, time.monotonic()) + _SHOW_APART_S
         self.progress.latest, self.progress.notices = [], []
 
     # What comes during a commit waits no longer for that.
@@ -509,6 +531,7 @@ class Watch:
     def _commit(self) -> None:
         while self._queue:
             batch = self._queue[0]
+            news = batch.tracer or batch.incidents or any(batch.rows)
             tables = self._tables(batch.host)
             if batch.tracer:
                 tables.append_tracer(batch.source, batch.position.seen, batch.tracer)
@@ -522,6 +545,8 @@ class Watch:
                     incidents=batch.incidents,
                 )
             self._queue.popleft()
+            if news:
+                self._note_stored()
 
     def _show_that_it_goes_on(self, tables: HostTables) -> None:
         if self._modules and self._sign is None:

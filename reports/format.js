@@ -1,15 +1,19 @@
 // Numbers and times as the rest of the page writes them; wall-clock times are milliseconds
-// that are read as if they were UTC, so that the browser's own zone plays no part.
+// that are read as if they were UTC, so that the browser's own zone plays no part. A number
+// beyond what JavaScript's own hold exactly is a BigInt.
 
 const UNITS = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+const WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
+const HOUR = 36e5;
+const DAY = 24 * HOUR;
 
 function countText(number) {
   return number.toLocaleString("en-US");
 }
 
 function bytesText(number) {
-  if (Math.abs(number) < 1024) return `${number} B`;
-  let size = number;
+  let size = Number(number);
+  if (Math.abs(size) < 1024) return `${size} B`;
   let steps = 0;
   while (Math.abs(size) >= 1023.95 && steps < UNITS.length) {
     size /= 1024;
@@ -34,7 +38,7 @@ function timeText(ms) {
 
 // The value of a datetime-local input, and back.
 function inputText(ms) {
-  return new Date(ms).toISOString().slice(0, 19);
+  return new Date(ms).toISOString().slice(0, 16);
 }
 
 function inputTime(text) {
@@ -43,10 +47,14 @@ function inputTime(text) {
 }
 
 function spanText(ms) {
-  for (const [name, size] of [["day", 864e5], ["hour", 36e5], ["minute", 6e4], ["second", 1e3]]) {
+  for (const [name, size] of [["day", DAY], ["hour", HOUR], ["minute", 6e4], ["second", 1e3]]) {
     if (ms % size === 0) return ms === size ? `1 ${name}` : `${ms / size} ${name}s`;
   }
   return `${ms / 1000} seconds`;
+}
+
+function runsText(count) {
+  return `${countText(count)} ${Number(count) === 1 ? "run" : "runs"}`;
 }
 
 function element(name, attributes, ...children) {
@@ -54,8 +62,4 @@ function element(name, attributes, ...children) {
   for (const [key, value] of Object.entries(attributes || {})) node.setAttribute(key, value);
   node.append(...children);
   return node;
-}
-
-function embedded(id) {
-  return JSON.parse(document.getElementById(id).textContent);
 }

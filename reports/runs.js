@@ -2,7 +2,6 @@
 
 const CALLS = ["open_calls", "close_calls", "read_calls", "write_calls", "lseek_calls"];
 const UNKNOWN = '<span class="unknown"><span aria-hidden="true">–</span><span class="vh">not known</span></span>';
-const LABELS = { owner: "Owner", comm: "Program", host: "Host", file: "File", status: "Status" };
 
 // Whatever a log says passes through here before it becomes markup.
 function escaped(text) {
@@ -99,7 +98,7 @@ function runColumns() {
 class RunTable {
   constructor(table, data) {
     this.rows = unpackRuns(data);
-    this.chosen = new Map();
+    this.isWhole = true;
     this.api = new DataTable(table, {
       data: this.rows,
       columns: runColumns(),
@@ -107,46 +106,28 @@ class RunTable {
       pageLength: 25,
       lengthMenu: [25, 50, 100, 250],
       autoWidth: false,
-      layout: { topStart: ["search", () => document.getElementById("filters")], topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
+      layout: { topStart: ["search", () => document.getElementById("of-status")], topEnd: "pageLength", bottomStart: "info", bottomEnd: "paging" },
       language: tableWords("runs", "Search the runs"),
     });
     furnish(table, "Table of runs");
-    this.filters = document.getElementById("filters");
-    this.chips = this.filters.querySelector(".chips");
-    this.select = this.filters.querySelector("select");
-    this.filters.hidden = false;
-    for (const value of [...data.status.values].sort()) this.select.append(element("option", { value }, value.replace("_", " ")));
-    this.select.addEventListener("change", () => this.choose("status", this.select.value || null));
+    const choice = document.getElementById("of-status");
+    const select = choice.querySelector("select");
+    choice.hidden = false;
+    for (const value of [...data.status.values].sort()) select.append(element("option", { value }, value.replace("_", " ")));
+    select.addEventListener("change", () => {
+      const wanted = select.value;
+      this.api.search.fixed("status", wanted ? (text, row) => row.status === wanted : null).draw();
+    });
   }
 
-  // Keeps the runs whose column has exactly this value; null lifts the filter.
-  choose(name, value) {
-    if (value === null) this.chosen.delete(name);
-    else this.chosen.set(name, value);
-    this.api.search.fixed(name, value === null ? null : (text, row) => row[name] === value);
-    if (name === "status") this.select.value = value || "";
-    this.refresh();
-  }
-
-  // Keeps the runs that started in a window of wall-clock time; null lifts the filter.
-  within(range) {
-    if (range) this.chosen.set("window", range);
-    else this.chosen.delete("window");
-    this.api.search.fixed("window", range && ((text, row) => row.at !== null && row.at >= range[0] && row.at < range[1]));
-    this.refresh();
-  }
-
-  refresh() {
-    this.api.draw();
-    const chips = [...this.chosen].filter(([name]) => name !== "status").map(([name, value]) => this.chip(name, value));
-    this.chips.replaceChildren(...chips);
-  }
-
-  chip(name, value) {
-    const text = name === "window" ? `Started ${timeText(value[0])} to ${timeText(value[1])}` : `${LABELS[name]}: ${value}`;
-    const button = element("button", { type: "button", "aria-label": `Remove the filter ${text}` }, "×");
-    button.addEventListener("click", () => (name === "window" ? this.onWindowRemoved() : this.choose(name, null)));
-    return element("li", {}, element("span", { class: "clip" }, text), button);
+  // Keeps the runs that have the chosen names and began within a window of wall-clock time.
+  filter(chosen, range) {
+    const isWhole = range === null && chosen.size === 0;
+    if (isWhole && this.isWhole) return;
+    this.isWhole = isWhole;
+    const within = (row) => range === null || (row.at !== null && row.at >= range[0] && row.at < range[1]);
+    const named = (row) => [...chosen].every(([name, value]) => row[name] === value);
+    this.api.search.fixed("filters", isWhole ? null : (text, row) => within(row) && named(row)).draw();
   }
 }
 

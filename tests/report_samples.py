@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from logtrace import schema
+from logtrace.contents import times_of
+from logtrace.cube import Cube
 from logtrace.report import ReportData
 
 START = datetime(2026, 11, 22, 15, 0, tzinfo=UTC)
@@ -114,6 +116,22 @@ def timeline_frame(runs, width):
     return frame.reset_index()
 
 
+def cube_of(runs, width):
+    """Count runs in cells, without an engine."""
+    at = times_of(runs)
+    groups = runs.assign(bucket=at.dt.floor(width), last_seen=at).groupby(
+        ["bucket", "host", "owner", "comm"], dropna=False
+    )
+    cells = groups.agg(
+        runs=("pid", "size"),
+        incomplete=("status", lambda status: int((status != "complete").sum())),
+        **{name: (name, lambda numbers: numbers.sum(min_count=1)) for name in schema.COUNTERS},
+        last_seen=("last_seen", "max"),
+    )
+    whole = dict.fromkeys(("runs", "incomplete", *schema.COUNTERS), "Int64")
+    return Cube(cells.reset_index().astype(whole), width, {})
+
+
 def report_data(rows, losses=(), tracer=(), zone="Asia/Seoul", width="1h", **changes):
     """Give what a report is made from, of rows of runs, losses and tracer."""
     runs = runs_frame(rows)
@@ -131,6 +149,7 @@ def report_data(rows, losses=(), tracer=(), zone="Asia/Seoul", width="1h", **cha
         "zone": ZoneInfo(zone),
         "generated_at": START + timedelta(hours=23),
         "width": width,
+        "cube": cube_of(runs, width),
     }
     return ReportData(**(fields | changes))
 

@@ -57,7 +57,7 @@ def read(data, how=None, *, seen=-1, form=None, boot_id="b1", **options):
     return tables, sum(batch.records for batch in batches), max(b.seen for b in batches)
 
 
-COUNTS = st.integers(0, 99) | st.integers(0, 10**19)
+COUNTS = st.integers(0, 99) | st.integers(0, 10**19) | st.sampled_from(["00", "007"])
 PIDS = st.integers(0, 3) | st.integers(1, 10**7)
 TEXTS = st.sampled_from(
     [

@@ -48,7 +48,7 @@ def test_rows_of_all_hosts_come_back_as_they_were_stored(engine, runs):
 
 def test_rows_have_the_columns_and_types_of_the_schema(engine):
     for table in ("runs", "losses", "tracer"):
-        columns = schema.TABLES[table]
+        columns = schema.VIEWS[table]
         frame = engine.rows(table)
         assert len(frame) > 0
         pd.testing.assert_series_equal(frame.dtypes, schema.empty_frame(columns).dtypes)
@@ -152,7 +152,7 @@ def test_a_store_without_rows_gives_frames_without_rows(tmp_path, hosts):
         store_with(tmp_path, [])
     engine = Engine(Store(str(tmp_path)))
     gc.collect()
-    for table, columns in schema.TABLES.items():
+    for table, columns in schema.VIEWS.items():
         pd.testing.assert_frame_equal(engine.rows(table), schema.empty_frame(columns))
 
 

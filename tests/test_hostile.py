@@ -31,7 +31,7 @@ def rows_of(data, form=None, in_bulk=False):
     else:
         batches = importer._read(read_records(stream, text), Machines("lab"), len(data))
     found = (each for batch in batches for each in batch.found.values())
-    tables = (schema.to_table(each.runs, schema.RUNS) for each in found)
+    tables = (schema.to_table(each.runs, schema.TABLES["runs"]) for each in found)
     return [row for table in tables for row in table.to_pylist()]
 
 

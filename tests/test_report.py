@@ -1,10 +1,14 @@
+import base64
+import gzip
 import json
 import os
+import random
 import re
 import subprocess
 import sys
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from importlib import metadata
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -23,11 +27,12 @@ from report_samples import (
     usage_frame,
 )
 
-from logtrace import page, schema
+from logtrace import page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
+from logtrace.cube import Cube
 from logtrace.errors import ReportError
 from logtrace.page import index_page, run_pages, width_seconds
-from logtrace.payload import newest_runs, runs_payload, timeline_payload, wall_times
+from logtrace.payload import cube_payload, packed_payload, runs_payload, wall_times
 from logtrace.report import read_csv, write_report
 
 VOID = {"meta", "input", "link", "br"}
@@ -81,8 +86,16 @@ class Page(HTMLParser):
         self.words.append(data)
 
     @property
+    def payload(self):
+        return unpacked(self.raw["data"])
+
+    @property
     def text(self):
         return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+def unpacked(text):
+    return json.loads(gzip.decompress(base64.b64decode(text)))
 
 
 def page_of(data, formats=("html", "csv")):
@@ -180,7 +193,7 @@ def test_the_numbers_on_the_page_are_those_that_pandas_finds_in_the_csv(tmp_path
 
 def test_the_runs_that_the_page_carries_are_those_of_the_table():
     runs = runs_frame(lab_rows(29))
-    payload = json.loads(Page(index_page(report_data(lab_rows(29)), ())).raw["runs-data"])
+    payload = page_of(report_data(lab_rows(29)), ()).payload["runs"]
     assert payload["count"] == 29
     assert payload["id"] == runs["run_id"].tolist()
     assert payload["read_bytes"] == runs["read_bytes"].tolist()
@@ -214,7 +227,7 @@ def test_an_empty_range_gives_a_page_that_says_so(tmp_path):
     parsed = page_of(report_data([]))
     assert "No run was found in this range" in parsed.text
     assert parsed.values["total-runs"] == 0
-    assert json.loads(parsed.raw["runs-data"])["count"] == 0
+    assert parsed.payload["runs"]["count"] == 0
 
 
 def test_a_report_with_nothing_missing_says_that_it_is_complete():
@@ -294,7 +307,7 @@ def test_nulls_everywhere_give_pages_that_say_not_known():
     assert "not known" in Page(run_page).text
     assert "no wall-clock time" in Page(run_page).text
     assert "not printed" in Page(run_page).text
-    payload = json.loads(page_of(data).raw["runs-data"])
+    payload = page_of(data).payload["runs"]
     assert payload["owner"] == {"values": [], "codes": [-1]}
     assert payload["read_bytes"] == [None]
     assert payload["at"]["ms"] == [None]
@@ -430,23 +443,31 @@ def test_pages_name_no_other_place_and_forbid_the_network():
 
 
 def test_a_page_of_ten_thousand_runs_weighs_less_than_2_megabytes():
-    size = len(index_page(report_data(lab_rows(10_000)), ("html", "csv")).encode())
-    assert 1_000_000 < size < 2_000_000
+    html = index_page(report_data(lab_rows(10_000)), ("html", "csv"))
+    assert Page(html).payload["runs"]["count"] == 10_000
+    assert len(html.encode()) < 2_000_000
+
+
+def test_the_same_report_is_the_same_bytes():
+    pages = {index_page(report_data(lab_rows(7)), ()) for _ in range(2)}
+    assert len(pages) == 1
 
 
 def test_a_page_carries_only_as_many_runs_as_there_is_room_for_and_says_so(monkeypatch):
     monkeypatch.setattr(page, "MOST_RUNS", 13)
     parsed = page_of(report_data(lab_rows(29)))
-    assert json.loads(parsed.raw["runs-data"])["count"] == 13
+    assert parsed.payload["runs"]["count"] == 13
     assert "The table holds the newest 13 of 29 runs." in parsed.text
     assert "All of them are in runs.csv" in parsed.text
 
 
-def test_long_names_take_the_room_of_runs_and_not_more():
-    rows = [run_row(i, file=f"{i:0300d}", comm=f"{i:0250d}") for i in range(3000)]
+def test_long_names_take_the_room_of_runs_and_not_more(monkeypatch):
+    monkeypatch.setattr(page, "MOST_RUN_PAGES", 0)
+    noise = random.Random(1)
+    rows = [run_row(i, file=noise.randbytes(1000).hex()) for i in range(3000)]
     html = index_page(report_data(rows), ("html", "csv"))
     assert len(html.encode()) < 2_000_000
-    assert 0 < json.loads(Page(html).raw["runs-data"])["count"] < 3000
+    assert 0 < Page(html).payload["runs"]["count"] < 3000
 
 
 def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
@@ -455,7 +476,7 @@ def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
     assert [name for name, _ in run_pages(data)] == [f"{i:012x}.html" for i in (12, 11, 10, 9, 8)]
     parsed = page_of(data)
     assert "The newest 5 have a page of their own" in parsed.text
-    assert json.loads(parsed.raw["runs-data"])["pages"] == 5
+    assert parsed.payload["runs"]["pages"] == 5
 
 
 def test_rows_of_a_grouping_that_are_left_out_are_stated(monkeypatch):
@@ -477,16 +498,21 @@ def test_a_grouping_by_two_keys_has_both_columns_and_a_name_for_its_file(tmp_pat
 def test_the_scripts_and_style_are_those_that_the_policy_names():
     html = index_page(report_data(lab_rows(3)), ())
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', html)[1].replace("&#39;", "'")
-    for tag, directive in (("style>", "style-src"), ('script type="module">', "script-src")):
-        body = html.split(f"<{tag}")[1].split(f"</{tag.split()[0].rstrip('>')}>")[0]
-        assert f"{directive} 'sha256-{page._digest(body)}'" in policy
+    parsed = Page(html)
+    libraries = gzip.decompress(base64.b64decode(parsed.raw["libraries"])).decode()
+    own, style = (html.split(f"<{tag}>")[1].split(f"</{tag}>")[0] for tag in ("script", "style"))
+    digests = f"{page_script.digest(own)} {page_script.digest(libraries)}"
+    assert f"script-src {digests}; style-src {page_script.digest(style)};" in policy
 
 
-def test_text_that_could_end_a_script_is_escaped_in_its_data():
-    text, count = newest_runs(runs_frame(hostile_rows()), ZoneInfo("UTC"), 100, 10**6, 0)
+def test_the_pages_own_script_can_stand_in_a_page():
+    assert not re.search(r"</script|<!--|[^\n\x20-\x7e\u00a0-\uffff]", page_script.own_script())
+
+
+def test_names_that_are_markup_are_packed_as_they_are():
+    packed, count = packed_payload(report_data(hostile_rows()), 3600, 100, 10**6, 0)
     assert count == len(HOSTILE)
-    assert not set("<>&\u2028\u2029") & set(text)
-    assert json.loads(text)["comm"]["values"][-1] == "<script>alert(1)</script>"
+    assert unpacked(packed)["runs"]["comm"]["values"][-1] == "<script>alert(1)</script>"
 
 
 def test_wall_times_follow_the_zone_through_a_change_of_clocks():
@@ -502,15 +528,28 @@ def test_wall_times_follow_the_zone_through_a_change_of_clocks():
     }
 
 
-def test_the_hour_that_comes_twice_is_one_bucket_of_the_chart():
-    hours = pd.to_datetime(["2026-10-25T00:00Z", "2026-10-25T01:00Z", "2026-10-25T02:00Z"])
-    timeline = pd.DataFrame({"start": hours, "runs": [1, 2, 4], "incomplete": [0, 1, 0]})
-    timeline = timeline.assign(read_bytes=[10, 20, 40], written_bytes=0)
-    laid_out = timeline_payload(timeline, ZoneInfo("Europe/Berlin"), 3600)
-    assert laid_out["runs"] == [3, 4]
-    assert laid_out["incomplete"] == [1, 0]
-    assert laid_out["read_bytes"] == [30, 40]
-    assert laid_out["at"][1] - laid_out["at"][0] == laid_out["width"] == 3_600_000
+def cells_of(times, **numbers):
+    """Give cells of one host, owner and program at these times."""
+    bucket = pd.Series(pd.to_datetime(times)).astype("datetime64[us, UTC]")
+    names = {"host": "h", "owner": "o", "comm": "c"}
+    measures = dict.fromkeys(("runs", "incomplete", *schema.COUNTERS), 1) | numbers
+    frame = pd.DataFrame({"bucket": bucket, **names, **measures, "last_seen": bucket})
+    return Cube(frame, "1h", {})
+
+
+def test_the_hour_that_comes_twice_is_one_bucket_of_the_charts():
+    hours = ["2026-10-25T00:00Z", "2026-10-25T01:00Z", "2026-10-25T02:00Z"]
+    laid_out = cube_payload(cells_of(hours), ZoneInfo("Europe/Berlin"), 3600)
+    first, second, third = laid_out["at"]
+    assert (first, third - first) == (second, laid_out["width"])
+
+
+def test_bytes_that_javascript_would_round_are_carried_as_text():
+    cube = cells_of(["2026-10-25T00:00Z"] * 2, read_bytes=2**52, written_bytes=2**52 - 1)
+    laid_out = cube_payload(cube, ZoneInfo("UTC"), 3600)
+    assert laid_out["large"] == ["read_bytes"]
+    assert laid_out["measures"]["read_bytes"] == [str(2**52)] * 2
+    assert laid_out["measures"]["written_bytes"] == [2**52 - 1] * 2
 
 
 def test_a_run_whose_start_was_not_seen_stands_at_its_end():
@@ -533,19 +572,40 @@ def test_what_is_no_width_is_refused(width):
         width_seconds(width)
 
 
-def test_a_missing_table_library_is_an_error_with_the_remedy(monkeypatch):
-    from importlib import metadata
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOGTRACE_CACHE", str(tmp_path / "cache"))
+    page_script.libraries.cache_clear()
+    yield tmp_path / "cache"
+    page_script.libraries.cache_clear()
 
-    def missing(name):
-        raise metadata.PackageNotFoundError(name)
 
-    page._page_script.cache_clear()
-    monkeypatch.setattr(metadata, "distribution", missing)
-    with pytest.raises(ReportError, match="pip install"):
+@pytest.mark.parametrize("name", ["itables", "vl-convert-python"])
+def test_a_missing_library_is_an_error_with_the_remedy(monkeypatch, empty_cache, name):
+    version = metadata.version
+
+    def without(asked):
+        if asked == name:
+            raise metadata.PackageNotFoundError(name)
+        return version(asked)
+
+    monkeypatch.setattr(metadata, "version", without)
+    with pytest.raises(ReportError, match=name) as raised:
         index_page(report_data([]), ())
+    assert f"pip install --force-reinstall {name}" in str(raised.value.remedy)
+    assert not empty_cache.exists()
 
 
-def test_the_table_library_is_read_and_not_imported():
-    code = "import sys, logtrace.page as p; p._page_script(); print('itables' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+def test_the_libraries_are_put_together_once_and_not_imported_then(empty_cache):
+    code = (
+        "import sys; from logtrace.page_script import libraries; print(libraries().digest, "
+        "{'itables', 'vl_convert'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    first, second = (
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.split(maxsplit=1)
+        for _ in range(2)
+    )
+    assert first[0] == second[0]
+    assert (first[1], second[1]) == ("{'vl_convert'}\n", "set()\n")
+    assert len(list(empty_cache.glob("page/*"))) == 1

@@ -1,4 +1,6 @@
 import io
+import os
+import pwd
 import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -7,16 +9,18 @@ import pytest
 from report_samples import HOSTILE, START, run_row, runs_frame
 from rich.cells import cell_len
 from rich.console import Console
-from store_samples import CONTRACT, rows_of, store_with
+from store_samples import rows_of, store_with
 
 from logtrace import stats, terminal
 from logtrace.coverage import Span, to_frame
 from logtrace.doctor import Check
 from logtrace.engine import Engine, Filters
 from logtrace.kmod import ModuleStatus
-from logtrace.record import Record, parse_line
+from logtrace.record import Record
+from logtrace.trend import trend
 from logtrace.watch import Progress
 
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 SEOUL = ZoneInfo("Asia/Seoul")
 DASH = "\N{EN DASH}"
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -136,6 +140,20 @@ def test_a_hostile_name_reaches_no_terminal_raw(name):
     assert all(line.isprintable() for line in lines)
 
 
+def test_the_caption_of_runs_shows_when_they_began():
+    times = [{"started_at": START + n * HOUR} for n in (0, 0, 8, 16)]
+    *_, caption = shown(terminal.print_runs, runs_frame(rows_of(*times)), SEOUL, width=140)
+    assert caption.startswith(
+        "4 runs ▕█       ▄      ▄▏ 2026-11-23 00:00 to 2026-11-23 16:00 · o/c/r/w/s"
+    )
+
+
+def test_the_caption_of_runs_at_one_moment_or_at_none_shows_no_time():
+    for rows in (rows_of({}), [run_row(0, **NOTHING_KNOWN)]):
+        *_, caption = shown(terminal.print_runs, runs_frame(rows), SEOUL, width=140)
+        assert caption.startswith("1 run · o/c/r/w/s")
+
+
 def test_no_runs_are_headings_and_a_count():
     heading, caption = shown(terminal.print_runs, runs_frame([]), SEOUL)
     assert heading.startswith("Run  Owner")
@@ -153,14 +171,21 @@ def test_many_runs_are_all_printed(capsys):
 # Usage, modules, checks
 
 
+def usage_table(engine, by, filters=None, width=200):
+    filters = filters or Filters()
+    frame = stats.statistics(engine, by, filters, stats.period_before(filters, START + DAY))
+    over_time = trend(engine, frame, by, filters, START + DAY)
+    return shown(terminal.print_usage, frame, by, SEOUL, over_time, width=width)
+
+
 def test_usage_shows_keys_totals_and_what_is_null(tmp_path):
     rows = rows_of({"owner": "a", "read_bytes": 2048}, {"owner": None, "status": "no_end"})
     engine = Engine(store_with(tmp_path, [*rows, run_row(9, **NOTHING_KNOWN)]))
-    heading, *lines, caption = shown(
-        terminal.print_usage, stats.usage(engine, ["owner"]), ["owner"], SEOUL, width=120
-    )
-    assert heading.split()[:4] == ["Owner", "Runs", "Odd", "Programs"]
-    assert [line.split()[:3] for line in lines] == [[DASH, "2", "1"], ["a", "1", "0"]]
+    heading, *lines, caption = usage_table(engine, ["owner"])
+    assert heading.split()[:7] == [
+        *("Owner", "Runs", "Share", "Trend", "Odd", "Leaky", "Programs"),
+    ]
+    assert [line.split()[:2] for line in lines] == [[DASH, "2"], ["a", "1"]]
     assert "2.0 KiB" in lines[1]
     assert "2026-11-23 00:00:00" in lines[1]
     assert "Asia/Seoul" in caption
@@ -170,6 +195,80 @@ def test_usage_of_no_runs_and_no_keys_is_a_row_of_zeros(tmp_path):
     frame = stats.usage(Engine(store_with(tmp_path, [])), [], Filters(host="nobody"))
     _, line, _ = shown(terminal.print_usage, frame, [], SEOUL)
     assert line.split() == ["0", "0", "0", "0", *4 * [DASH]]
+
+
+def test_usage_shows_each_group_s_share_of_all_runs_and_when_they_were(tmp_path):
+    at = [{"started_at": START + n * HOUR} for n in range(16)]
+    owners = [{"owner": "a", **at[n]} for n in (0, 0, 0, 0, 5, 5, 15)] + [{"owner": "b", **at[8]}]
+    engine = Engine(store_with(tmp_path, rows_of(*owners)))
+    filters = Filters(since=START, until=START + 16 * HOUR)
+    _, a, b, caption, *_ = usage_table(engine, ["owner"], filters, width=80)
+    assert "████▍ 88 %  █    ▄         ▂  " in a
+    assert "▋     12 %          █         " in b
+    assert caption.startswith("trend: runs from 2026-11-23 00:00 to 2026-11-23 16:00")
+
+
+def test_usage_of_a_range_shows_how_the_runs_have_changed(tmp_path):
+    rows = rows_of(*({"started_at": START + n * HOUR} for n in (-2, -1, 1, 2, 3)))
+    engine = Engine(store_with(tmp_path, rows))
+    filters = Filters(since=START, until=START + 4 * HOUR)
+    heading, line, *captions = usage_table(engine, ["owner"], filters, width=120)
+    caption = " ".join(captions)
+    change = heading.split().index("Change")
+    assert " ".join(line.split()[change : change + 2]) == "+50 %"
+    assert "change: of runs, against the time as long before" in caption
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 120, 200])
+@pytest.mark.parametrize("by", [["owner"], ["day"], ["owner", "program"]])
+def test_usage_fits_the_terminal_and_has_the_runs_of_each_group(tmp_path, width, by):
+    rows = [run_row(n, **changes) for n, changes in enumerate([{}, LARGE, {"comm": "x" * 90}] * 9)]
+    filters = Filters(since=START, until=START + DAY)
+    heading, *lines, _ = usage_table(
+        Engine(store_with(tmp_path, rows), "Asia/Seoul"), by, filters, width
+    )
+    table = [heading, *(line for line in lines if "· times" not in line)]
+    assert max(map(cell_len, table)) <= width
+    assert "Runs" in heading
+
+
+def test_a_terminal_that_has_no_bars_gets_percents(tmp_path):
+    engine = Engine(store_with(tmp_path, rows_of({})))
+    frame = stats.usage(engine, ["owner"])
+    over_time = trend(engine, frame, ["owner"], Filters(), START)
+    file = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="backslashreplace")
+    terminal.print_usage(Console(file=file, width=120), frame, ["owner"], SEOUL, over_time)
+    file.seek(0)
+    heading, line, _ = file.read().splitlines()
+    assert "Trend" not in heading
+    assert line.split()[:4] == ["2021202045", "1", "100", "%"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "line"),
+    [
+        ([], ""),
+        ([0, 0], "  "),
+        ([1, 2, 3, 4, 5, 6, 7, 8], "▁▂▃▄▅▆▇█"),
+        ([1, 0, 1000], "▁ █"),
+        ([7], "█"),
+    ],
+)
+def test_a_sparkline_has_a_cell_a_count_and_no_bar_only_for_nothing(counts, line):
+    assert terminal.sparkline(counts) == line
+
+
+@pytest.mark.parametrize(
+    ("share", "bar"),
+    [
+        (0, "       0 %"),
+        (0.0001, "▏     <1 %"),
+        (0.5, "██▌   50 %"),
+        (1, "█████100 %"),
+    ],
+)
+def test_a_share_is_a_bar_and_a_number(share, bar):
+    assert terminal.share_bar(share) == bar
 
 
 def test_days_are_shown_in_the_zone(tmp_path):
@@ -225,10 +324,10 @@ def test_checks_are_shown_with_their_remedies():
 # A watch
 
 
-def view(*progresses, width=80, height=24, store="/s"):
+def view(*progresses, width=80, height=24, store="/s", **options):
     """Give the lines that the live view has drawn last."""
     console, file = screen(width, height)
-    with terminal.LiveView(console, store, SEOUL) as live:
+    with terminal.LiveView(console, store, SEOUL, **options) as live:
         for progress in progresses:
             file.seek(0)
             file.truncate()
@@ -268,13 +367,65 @@ def test_names_that_are_told_reach_no_terminal_raw():
     assert r"/s\x1b[5m" in "".join(view(progress, store="/s\x1b[5m", width=140))
 
 
-def test_the_live_view_shows_runs_under_way():
-    known = Record("kmsg", "b", 1, 1, 0, 6, None, "Start", at=START)
-    unknown = parse_line(CONTRACT.splitlines()[0].encode(), source="/log", seq=0)
-    text = " ".join(view(progress_of(open_runs=[(5, known), (47283, unknown)])))
-    assert "under way: 5 since 2026-11-23 00:00:00, 47283" in text
-    many = progress_of(open_runs=[(pid, unknown) for pid in range(20)])
-    assert "and 12 more" in " ".join(view(many))
+def record_of(pid, source="kmsg", **changes):
+    return pid, Record(source, "b", 1, 1, 0, 6, None, "Start", **changes)
+
+
+def under_way(*open_runs, **options):
+    lines = view(progress_of(open_runs=list(open_runs)), **options)
+    begin = next(n for n, line in enumerate(lines) if line.startswith("Under way"))
+    return [line.split() for line in lines[begin:-1]]
+
+
+def test_the_live_view_shows_runs_under_way_newest_first():
+    assert under_way(record_of(5, "/log", at=START, host="pc7"), record_of(47283, "/log")) == [
+        ["Under", "way", "Host", "Since"],
+        ["47283", DASH, DASH],
+        ["5", "pc7", "2026-11-23", "00:00:00"],
+    ]
+
+
+def test_of_this_machine_s_kernel_the_live_view_shows_who_is_traced(tmp_path):
+    for pid, comm in ((5, b"a\x1b[1m\xff\n"), (6, b"test\n")):
+        (tmp_path / str(pid)).mkdir()
+        (tmp_path / str(pid) / "comm").write_bytes(comm)
+    runs = [record_of(5), record_of(6), record_of(7), record_of(6, "/log")]
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert under_way(*runs, processes=tmp_path) == [
+        ["Under", "way", "Program", "User"],
+        ["6", DASH, DASH],
+        ["7", DASH, DASH],
+        ["6", "test", user],
+        ["5", "a\\x1b[1m\\xff", user],
+    ]
+
+
+def test_of_many_runs_under_way_the_live_view_shows_the_newest_and_counts_the_others():
+    runs = [record_of(pid, "/log") for pid in range(1, 21)]
+    assert under_way(*runs) == [["Under", "way"], *([str(pid)] for pid in range(20, 14, -1)),
+                                ["and", "14", "more", "under", "way"]]  # fmt: skip
+    assert len(under_way(*runs, height=8)) == 1 + 2 + 1
+
+
+def test_the_live_view_says_how_much_came_in_the_last_minute():
+    seconds = iter([0.0, 0.0, 50.0, 120.0])
+    clock = lambda: next(seconds)  # noqa: E731
+    first = progress_of(runs=10, records=40, latest=[run_row(0, read_bytes=10**6)])
+    second = progress_of(runs=11, records=640, latest=[run_row(0, read_bytes=100)])
+    again = progress_of(runs=11, records=640)
+    shown = [line for line in view(progress_of(), first, second, clock=clock) if "minute" in line]
+    (line,) = shown
+    assert re.fullmatch(r"minute to \d\d:\d\d:\d\d: 1 run, 10.0 records/s, 126 B", line.rstrip()), (
+        line
+    )
+    seconds = iter([0.0, 0.0, 50.0, 120.0, 900.0])
+    assert "1 run, 10.0 records/s, 126 B" in " ".join(
+        view(progress_of(), first, second, again, clock=clock)
+    )
+
+
+def test_the_live_view_names_the_report_that_is_kept_fresh():
+    assert "report: /out/index.html" in view(progress_of(), report="/out/index.html")
 
 
 def test_the_live_view_keeps_the_newest_runs_that_fit_the_screen():

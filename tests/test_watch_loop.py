@@ -1,3 +1,4 @@
+import itertools
 import os
 import selectors
 import signal
@@ -195,6 +196,46 @@ def test_what_a_source_gives_is_shown_and_stored(store, source):
     assert [(run["pid"], run["status"]) for run in seen[1].latest] == [(47283, "complete")]
     assert (seen[1].records, seen[1].losses, seen[1].lost_records) == (4, 0, 0)
     assert pids(store) == [47283]
+
+
+def test_a_watch_is_shown_four_times_a_second_however_often_something_comes(store, source):
+    def push():
+        for number in range(150):
+            source.push(records(log_of(214), first=4 * number))
+            time.sleep(0.02)
+
+    shown = []
+    with watching(store, source, show=lambda progress: shown.append(progress.runs)) as watch:
+        pusher = threading.Thread(target=lambda: (push(), watch.stop()))
+        begun = time.monotonic()
+        pusher.start()
+        watch.follow()
+        seconds = time.monotonic() - begun
+        pusher.join()
+    assert shown[-1] == 150
+    assert len(shown) <= 4 * seconds + 4 + 2  # at its beginning and at its end it is shown too
+
+
+def test_what_comes_close_together_is_shown_together_and_in_order(store, source):
+    shown = []
+
+    def show(progress):
+        shown.append([run["pid"] for run in progress.latest])
+        if sum(map(len, shown)) == 12:
+            watch.stop()
+
+    def push():
+        for pid in range(1, 13):
+            source.push(records(log_of(pid), first=4 * pid))
+            time.sleep(0.01)
+
+    with watching(store, source, show=show) as watch:
+        pusher = threading.Thread(target=push)
+        pusher.start()
+        watch.follow()
+        pusher.join()
+    assert list(itertools.chain(*shown)) == list(range(1, 13))
+    assert len([pids for pids in shown if pids]) < 12
 
 
 def test_a_run_is_durable_while_the_watch_goes_on(store, source):
