@@ -128,7 +128,8 @@ def read_log(
             # what is read in bulk is found before what is not
             own = own.sort_by("first_seq" if "first_seq" in own.column_names else "ended_seq")
             tables[name] = pa.concat_tables([table, own])
-    tables["runs"] = take_apart(tables["runs"], tables["losses"], never_totals)
+    runs = take_apart(tables["runs"], tables["losses"], never_totals)
+    tables["runs"] = runs.select(schema.RUNS.names)
     return Log(**{name: schema.to_frame(table) for name, table in tables.items()})
 
 

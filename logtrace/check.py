@@ -327,9 +327,8 @@ def _last(answers: Sequence[_Answer]) -> _Answer | None:
 
 def _runs_frame(answers: Iterable[_Answer], grades: Iterable[_Grade]) -> pd.DataFrame:
     counted = {id(each) for grade in grades for each in grade.counted}
-    in_order = sorted(
-        enumerate(answers),
-        key=lambda each: (each[1].row["owner"] is None, each[1].row["owner"] or "", each[0]),
+    by_owner = sorted(
+        answers, key=lambda each: (each.row["owner"] is None, each.row["owner"] or "")
     )
     return _frame(
         _RUN_COLUMNS,
@@ -344,7 +343,7 @@ def _runs_frame(answers: Iterable[_Answer], grades: Iterable[_Grade]) -> pd.Data
                 id(answer) in counted,
                 "; ".join(answer.told) or None,
             )
-            for _, answer in in_order
+            for answer in by_owner
         ),
     )
 

@@ -157,7 +157,7 @@ def take_apart(
     Parameters
     ----------
     runs, losses
-        Tables of ``schema.RUNS`` and ``schema.LOSSES``.
+        Tables of ``schema.TABLES``.
     never
         As of `create_view`.
 

@@ -165,7 +165,7 @@ def test_frames_without_rows_have_the_types_of_those_with_rows(tmp_path):
     log.write_text("[    1.000000] usb\n")
     for name, frame in logtrace.read_log(log, tz="UTC")._asdict().items():
         assert frame.empty
-        assert list(frame.dtypes) == list(schema.empty_frame(schema.TABLES[name]).dtypes)
+        assert list(frame.dtypes) == list(schema.empty_frame(schema.VIEWS[name]).dtypes)
 
 
 def test_a_log_that_is_not_there_is_a_clear_error(tmp_path):

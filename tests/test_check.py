@@ -153,9 +153,21 @@ def test_files_are_known_of_traces_with_detail_and_else_the_last(
 
 
 def test_a_file_that_was_open_before_and_one_of_another_run_was_not_opened():
-    files = [file_row("/a", opens=0), file_row("/b", run="1")]
+    files = [file_row("/a", opens=0), file_row("/b", run="1"), file_row("/c", opens=None)]
     wanted = task(expect={}, not_opened=("*",))
     assert verdict(DETAILED, tasks=[wanted], files=files) == (MATCHES, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (DETAILED, "was not"),
+        ({"open_calls": 2}, "of the files that it opened only the last is known"),
+    ],
+)
+def test_a_file_that_is_missing_is_told_with_what_is_known(changes, told):
+    wanted = task(expect={}, opened=("b",))
+    assert verdict(changes, tasks=[wanted])[1] == f"b: expected to be opened, {told}"
 
 
 def test_a_hit_names_the_file():
@@ -229,6 +241,37 @@ def test_the_last_of_several_logs_is_not_known_without_times():
     told = "which of 2 runs was the last is not known: not all have a time"
     assert verdict(*runs, tasks=[task(counts="last")]) == (UNGRADED, told)
     assert verdict({"source": "a"}, {"source": "b"}, tasks=[task(counts="last")])[0] == MATCHES
+
+
+def test_the_last_of_several_boots_is_not_known_without_times():
+    runs = [
+        {"boot_id": "a", "first_seq": 9, **UNTIMED},
+        {"boot_id": "b", "first_seq": 4, **UNTIMED},
+    ]
+    assert verdict(*runs, tasks=[task(counts="last")])[0] == UNGRADED
+    runs = [{**run, "boot_id": None} for run in runs]
+    assert verdict(*runs, tasks=[task(counts="last")])[0] == MATCHES
+
+
+def test_the_last_of_several_logs_is_that_of_the_latest_time():
+    late, early = rows_of({}, {})[1]["started_at"], START
+    runs = [
+        {"source": "a", "first_seq": 4, "started_at": late, **BAD},
+        {"source": "b", "first_seq": 9, "started_at": early},
+    ]
+    for order in (runs, runs[::-1]):
+        assert verdict(*order, tasks=[task(counts="last")])[0] == DIFFERS
+
+
+def test_runs_are_listed_by_owner_and_time_and_those_of_nobody_last():
+    graded = of(
+        {"owner": None},
+        {"owner": "b", "source": "a", **UNTIMED},
+        {"owner": "b", "source": "b", "first_seq": 9},
+        {"owner": "b", "source": "b", "first_seq": 1, "started_at": START},
+        {"owner": "a", "source": "b"},
+    )
+    assert [int(run) for run in graded.runs["run_id"]] == [4, 3, 2, 1, 0]
 
 
 def test_runs_are_of_the_tasks_that_select_them():

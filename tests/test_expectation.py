@@ -134,6 +134,14 @@ def test_what_counts_can_be_said_once_or_by_task(tmp_path):
     assert {task.counts for task in read(tmp_path, tasks.format("")).tasks} == {"best"}
 
 
+@pytest.mark.parametrize(
+    ("line", "points"), [("", 1), ("points = 0", 0), ("points = 2.5", 2.5), ("points = 10", 10)]
+)
+def test_a_task_is_worth_a_point_unless_it_says_how_many(tmp_path, line, points):
+    (task,) = read(tmp_path, f"[tasks.a]\n{line}\n[tasks.a.expect]\nopen_calls = 1\n").tasks
+    assert task.points == points
+
+
 def test_a_roster_may_be_a_file_beside_it(tmp_path):
     (tmp_path / "owners.txt").write_text("# week 48\n2021202045\n\n  lisa \r\n2021202045\n")
     text = "roster = 'owners.txt'\n[tasks.a.expect]\nopen_calls = 1\n"
