@@ -50,7 +50,7 @@ def fill(folder: Path, runs: int, days: int) -> Store:
         tables.append_tracer("modules:b", 9, _modules(str(host), days))
         for begin in range(0, len(own), _PART):
             part = pa.Table.from_pandas(
-                own[begin : begin + _PART], schema.RUNS, preserve_index=False
+                own[begin : begin + _PART], schema.TABLES["runs"], preserve_index=False
             )
             losses = [_loss(str(host))] if begin == 0 and number % 4 == 0 else []
             last = part.slice(part.num_rows - 1).to_pylist()[0]
@@ -106,8 +106,9 @@ def _runs(chance: np.random.Generator, runs: int, days: int) -> pd.DataFrame:
     frame["ended_us"] = frame["started_us"] + took
     frame.loc[frame["status"] == "no_end", ["ended_at", "ended_us"]] = None
     frame["ended_us"] = frame["ended_us"].astype("Int64")
-    missing = [name for name in schema.RUNS.names if name not in frame]
-    return frame.assign(**dict.fromkeys(missing))[schema.RUNS.names]
+    names = schema.TABLES["runs"].names
+    missing = [name for name in names if name not in frame]
+    return frame.assign(**dict.fromkeys(missing))[names]
 
 
 # Most begin on a working day between nine and eighteen o'clock in Seoul, more at the term's end.

@@ -93,6 +93,8 @@ class ReportData:
         The view `logtrace.schema.HITS`, newest first.
     of_pages
         What only the pages of runs show; None without such pages.
+    completeness
+        What is missing of each host and boot, see `completeness`.
     cube
         The runs in cells, by which the page can be filtered; None for a page without filters
         and charts.
@@ -117,6 +119,7 @@ class ReportData:
     findings: pd.DataFrame | None = None
     incidents: pd.DataFrame | None = None
     of_pages: OfPages | None = None
+    completeness: pd.DataFrame | None = None
     cube: Cube | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
@@ -224,3 +227,68 @@ def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
         last_noticed=("noticed_at", "max"),
     )
     return summed.reset_index().sort_values("records", ascending=False).reset_index(drop=True)
+
+
+# Reasons of losses whose lines were seen; all others are of records that were not.
+_SEEN = {"rejected": "rejected", "truncated": "cut"}
+_SHARES = ("traced", "untraced")
+
+
+def completeness(
+    by_boot: pd.DataFrame, losses: pd.DataFrame, coverage: pd.DataFrame | None
+) -> pd.DataFrame:
+    """Say of each host and boot what is missing.
+
+    Parameters
+    ----------
+    by_boot
+        What `logtrace.stats.by_boot` gives.
+    losses
+        The table `logtrace.schema.LOSSES`.
+    coverage
+        Columns of `logtrace.coverage.Span`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `by_boot`; lost (records that were not seen), rejected (lines that were
+        not understood), cut (lines that were cut short; ``Int64``, null where some number is
+        not known); traced and untraced, the shares of the range in which programs of the host
+        could be traced and could not (``Float64``, null where nobody watched). Also hosts and
+        boots without runs have a row, and hosts of which only that is known, without boot.
+    """
+    what = losses["reason"].map(_SEEN).fillna("lost")
+    frame = by_boot
+    for name in ("lost", "rejected", "cut"):
+        frame = _with_losses(frame, losses[what == name], name)
+    counts = [*by_boot.columns[2:]]
+    frame[counts] = frame[counts].fillna(0)
+    shares = _shares(coverage)
+    return frame.merge(shares, on="host", how="outer").reset_index(drop=True)
+
+
+def _with_losses(frame: pd.DataFrame, losses: pd.DataFrame, name: str) -> pd.DataFrame:
+    keys = ["host", "boot_id"]
+    records = losses.groupby(keys, dropna=False)["records"]
+    summed = records.sum().rename(name).reset_index()
+    summed["unknown"] = records.apply(lambda counts: counts.isna().any()).to_numpy(dtype=bool)
+    frame = frame.merge(summed, on=keys, how="outer")
+    unknown = frame["unknown"].fillna(value=False).astype(bool)
+    frame[name] = frame[name].astype("Int64").fillna(0).mask(unknown)
+    return frame.drop(columns="unknown")
+
+
+# Of a host's whole range; where it is not known, that belongs to neither.
+def _shares(coverage: pd.DataFrame | None) -> pd.DataFrame:
+    import pandas as pd
+
+    if coverage is None or coverage.empty:
+        empty = {name: pd.Series(dtype="Float64") for name in _SHARES}
+        return pd.DataFrame({"host": pd.Series(dtype="str"), **empty})
+    took = (coverage["end"] - coverage["start"]).dt.total_seconds()
+    whole = took.groupby(coverage["host"]).sum()
+    shares = {
+        name: (took.where(coverage["state"] == name, 0).groupby(coverage["host"]).sum() / whole)
+        for name in _SHARES
+    }
+    return pd.DataFrame(shares).astype("Float64").reset_index().astype({"host": "str"})

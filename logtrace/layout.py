@@ -47,7 +47,8 @@ class Column:
         Its heading.
     kind
         How its values are written: ``text``, ``word`` (a short one), ``count``, ``bytes``, ``ns``,
-        ``us``, ``hour`` of the day, ``change`` (a share with its sign), ``id`` (a number), ``run``
+        ``us``, ``hour`` of the day, ``share``, ``change`` (one with
+        its sign), ``id`` (a number), ``run``
         (its id, a link to its page), ``time``, or ``minute`` for a time whose seconds do not
         matter.
     bar

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from logtrace import coverage, cube, findings, history, schema, stats
-from logtrace.contents import NEAR, OfPages, ReportData
+from logtrace.contents import NEAR, OfPages, ReportData, completeness
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
 from logtrace.incident_list import incidents
@@ -94,11 +94,13 @@ def gather(
         among = runs["run_id"].head(pages)
         theirs = findings.of_runs(engine, filters, thresholds, among=among)
         found = pd.concat([found, theirs]).drop_duplicates(["rule", "run_id"])
+    losses = engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
+    spans = coverage.of_store(engine, filters, now)
     return ReportData(
         runs=runs,
         usage=usage,
         timeline=timeline,
-        losses=engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq"),
+        losses=losses,
         tracer=_of_modules(engine.rows("tracer", filters, order='"at" DESC')),
         since=filters.since,
         until=filters.until,
@@ -107,7 +109,8 @@ def gather(
         width=width,
         totals=stats.totals(engine, filters),
         reasons=stats.reasons(engine, filters),
-        coverage=coverage.of_store(engine, filters, now),
+        coverage=spans,
+        completeness=completeness(stats.by_boot(engine, filters), losses, spans),
         cube=cube.of_store(engine, filters, groupings, timeline, width),
         stands_out=findings.count(engine, filters, thresholds),
         findings=found,

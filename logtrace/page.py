@@ -114,6 +114,22 @@ _REASONS = (
     Column("note", "Why", "text"),
     Column("runs", "Runs"),
 )
+_COMPLETENESS = (
+    Column("host", "Host", "word"),
+    Column("boot_id", "Boot", "word"),
+    Column("runs", "Runs"),
+    Column("complete", "Complete"),
+    Column("no_start", "No start"),
+    Column("no_stats", "No stats"),
+    Column("no_end", "No end"),
+    Column("ambiguous", "Ambiguous"),
+    Column("truncated", "Truncated"),
+    Column("lost", "Records lost"),
+    Column("rejected", "Lines rejected"),
+    Column("cut", "Lines cut"),
+    Column("traced", "Traced", "share"),
+    Column("untraced", "Untraced", "share"),
+)
 _LOSSES = (
     Column("host", "Host", "text"),
     Column("boot_id", "Boot", "text"),
@@ -290,6 +306,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
+        "completeness": table(_completeness(data), _COMPLETENESS),
         "losses": table(losses_by_place(losses), _LOSSES),
         "lines": table(lines, _LINES),
         "coverage": table(_coverage(data), _COVERAGE),
@@ -320,6 +337,12 @@ def _findings(data: ReportData) -> pd.DataFrame:
     place = found.groupby("rule").cumcount()
     order = place.sort_values(kind="stable").index
     return found.assign(title=found["rule"].map(titles)).loc[order]
+
+
+def _completeness(data: ReportData) -> pd.DataFrame:
+    if data.completeness is not None:
+        return data.completeness
+    return empty_frame(HITS)[["host", "boot_id"]]
 
 
 def _incidents(data: ReportData) -> pd.DataFrame:

@@ -37,7 +37,7 @@ def write_report(
     formats
         Any of `FORMATS`. ``html`` is ``index.html`` and ``runs/<run_id>.html``; the others
         are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses``, ``tracer``, ``coverage``,
-        ``findings`` and ``incidents``, and
+        ``completeness``, ``findings`` and ``incidents``, and
         ``files`` and ``calls`` where they have rows, or had in an earlier report.
 
     Returns
@@ -108,7 +108,7 @@ def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "timeline", data.timeline
     yield "losses", data.losses
     yield "tracer", data.tracer
-    for name in ("coverage", "findings", "incidents"):
+    for name in ("coverage", "completeness", "findings", "incidents"):
         if (frame := getattr(data, name)) is not None:
             yield name, frame
 

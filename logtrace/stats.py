@@ -148,6 +148,30 @@ def reasons(engine: Engine, filters: Filters | None = None) -> pd.DataFrame:
     return frame[frame["status"] != "complete"].reset_index(drop=True)
 
 
+def by_boot(engine: Engine, filters: Filters | None = None) -> pd.DataFrame:
+    """Count the runs of each host and boot by what is known of them.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    filters
+        Which runs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        host, boot_id (``str``), runs, and one column for each of ``schema.STATUSES``
+        (``Int64``); by host, the boot of the last runs first.
+    """
+    measures = [_RUNS, _RANGE[1]]
+    measures += [_sum(each, f"count(*) FILTER (status = '{each}')") for each in schema.STATUSES]
+    keys = {"host": "host", "boot_id": "boot_id"}
+    order = "host, last_seen DESC NULLS LAST, boot_id"
+    frame = engine.aggregate(keys, measures, filters, order=order)
+    return frame.drop(columns="last_seen")
+
+
 def usage(engine: Engine, by: Sequence[str], filters: Filters | None = None) -> pd.DataFrame:
     """Total the runs of each group.
 
