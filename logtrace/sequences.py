@@ -25,6 +25,9 @@ NOTE = "its counters are totals, of which the runs before it are taken off"
 _CALLS = [name for name in COUNTERS if name.endswith("_calls")]
 _MODULE = ("host", "boot_id", "source", "owner", "dialect")
 _LOG = _MODULE[:3]
+_OF_A_RUN = (
+    *_MODULE, "run_id", "first_seq", "last_seq", "started_us", "comm", "file", "status", *COUNTERS
+)  # fmt: skip
 
 
 def _and(form: str, names: Iterable[str]) -> str:
@@ -41,17 +44,29 @@ def _list(form: str, names: Iterable[str] = COUNTERS) -> str:
 
 _SAME = "one.{name} IS NOT DISTINCT FROM other.{name}"
 
-# Only runs that print three times what another one of their module does can be evidence: few
-# are, so that a store without such modules costs a look at its counters.
+
+def _key(form: str) -> str:
+    return f"hash({_list(form)}, {', '.join(_MODULE)})"
+
+
+# Only runs that print three times what another one of their module does, and one and a half times
+# what a third one does, can be evidence: few are, so that a store without such modules costs a
+# look at its counters. They are told by a hash first: what it takes for equal is looked at again.
 _THIRDS = f"""
-    SELECT {", ".join(_MODULE)}, {_list("{name} // 3 AS {name}")} FROM stored_runs
+    SELECT {", ".join(_MODULE)}, {_key("{name} // 3")} AS once, {_key("{name} // 3 * 2")} AS twice
+    FROM stored_runs
     WHERE status = 'complete' AND raw_open_calls IS NULL AND owner IS NOT NULL
         AND open_calls >= 3 AND close_calls >= 3 AND greatest(read_calls, write_calls) >= 3
         AND {_and("coalesce({name} % 3 = 0, true)", COUNTERS)}
 """
 _MODULES = f"""
-    SELECT DISTINCT {_list("one.{name}", _MODULE)} FROM stored_runs AS one JOIN thirds AS other
-    ON {_and(_SAME, [*COUNTERS, *_MODULE])}
+    WITH wanted AS (SELECT once AS key FROM thirds UNION SELECT twice FROM thirds),
+        printed AS (
+            SELECT DISTINCT key FROM (SELECT {_key("{name}")} AS key FROM stored_runs)
+            WHERE key IN (SELECT key FROM wanted)
+        )
+    SELECT DISTINCT {", ".join(_MODULE)} FROM thirds
+    WHERE once IN (SELECT key FROM printed) AND twice IN (SELECT key FROM printed)
 """
 
 # What may have counted unseen: runs that name no owner, and what was lost or not understood.
@@ -67,11 +82,22 @@ _OWN = """
         WHEN NOT one.doubtful THEN TRY_CAST(one.{name}::HUGEINT - one.before_{name} AS BIGINT) END
     AS {name}
 """
+_OF_MODULES = f"""
+    SELECT {_list("one.{name}", _OF_A_RUN)} FROM stored_runs AS one
+    SEMI JOIN modules AS other ON {_and(_SAME, _MODULE)}
+    WHERE one.raw_open_calls IS NULL
+"""
+# Of these modules those with three runs right behind each other that may be evidence
+_LIKELY = f"""
+    SELECT DISTINCT {", ".join(_MODULE)} FROM (
+        SELECT *, lag(printed) OVER sequence = {_key("{name} // 3 * 2")}
+            AND lag(printed, 2) OVER sequence = {_key("{name} // 3")} AS evident
+        FROM (SELECT *, {_key("{name}")} AS printed FROM runs_of_modules)
+        WINDOW sequence AS (PARTITION BY {", ".join(_MODULE)} ORDER BY first_seq)
+    ) WHERE evident
+"""
 _TAKEN = f"""
-    WITH runs_of_modules AS (
-        SELECT one.* FROM stored_runs AS one SEMI JOIN modules AS other ON {_and(_SAME, _MODULE)}
-        WHERE one.raw_open_calls IS NULL
-    ), steps AS (
+    WITH steps AS (
         SELECT *, lag(first_seq) OVER sequence AS before_seq,
             coalesce(lag(last_seq) OVER sequence > first_seq, false) AS overlaps,
             {_list("lag({name}) OVER sequence AS before_{name}")},
@@ -145,8 +171,8 @@ def create_view(
         database.execute(f"CREATE TEMP TABLE unknown AS {_UNKNOWN}")
         database.execute(f"CREATE TEMP TABLE taken AS {_TAKEN}")
         database.execute(f"CREATE VIEW runs AS {_RUNS}")
-    else:
-        database.execute("CREATE VIEW runs AS SELECT * FROM stored_runs")
+        return
+    database.execute("CREATE VIEW runs AS SELECT * FROM stored_runs")
 
 
 def take_apart(
@@ -184,6 +210,11 @@ def _find_modules(database: duckdb.DuckDBPyConnection, never: Callable[[], Itera
         return False
     database.execute("DELETE FROM thirds WHERE list_contains(?::VARCHAR[], dialect)", [[*never()]])
     database.execute(f"CREATE TEMP TABLE modules AS {_MODULES}")
+    if not _any(database, "modules"):
+        return False
+    database.execute(f"CREATE TEMP TABLE runs_of_modules AS {_OF_MODULES}")
+    database.execute(f"CREATE OR REPLACE TEMP TABLE modules AS {_LIKELY}")
+    database.execute(f"CREATE OR REPLACE TEMP TABLE runs_of_modules AS {_OF_MODULES}")
     return _any(database, "modules")
 
 
