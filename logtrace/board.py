@@ -126,7 +126,7 @@ class Board:
             return None
         engine = self._opened()
         ever = replace(self._choose(), since=None, until=None)
-        data = self._gather(engine, narrow_to_run(engine, ever, run_id), MOST_RUNS, 1)
+        data = self._gather(engine, narrow_to_run(engine, ever, run_id), MOST_RUNS, pages=True)
         pages = dict(run_pages(data))
         page = pages.get(f"{run_id}.html")
         return None if page is None else _encoded(page)
@@ -181,7 +181,7 @@ class Board:
         return Snapshot(version, runs, _encoded(index_page(data, ["html", "csv"], live)))
 
     def _gather(
-        self, engine: Engine, filters: Filters, most_runs: int | None = None, pages: int = 0
+        self, engine: Engine, filters: Filters, most_runs: int | None = None, pages: bool = False
     ) -> ReportData:
         return gather(
             engine,

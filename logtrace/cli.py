@@ -508,7 +508,6 @@ def report(
     """
     from logtrace import config
     from logtrace.contents import totals_of
-    from logtrace.layout import MOST_RUN_PAGES
     from logtrace.overview import gather, narrow_to_run
     from logtrace.page import MOST_RUNS
     from logtrace.report import write_report
@@ -524,7 +523,7 @@ def report(
         zone=selection.zone,
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
-        pages=MOST_RUN_PAGES if "html" in formats else 0,
+        pages="html" in formats,
         thresholds=config.load().findings,
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))

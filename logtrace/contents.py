@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 NEAR = timedelta(minutes=1)
 """How long before and behind a run an incident may be to be near to it."""
 
+MOST_RUN_PAGES = 10_000
+"""Up to how many runs each has a page of its own."""
+
+NEWEST_RUN_PAGES = 1_000
+"""How many of more runs have one."""
+
 TOTALS = (
     "runs",
     "incomplete",
@@ -156,6 +162,11 @@ def totals_of(data: ReportData) -> dict[str, int]:
         "read_bytes": int(runs["read_bytes"].sum()),
         "written_bytes": int(runs["written_bytes"].sum()),
     }
+
+
+def pages_of(runs: int) -> int:
+    """Say how many of so many runs have a page of their own."""
+    return runs if runs <= MOST_RUN_PAGES else NEWEST_RUN_PAGES
 
 
 def times_of(runs: pd.DataFrame) -> pd.Series:

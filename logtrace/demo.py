@@ -23,7 +23,6 @@ from logtrace.display import visible
 from logtrace.engine import Engine, Filters
 from logtrace.errors import GuestError, LogtraceError
 from logtrace.importer import import_log
-from logtrace.layout import MOST_RUN_PAGES
 from logtrace.overview import NEWEST_FIRST, gather
 from logtrace.report import write_report
 from logtrace.store import Store
@@ -124,7 +123,7 @@ def show(store: Store, out: Path) -> None:
     zone = get_localzone()
     engine = Engine(store, str(zone))
     groupings = [["owner"], ["program"]]
-    data = gather(engine, Filters(), groupings, zone=zone, now=utc_now(), pages=MOST_RUN_PAGES)
+    data = gather(engine, Filters(), groupings, zone=zone, now=utc_now(), pages=True)
     written = write_report(data, out)
     console = terminal.console()
     console.print()

@@ -271,7 +271,7 @@ class Engine:
         partial = _select(
             [(sql, name) for name, sql in keys.items()],
             [(measure.partial, measure.name) for measure in measures],
-            f"{self._facts_beside(beside)} {where}",
+            f"{self._beside(beside)} {where}",
         )
         merged = _select(
             [(f'"{name}"', name) for name in keys],
@@ -289,6 +289,7 @@ class Engine:
         order: str = "ALL",
         limit: int | None = None,
         beside: Mapping[str, pd.DataFrame] | None = None,
+        among: str = "facts",
     ) -> pd.DataFrame:
         """Look at runs one by one.
 
@@ -306,6 +307,8 @@ class Engine:
             At most how many.
         beside
             Columns to join, by their frames: those of runs that have no row there are null.
+        among
+            The name that `set_aside` gave, for these runs only.
 
         Returns
         -------
@@ -314,13 +317,33 @@ class Engine:
         """
         chosen, values = _where("runs", filters or Filters())
         names = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
-        source = self._facts_beside(beside)
+        source = self._beside(beside, among)
         query = f"SELECT {names} FROM {source} {chosen or 'WHERE true'} AND ({where})"
         query += f" ORDER BY {order}" + ("" if limit is None else f" LIMIT {limit:d}")
         return schema.to_frame(_utc(self._arrow(query, values)))
 
-    def _facts_beside(self, beside: Mapping[str, pd.DataFrame] | None) -> str:
-        source = "facts"
+    def set_aside(self, run_ids: pd.Series) -> str:
+        """Set runs aside that are looked at again and again.
+
+        Parameters
+        ----------
+        run_ids
+            Which ones.
+
+        Returns
+        -------
+        str
+            What `select` knows them by, until others are set aside.
+        """
+        self._database.register("wanted", run_ids.rename("run_id").drop_duplicates().to_frame())
+        with _store_errors():
+            self._database.execute(
+                "CREATE OR REPLACE TEMP TABLE aside AS"
+                " SELECT * FROM facts SEMI JOIN wanted USING (run_id)"
+            )
+        return "aside"
+
+    def _beside(self, beside: Mapping[str, pd.DataFrame] | None, source: str = "facts") -> str:
         for column, frame in (beside or {}).items():
             self._database.register(f"by_{column}", frame)
             source += f' LEFT JOIN by_{column} USING ("{column}")'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from logtrace.config import Thresholds
 from logtrace.engine import Engine, Filters, Measure
-from logtrace.history import MEASURES, usual
+from logtrace.history import MEASURES, History, of_store, usual
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +186,7 @@ def of_runs(
     engine: Engine,
     filters: Filters | None = None,
     thresholds: Thresholds | None = None,
-    most: int | None = None,
+    history: History | None = None,
     among: pd.Series | None = None,
 ) -> pd.DataFrame:
     """Find what stands out in runs.
@@ -199,8 +199,8 @@ def of_runs(
         Which runs.
     thresholds
         From where on something is a finding.
-    most
-        At most how many of each rule, those of most weight.
+    history
+        What the programs of the store did, if it was looked up before.
     among
         The ids of the runs to look at; None for all.
 
@@ -214,22 +214,20 @@ def of_runs(
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
-    beside, there = {"comm": usual(engine)}, "true"
-    if among is not None:
-        beside["run_id"] = pd.DataFrame({"run_id": among.unique()}).assign(wanted=True)
-        there = "wanted"
+    source = "facts" if among is None else engine.set_aside(among)
+    beside = {"comm": usual(history or of_store(engine))}
     found = []
     for name, rule in RULES.items():
         columns = {"rule": f"'{name}'"} | _COLUMNS
-        columns |= {"evidence": rule.evidence, "weight": f"({rule.weight})::DOUBLE"}
+        columns |= {"evidence": rule.evidence, "weight": _weight(rule)}
         found.append(
             engine.select(
                 columns,
                 filters,
-                where=f"{there} AND {_condition(rule, thresholds)}",
+                where=_condition(rule, thresholds),
                 order='weight DESC, "at" DESC, run_id',
-                limit=most,
                 beside=beside,
+                among=source,
             )
         )
     return pd.concat(found, ignore_index=True)
@@ -245,36 +243,59 @@ def none() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series(dtype=kinds[name]) for name in names})
 
 
-def count(
-    engine: Engine, filters: Filters | None = None, thresholds: Thresholds | None = None
-) -> pd.DataFrame:
-    """Count the runs that each rule finds.
+def survey(
+    engine: Engine,
+    filters: Filters | None = None,
+    thresholds: Thresholds | None = None,
+    history: History | None = None,
+    most: int = 100,
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Count the runs that each rule finds, in one look at all of them.
 
     Parameters
     ----------
-    engine, filters, thresholds
+    engine, filters, thresholds, history
         As of `of_runs`.
+    most
+        How many runs of each rule are named.
 
     Returns
     -------
-    pandas.DataFrame
+    counts : pandas.DataFrame
         rule (``str``) and runs (``Int64``), in the order of `RULES`; only those that found one.
+    heaviest : pandas.Series
+        The ids of the runs of most weight by each rule (``str``), for `of_runs`.
     """
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
-    conditions = {name: _condition(rule, thresholds) for name, rule in RULES.items()}
-    measures = [
-        Measure(name, f"count(*) FILTER ({condition})", f'sum("{name}")::BIGINT')
-        for name, condition in conditions.items()
-    ]
-    (row,) = engine.aggregate({}, measures, filters, beside={"comm": usual(engine)}).to_dict(
-        "records"
+    measures = []
+    for name, rule in RULES.items():
+        found = f"FILTER ({_condition(rule, thresholds)})"
+        named = f"max(struct_pack(weight := {_weight(rule)}, id := run_id), {most:d}) {found}"
+        measures += [
+            Measure(name, f"count(*) {found}", f'sum("{name}")::BIGINT'),
+            Measure(
+                f"_{name}",
+                named,
+                f"list_sort(flatten(list(\"_{name}\")), 'DESC')[:{most:d}].list_transform("
+                "lambda each: each.id)",
+            ),
+        ]
+    beside = {"comm": usual(history or of_store(engine))}
+    (row,) = engine.aggregate({}, measures, filters, beside=beside).to_dict("records")
+    counts = {name: int(row[name]) for name in RULES if pd.notna(row[name]) and row[name]}
+    heaviest = [each for name in counts for each in row[f"_{name}"]]
+    return (
+        pd.DataFrame({"rule": [*counts], "runs": [*counts.values()]}).astype(
+            {"rule": "str", "runs": "Int64"}
+        ),
+        pd.Series(heaviest, dtype="str"),
     )
-    found = {str(name): int(runs or 0) for name, runs in row.items() if runs}
-    return pd.DataFrame(
-        {"rule": pd.Series(list(found), dtype="str"), "runs": list(found.values())}
-    ).astype({"runs": "Int64"})
+
+
+def _weight(rule: Rule) -> str:
+    return f"({rule.weight})::DOUBLE"
 
 
 def _condition(rule: Rule, thresholds: Thresholds) -> str:

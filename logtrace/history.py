@@ -90,15 +90,43 @@ class History:
             yield Place(measure, value, median, p95, less, more, reached[-1])
 
 
-def of_programs(engine: Engine, programs: pd.Series | None = None) -> History:
-    """Look at all complete runs of programs in a store.
+def usual(history: History) -> pd.DataFrame:
+    """Give what is usual for each program.
+
+    Parameters
+    ----------
+    history
+        Of programs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        comm (``str``), and usual_bytes, usual_calls, usual_us (``Int64``): the medians, within
+        0.8 %; usual_runs (``Int64``): of how many runs.
+    """
+    import pandas as pd
+
+    rows = [
+        {"comm": program, "usual_runs": max(known[program][1][-1] for known in of_program)}
+        | {
+            f"usual_{measure}": _quantile(*known[program], 50) if program in known else None
+            for measure, known in history.buckets.items()
+        }
+        for program in sorted(set().union(*history.buckets.values()))
+        if (of_program := [known for known in history.buckets.values() if program in known])
+    ]
+    names = ["comm", "usual_runs", *(f"usual_{measure}" for measure in MEASURES)]
+    frame = pd.DataFrame(rows, columns=names)
+    return frame.astype({name: "str" if name == "comm" else "Int64" for name in names})
+
+
+def of_store(engine: Engine) -> History:
+    """Look at all complete runs of each program in a store.
 
     Parameters
     ----------
     engine
         The store's engine.
-    programs
-        Their names; None for all.
 
     Returns
     -------
@@ -106,51 +134,16 @@ def of_programs(engine: Engine, programs: pd.Series | None = None) -> History:
         Of the programs that have complete runs.
     """
     found: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
-    for measure, frame in _counts(engine, programs).items():
+    for measure, value in MEASURES.items():
+        keys = {"comm": "comm", "bucket": quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
+        counts = engine.aggregate(keys, (_RUNS,), _COMPLETE, order="bucket")
         of_measure = found.setdefault(measure, {})
-        known = frame[frame["bucket"].notna()].sort_values("bucket")
-        for program, own in known.groupby("comm"):
+        for program, own in counts[counts["bucket"].notna()].groupby("comm"):
             of_measure[str(program)] = (
                 own["bucket"].tolist(),
                 list(accumulate(own["runs"].tolist())),
             )
     return History(found)
-
-
-def usual(engine: Engine) -> pd.DataFrame:
-    """Give what is usual for each program, over all its complete runs in the store.
-
-    Parameters
-    ----------
-    engine
-        The store's engine.
-
-    Returns
-    -------
-    pandas.DataFrame
-        comm (``str``), usual_runs (``Int64``: how many there are), and the medians usual_bytes,
-        usual_calls, usual_us (``Int64``, within 0.8 %).
-    """
-    frame = engine.aggregate({"comm": "comm"}, (_RUNS,), _COMPLETE)
-    frame = frame[frame["comm"].notna()].rename(columns={"runs": "usual_runs"})
-    for measure, counts in _counts(engine, None).items():
-        median = quantiles.quantiles(counts, ["comm"], "bucket", [50])
-        frame = frame.merge(median.rename(columns={50: f"usual_{measure}"}), on="comm", how="left")
-    return frame
-
-
-def _counts(engine: Engine, programs: pd.Series | None) -> dict[str, pd.DataFrame]:
-    beside, condition = None, "comm"
-    if programs is not None:
-        import pandas as pd
-
-        names = pd.DataFrame({"comm": programs.dropna().unique()}).assign(wanted=True)
-        beside, condition = {"comm": names}, "CASE WHEN wanted THEN comm END"
-    counts = {}
-    for measure, value in MEASURES.items():
-        keys = {"comm": condition, "bucket": quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
-        counts[measure] = engine.aggregate(keys, (_RUNS,), _COMPLETE, beside=beside)
-    return counts
 
 
 def _values(run: Mapping[str, Any]) -> dict[str, int | None]:

@@ -10,16 +10,13 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from logtrace import display
-from logtrace.contents import ReportData, times_of
+from logtrace.contents import ReportData, pages_of, times_of, totals_of
 from logtrace.page_script import digest
 from logtrace.schema import rows_of
 
 if TYPE_CHECKING:
     import jinja2
     import pandas as pd
-
-MOST_RUN_PAGES = 10_000
-"""How many runs, the newest, have a page of their own."""
 
 MOST_ROWS = 500  # of any other table on the page
 _RUN_ID = re.compile(r"[0-9a-f]{1,64}")
@@ -61,21 +58,10 @@ class Column:
     bar: bool = False
 
 
-def with_pages(runs: pd.DataFrame) -> pd.DataFrame:
-    """Give the runs that have a page of their own: the newest.
-
-    Parameters
-    ----------
-    runs
-        The table `logtrace.schema.RUNS`, newest first.
-
-    Returns
-    -------
-    pandas.DataFrame
-        At most `MOST_RUN_PAGES` of them.
-    """
+def with_pages(data: ReportData) -> pd.DataFrame:
+    """Give the runs of a report that have a page of their own: all, or of very many the newest."""
+    newest = data.runs.head(pages_of(totals_of(data)["runs"]))
     # the identity becomes the name of a file: nothing but what the store makes is let through
-    newest = runs.head(MOST_RUN_PAGES)
     return newest[newest["run_id"].str.fullmatch(_RUN_ID.pattern).fillna(False).astype(bool)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from logtrace import coverage, cube, findings, history, schema, stats
-from logtrace.contents import NEAR, OfPages, ReportData, completeness
+from logtrace.contents import NEAR, OfPages, ReportData, completeness, pages_of
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
 from logtrace.incident_list import incidents
@@ -29,7 +29,6 @@ _ORDER_OF_DETAILS = {
     "calls": _BY_RUN + 'time_ns DESC, "call"',
 }
 
-_MOST_FINDINGS = 100  # of a rule, in a report that lists not all runs
 _NAMED = 5  # of the runs that a beginning of an id fits
 
 
@@ -41,7 +40,7 @@ def gather(
     zone: ZoneInfo,
     now: datetime,
     most_runs: int | None = None,
-    pages: int = 0,
+    pages: bool = False,
     thresholds: Thresholds | None = None,
 ) -> ReportData:
     """Query everything that a report on a range shows.
@@ -62,7 +61,7 @@ def gather(
         How many runs, the newest, the report lists and details, and how many findings of each
         rule; everything else is of all runs.
     pages
-        How many runs, the newest, have a page of their own.
+        Whether runs have pages of their own.
     thresholds
         From where on something is a finding.
 
@@ -87,13 +86,11 @@ def gather(
         for table, order in _ORDER_OF_DETAILS.items()
     }
     runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
-    found = findings.of_runs(
-        engine, filters, thresholds, None if most_runs is None else _MOST_FINDINGS
-    )
-    if most_runs is not None and pages:
-        among = runs["run_id"].head(pages)
-        theirs = findings.of_runs(engine, filters, thresholds, among=among)
-        found = pd.concat([found, theirs]).drop_duplicates(["rule", "run_id"])
+    programs = history.of_store(engine)
+    counts, heaviest = findings.survey(engine, filters, thresholds, programs)
+    totals = stats.totals(engine, filters)
+    paged = runs.head(pages_of(totals["runs"]) if pages else 0)
+    among = None if most_runs is None else pd.concat([heaviest, paged["run_id"]])
     losses = engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
     spans = coverage.of_store(engine, filters, now)
     return ReportData(
@@ -107,33 +104,35 @@ def gather(
         zone=zone,
         generated_at=now,
         width=width,
-        totals=stats.totals(engine, filters),
+        totals=totals,
         reasons=stats.reasons(engine, filters),
         coverage=spans,
         completeness=completeness(stats.by_boot(engine, filters), losses, spans),
         cube=cube.of_store(engine, filters, groupings, timeline, width),
-        stands_out=findings.count(engine, filters, thresholds),
-        findings=found,
+        stands_out=counts,
+        findings=findings.of_runs(engine, filters, thresholds, programs, among),
         incidents=incidents(engine, filters),
-        of_pages=_of_pages(engine, filters, runs.head(pages)) if pages else None,
+        of_pages=_of_pages(engine, filters, paged, programs) if pages else None,
         files=details["files"],
         calls=details["calls"],
     )
 
 
 # What only the pages of runs show.
-def _of_pages(engine: Engine, filters: Filters, runs: pd.DataFrame) -> OfPages:
+def _of_pages(
+    engine: Engine, filters: Filters, runs: pd.DataFrame, programs: history.History
+) -> OfPages:
     around = replace(filters, owner=None, comm=None, file=None, pid=None, status=None, run=None)
     if around.since:
         around = replace(around, since=around.since - NEAR)
     if around.until:
         around = replace(around, until=around.until + NEAR)
     columns = {name: f'"{name}"' for name in (*schema.RUNS.names, "lines")}
-    logged = engine.select(columns, filters, order=NEWEST_FIRST, limit=len(runs))
+    logged = engine.select(columns, among=engine.set_aside(runs["run_id"]))
     return OfPages(
         lines={row["run_id"]: as_logged(row) for row in schema.rows_of(logged)},
         near=incidents(engine, around),
-        history=history.of_programs(engine, runs["comm"]),
+        history=programs,
     )
 
 

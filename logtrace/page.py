@@ -223,7 +223,7 @@ def index_page(data: ReportData, formats: Collection[str], live: Live | None = N
     parts = {name: safe(templates.get_template(f"{name}.html").render(laid_out)) for name in _PARTS}
     carried_script, script = libraries(), own_script()
     room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
-    pages = len(with_pages(data.runs))
+    pages = len(with_pages(data))
     width = width_seconds(data.cube.width if data.cube else data.width)
     packed, carried = packed_payload(data, width, MOST_RUNS, room, pages)
     style = text_of("base.css") + text_of("index.css") + (live.style if live else "")
@@ -301,7 +301,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "findings": table(_findings(data), _FINDINGS),
         "causes": table(_causes(data), _CAUSES),
         "incidents": table(_incidents(data), _INCIDENTS),
-        "pages": set(with_pages(data.runs)["run_id"]),
+        "pages": set(with_pages(data)["run_id"]),
         "reasons": table(reasons_of(data), _REASONS),
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,

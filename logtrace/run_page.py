@@ -87,7 +87,7 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
         The name of the file and its HTML.
     """
     style = text_of("base.css") + text_of("run.css")
-    runs = with_pages(data.runs)
+    runs = with_pages(data)
     details = {name: _by_run(frame, runs, _DETAILS[name]) for name, frame in data.details()}
     found = _findings(data)
     near = _Near(data)

@@ -170,19 +170,27 @@ def test_what_is_usual_is_that_of_all_runs_not_of_the_range(tmp_path):
     assert evidence == "8,980 µs, usually about 71 in 21 runs"
 
 
-def test_those_of_most_weight_come_first_and_are_counted_whole(tmp_path):
+def test_a_survey_counts_all_and_names_the_heaviest(tmp_path):
     runs = [{"run_id": f"0{n}", "open_calls": n} for n in range(1, 6)]
     engine = engine_with(tmp_path, *runs, {"run_id": "06", "lseek_calls": 300})
-    frame = findings.of_runs(engine, most=2)
+    frame = findings.of_runs(engine)
     assert frame[["rule", "run_id"]].values.tolist() == [
-        ["left_open", "05"],
-        ["left_open", "04"],
+        *(["left_open", f"0{n}"] for n in (5, 4, 3, 2)),
         ["seek_storm", "06"],
     ]
-    counted = findings.count(engine)
-    assert counted.values.tolist() == [["left_open", 4], ["seek_storm", 1]]
-    one = findings.count(engine, Filters(run="06"))
-    assert one.values.tolist() == [["seek_storm", 1]]
+    counts, heaviest = findings.survey(engine, most=2)
+    assert counts.values.tolist() == [["left_open", 4], ["seek_storm", 1]]
+    assert heaviest.tolist() == ["05", "04", "06"]
+    named = findings.of_runs(engine, among=heaviest)
+    assert named["run_id"].tolist() == ["05", "04", "06"]
+
+
+def test_a_survey_minds_filters(tmp_path):
+    runs = [{"run_id": f"0{n}", "open_calls": n} for n in (1, 2, 3)]
+    engine = engine_with(tmp_path, *runs, {"run_id": "06", "lseek_calls": 300})
+    counts, heaviest = findings.survey(engine, Filters(run="06"))
+    assert counts.values.tolist() == [["seek_storm", 1]]
+    assert heaviest.tolist() == ["06"]
     assert findings.of_runs(engine, Filters(run="06"))["run_id"].tolist() == ["06"]
 
 
@@ -198,7 +206,9 @@ def test_findings_of_an_empty_store_have_their_columns(tmp_path):
         "rule", "run_id", "host", "owner", "comm", "pid", "at", "evidence", "weight",
     ]  # fmt: skip
     assert frame.empty
-    assert findings.count(Engine(store_with(tmp_path, []))).empty
+    counts, heaviest = findings.survey(Engine(store_with(tmp_path, [])))
+    assert counts.empty
+    assert heaviest.empty
 
 
 def test_every_rule_and_threshold_is_in_the_documentation():

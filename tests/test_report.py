@@ -27,7 +27,7 @@ from report_samples import (
     usage_frame,
 )
 
-from logtrace import layout, page, page_script, schema
+from logtrace import contents, layout, page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
 from logtrace.cube import Cube
 from logtrace.errors import ReportError
@@ -463,7 +463,8 @@ def test_a_page_carries_only_as_many_runs_as_there_is_room_for_and_says_so(monke
 
 
 def test_long_names_take_the_room_of_runs_and_not_more(monkeypatch):
-    monkeypatch.setattr(layout, "MOST_RUN_PAGES", 0)
+    monkeypatch.setattr(contents, "MOST_RUN_PAGES", 0)
+    monkeypatch.setattr(contents, "NEWEST_RUN_PAGES", 0)
     noise = random.Random(1)
     rows = [run_row(i, file=noise.randbytes(1000).hex()) for i in range(3000)]
     html = index_page(report_data(rows), ("html", "csv"))
@@ -472,7 +473,8 @@ def test_long_names_take_the_room_of_runs_and_not_more(monkeypatch):
 
 
 def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
-    monkeypatch.setattr(layout, "MOST_RUN_PAGES", 5)
+    monkeypatch.setattr(contents, "MOST_RUN_PAGES", 12)
+    monkeypatch.setattr(contents, "NEWEST_RUN_PAGES", 5)
     data = report_data(lab_rows(13))
     assert [name for name, _ in run_pages(data)] == [f"{i:012x}.html" for i in (12, 11, 10, 9, 8)]
     parsed = page_of(data)
