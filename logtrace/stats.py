@@ -213,9 +213,11 @@ def _ordered(
 
 
 # A run's bytes: of two numbers the one that is known, if only one is
-_SIZE = (
-    "TRY_CAST(coalesce(read_bytes::HUGEINT + written_bytes, read_bytes, written_bytes) AS BIGINT)"
-)
+_SIZE = f"""
+    CASE WHEN coalesce(greatest(read_bytes, written_bytes), 0) < {2**62}
+        THEN coalesce(read_bytes + written_bytes, read_bytes, written_bytes)
+    END
+"""
 _TOOK = "CASE WHEN ended_us >= started_us THEN ended_us - started_us END"
 _SPREAD = {"bytes": _SIZE, "took_us": _TOOK}
 _PERCENTS = (50, 95)
@@ -232,7 +234,7 @@ _SPREADS = tuple(
     for name, value in _SPREAD.items()
     for measure in (
         _sum(f"_{name}_known", f"count({value})"),
-        Measure(f"_{name}_total", f"sum(({value})::HUGEINT)", f'sum("_{name}_total")::DOUBLE'),
+        Measure(f"_{name}_total", f"sum({value})", f'sum("_{name}_total")::DOUBLE'),
         Measure(f"max_{name}", f"max({value})", f'max("max_{name}")'),
     )
 )
