@@ -242,6 +242,7 @@ def losses_by_place(losses: pd.DataFrame) -> pd.DataFrame:
 
 # Reasons of losses whose lines were seen; all others are of records that were not.
 _SEEN = {"rejected": "rejected", "truncated": "cut"}
+_LOST = ("lost", "rejected", "cut")
 _SHARES = ("traced", "untraced")
 
 
@@ -270,23 +271,22 @@ def completeness(
     """
     what = losses["reason"].map(_SEEN).fillna("lost")
     frame = by_boot
-    for name in ("lost", "rejected", "cut"):
-        frame = _with_losses(frame, losses[what == name], name)
-    counts = [*by_boot.columns[2:]]
-    frame[counts] = frame[counts].fillna(0)
-    shares = _shares(coverage)
-    return frame.merge(shares, on="host", how="outer").reset_index(drop=True)
+    for name in _LOST:
+        frame = frame.merge(_lost(losses[what == name], name), on=["host", "boot_id"], how="outer")
+    frame = frame.fillna(dict.fromkeys([*by_boot.columns[2:], *_LOST], 0))
+    for name in _LOST:
+        unknown = frame.pop(f"unknown_{name}").fillna(value=False).astype(bool)
+        frame[name] = frame[name].astype("Int64").mask(unknown)
+    return frame.merge(_shares(coverage), on="host", how="outer").reset_index(drop=True)
 
 
-def _with_losses(frame: pd.DataFrame, losses: pd.DataFrame, name: str) -> pd.DataFrame:
-    keys = ["host", "boot_id"]
-    records = losses.groupby(keys, dropna=False)["records"]
-    summed = records.sum().rename(name).reset_index()
-    summed["unknown"] = records.apply(lambda counts: counts.isna().any()).to_numpy(dtype=bool)
-    frame = frame.merge(summed, on=keys, how="outer")
-    unknown = frame["unknown"].fillna(value=False).astype(bool)
-    frame[name] = frame[name].astype("Int64").fillna(0).mask(unknown)
-    return frame.drop(columns="unknown")
+# How many records of each host and boot, and whether of some of them the number is not known.
+def _lost(losses: pd.DataFrame, name: str) -> pd.DataFrame:
+    groups = losses.assign(unknown=losses["records"].isna()).groupby(
+        ["host", "boot_id"], dropna=False
+    )
+    summed = groups.agg(records=("records", "sum"), unknown=("unknown", "any"))
+    return summed.reset_index().rename(columns={"records": name, "unknown": f"unknown_{name}"})
 
 
 # Of a host's whole range; where it is not known, that belongs to neither.

@@ -129,9 +129,9 @@ def of_store(
     assert plan  # a few names of each kind over the buckets of a timeline always fit
     chosen, most = plan
     names, folded = _folded(combinations, keys, most)
-    bucket = {"bucket": stats._bucket(chosen)}
+    bucket = {"bucket": stats.bucket_of_time(chosen)}
     cells = engine.aggregate(bucket | names, _measures(*_MEASURES), filters)
-    if stats._BUCKETS[chosen] <= timedelta(hours=1):
+    if stats.BUCKETS[chosen] <= timedelta(hours=1):
         return Cube(cells, chosen, folded)
     return Cube(cells, chosen, folded, _week(engine, filters, combinations))
 
@@ -166,10 +166,10 @@ def _measures(*names: str) -> list[Measure]:
 
 # The widths of buckets from the finest that makes sense to the timeline's, and how many of each.
 def _widths(timeline: pd.DataFrame, width: str) -> Iterator[tuple[str, int]]:
-    covered = stats._BUCKETS[width]
+    covered = stats.BUCKETS[width]
     if len(timeline):
         covered += (timeline["start"].iloc[-1] - timeline["start"].iloc[0]).to_pytimedelta()
-    for name, each in stats._BUCKETS.items():
+    for name, each in stats.BUCKETS.items():
         buckets = math.ceil(covered / each) + 1
         if buckets <= _MOST_BUCKETS or name == width:
             yield name, buckets

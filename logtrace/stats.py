@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _TIME = "coalesce(started_at, ended_at)"
 
-_BUCKETS = {
+BUCKETS = {
     "1min": timedelta(minutes=1),
     "10min": timedelta(minutes=10),
     "1h": timedelta(hours=1),
@@ -30,11 +30,12 @@ _MOST_BUCKETS = 120
 
 # The origin is a monday at midnight in the engine's zone. Days are cut on the zone's calendar:
 # cut as so many hours, those of summer would begin at one.
-def _bucket(width: str) -> str:
-    seconds = int(_BUCKETS[width].total_seconds())
-    if _BUCKETS[width] < timedelta(days=1):
+def bucket_of_time(width: str) -> str:
+    """Write the SQL of the bucket of time, of a width out of `BUCKETS`, that a run stands in."""
+    seconds = int(BUCKETS[width].total_seconds())
+    if BUCKETS[width] < timedelta(days=1):
         return f"time_bucket(INTERVAL '{seconds} seconds', {_TIME}, TIMESTAMPTZ '2001-01-01')"
-    days = f"INTERVAL '{_BUCKETS[width].days} days'"
+    days = f"INTERVAL '{BUCKETS[width].days} days'"
     return f"time_bucket({days}, ({_TIME})::TIMESTAMP, TIMESTAMP '2001-01-01')::TIMESTAMPTZ"
 
 
@@ -47,8 +48,8 @@ KEYS = {
     "file": '"file"',
     "status": "status",
     "dialect": "dialect",
-    "day": _bucket("1d"),
-    "hour": _bucket("1h"),
+    "day": bucket_of_time("1d"),
+    "hour": bucket_of_time("1h"),
     "weekday": f"isodow({_TIME})",
     "hour-of-day": f"hour({_TIME})",
 }
@@ -416,10 +417,10 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
     ends = engine.aggregate({}, _RANGE, filters).iloc[0]
     covered = ends["last_seen"] - ends["first_seen"]
     width = _width(covered.to_pytimedelta()) if covered == covered else "1h"
-    frame = engine.aggregate({"start": _bucket(width)}, _TIMELINE, filters, order="start")
+    frame = engine.aggregate({"start": bucket_of_time(width)}, _TIMELINE, filters, order="start")
     return frame[frame["start"].notna()].reset_index(drop=True), width
 
 
 def _width(covered: timedelta) -> str:
-    fitting = (name for name, width in _BUCKETS.items() if covered / width <= _MOST_BUCKETS)
+    fitting = (name for name, width in BUCKETS.items() if covered / width <= _MOST_BUCKETS)
     return next(fitting, "52w")

@@ -9,7 +9,7 @@ function enhance(table) {
     order: [],
     autoWidth: false,
     paging: long,
-    searching: long,
+    searching: long || table.classList.contains("follows"),
     info: long,
     pageLength: PAGE_OF_ROWS,
     lengthMenu: [10, 25, 50, 100, 500],

@@ -1,7 +1,9 @@
 import itertools
 import json
 import re
+from datetime import timedelta
 from importlib import metadata
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import pytest
@@ -16,8 +18,11 @@ from report_samples import (
     run_row,
     tracer_row,
 )
+from store_samples import store_with
 
 from logtrace import schema
+from logtrace.engine import Engine, Filters
+from logtrace.overview import gather
 from logtrace.report import read_csv, write_report
 
 pytestmark = pytest.mark.browser
@@ -302,6 +307,25 @@ def test_a_name_clicked_in_the_usage_filters_the_page_until_its_filter_is_remove
     browser.one(".chips button").click()
     assert browser.texts(".chips li") == []
     check_page(browser, csv, RUNS)
+
+
+def test_findings_and_incidents_follow_the_filters(browser, tmp_path):
+    rows = [run_row(i, open_calls=9, host=f"lab{i % 2}", owner=f"o{i}") for i in range(4)]
+    store = store_with(tmp_path / "store", rows)
+    engine = Engine(store, "Asia/Seoul")
+    now = rows[-1]["started_at"] + timedelta(hours=1)
+    zone = ZoneInfo("Asia/Seoul")
+    write_report(gather(engine, Filters(), [["owner"]], zone=zone, now=now), tmp_path / "out")
+    browser.open(tmp_path / "out" / "index.html")
+    owners = "section[aria-labelledby=stands-out] tbody td:nth-child(4)"
+    assert browser.texts(owners) == ["o3", "o2", "o1", "o0"]
+    choose(browser, host="lab1")
+    assert browser.texts(owners) == ["o3", "o1"]
+    choose(browser, owner="o1")
+    assert browser.texts(owners) == ["o1"]
+    browser.one("[name=clear]").click()
+    assert browser.texts(owners) == ["o3", "o2", "o1", "o0"]
+    assert browser.complaints() == []
 
 
 def test_numbers_beyond_what_javascript_holds_exactly_stay_exact(browser, tmp_path):
