@@ -11,6 +11,7 @@
 # make torture                            kill a watch a thousand times: docs/losses.md
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
 # make bench-live                         measure what a watch takes, and how soon it tells: the same page
+# make bench-report                       measure how long reports take: the same page
 # make bench-page                         measure a report's page in Chromium: the same page
 # make screenshots                        make the pictures of a report that the README shows
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
@@ -34,7 +35,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-page screenshots fuzz clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-report bench-page screenshots fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -80,6 +81,9 @@ bench-logs: .venv/dev
 bench-live: .venv/dev
 	@.ci/install $(GUEST_PACKAGES)
 	python bench/live.py
+
+bench-report: .venv/dev
+	python bench/report.py
 
 bench-page: .venv/dev
 	@.ci/install $(BROWSER_PACKAGES)
