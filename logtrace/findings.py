@@ -71,8 +71,10 @@ def _ratio(name: str) -> str:
     return f"(greatest({MEASURES[name]}, 1) / greatest(usual_{name}, 1))"
 
 
+# How many times more or less than usual; 1 for what one in twenty runs exceeds.
 def _off(name: str) -> str:
-    return f"coalesce(greatest({_ratio(name)}, 1 / {_ratio(name)}), 1)"
+    rare = f"{MEASURES[name]} NOT BETWEEN low_{name} AND high_{name}"
+    return f"CASE WHEN {rare} THEN greatest({_ratio(name)}, 1 / {_ratio(name)}) ELSE 1 END"
 
 
 _FARTHEST = f"greatest({', '.join(map(_off, MEASURES))})"

@@ -21,6 +21,7 @@ MEASURES: Mapping[str, str] = {
 }
 """What runs are compared by: bytes read and written, calls, and microseconds -> SQL."""
 
+_USUAL = {"low": 5, "usual": 50, "high": 95}
 _COMPLETE = Filters(status="complete")
 _RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
 
@@ -101,21 +102,24 @@ def usual(history: History) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        comm (``str``), and usual_bytes, usual_calls, usual_us (``Int64``): the medians, within
-        0.8 %; usual_runs (``Int64``): of how many runs.
+        comm (``str``); usual_runs (``Int64``): how many runs it had; for each of `MEASURES`
+        usual_bytes and so on, the median, and low_bytes and high_bytes, which one of twenty
+        runs is below and one above (``Int64``, within 0.8 %).
     """
     import pandas as pd
 
     rows = [
         {"comm": program, "usual_runs": max(known[program][1][-1] for known in of_program)}
         | {
-            f"usual_{measure}": _quantile(*known[program], 50) if program in known else None
+            f"{name}_{measure}": _quantile(*known[program], percent) if program in known else None
             for measure, known in history.buckets.items()
+            for name, percent in _USUAL.items()
         }
         for program in sorted(set().union(*history.buckets.values()))
         if (of_program := [known for known in history.buckets.values() if program in known])
     ]
-    names = ["comm", "usual_runs", *(f"usual_{measure}" for measure in MEASURES)]
+    names = ["comm", "usual_runs"]
+    names += [f"{name}_{measure}" for measure in MEASURES for name in _USUAL]
     frame = pd.DataFrame(rows, columns=names)
     return frame.astype({name: "str" if name == "comm" else "Int64" for name in names})
 

@@ -162,6 +162,20 @@ def test_a_run_unlike_the_programs_other_runs_is_an_outlier(tmp_path):
     assert findings.of_runs(engine, thresholds=few).empty
 
 
+def test_what_one_in_twenty_runs_does_is_no_outlier(tmp_path):
+    often = [{"run_id": f"1{n:02d}", "read_bytes": 9000} for n in range(3)]
+    usual = [{"run_id": f"2{n:02d}"} for n in range(22)]
+    assert findings.of_runs(engine_with(tmp_path / "a", *often, *usual)).empty
+    assert len(findings.of_runs(engine_with(tmp_path / "b", *often[:1], *usual))) == 1
+
+
+def test_a_run_that_does_much_less_is_an_outlier(tmp_path):
+    usual = [{"run_id": f"1{n:02d}"} for n in range(20)]
+    less = {"run_id": "03", "read_bytes": 40, "written_bytes": 0}
+    frame = findings.of_runs(engine_with(tmp_path, *usual, less))
+    assert frame["evidence"].tolist() == ["40 bytes, usually about 899 in 21 runs"]
+
+
 def test_what_is_usual_is_that_of_all_runs_not_of_the_range(tmp_path):
     usual = [{"run_id": f"1{n:02d}"} for n in range(20)]
     engine = engine_with(tmp_path, *usual, {"run_id": "03", "ended_us": 33047244330 + 9000})
