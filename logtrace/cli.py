@@ -470,7 +470,7 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
 @click.option(
     "--by",
     metavar="KEY[,KEY]",
-    help="What to total by, as for stats. Default: once by owner and once by program.",
+    help="What to total by, as for stats. Default: by owner, by program, by host and by file.",
 )
 @click.option(
     "--run", "run_id", metavar="ID", help="Only the run whose id begins so; it must be one run."
@@ -538,7 +538,7 @@ def report(
 @click.option(
     "--by",
     metavar="KEY[,KEY]",
-    help="What to total by, as for stats. Default: once by owner and once by program.",
+    help="What to total by, as for stats. Default: by owner, by program, by host and by file.",
 )
 @click.option(
     "--listen",
@@ -958,7 +958,7 @@ def _names(text: str) -> list[str]:
 
 
 def _groupings(by: str | None) -> list[list[str]]:
-    return [_names(by)] if by else [["owner"], ["program"]]
+    return [_names(by)] if by else [["owner"], ["program"], ["host"], ["file"]]
 
 
 def _many(count: int, thing: str) -> str:

@@ -66,7 +66,9 @@ def with_pages(data: ReportData) -> pd.DataFrame:
     return newest[newest["run_id"].str.fullmatch(_RUN_ID.pattern).fillna(False).astype(bool)]
 
 
-def table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
+def table(
+    frame: pd.DataFrame, columns: Collection[Column], most: int | None = None
+) -> dict[str, Any]:
     """Lay out a table for the templates.
 
     Parameters
@@ -75,18 +77,20 @@ def table(frame: pd.DataFrame, columns: Collection[Column]) -> dict[str, Any]:
         Its rows, in their order.
     columns
         Of which those are shown that the frame has.
+    most
+        How many rows at most; None for `MOST_ROWS`.
 
     Returns
     -------
     dict
-        ``columns``, ``rows`` (dicts, at most `MOST_ROWS`), ``total`` (how many rows there are),
+        ``columns``, ``rows`` (dicts), ``total`` (how many rows there are),
         and ``largest``, by column, of those with bars.
     """
     shown = [column for column in columns if column.name in frame]
     largest = {c.name: int(frame[c.name].fillna(0).max()) for c in shown if c.bar and len(frame)}
     return {
         "columns": shown,
-        "rows": rows_of(frame.head(MOST_ROWS)),
+        "rows": rows_of(frame.head(MOST_ROWS if most is None else most)),
         "total": len(frame),
         "largest": largest,
     }

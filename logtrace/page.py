@@ -36,6 +36,7 @@ PAGE_BYTES = 2_000_000
 MOST_RUNS = 10_000
 """How many runs the page's table carries at most."""
 
+_MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
 _PARTS = ("over_time", "stands_out", "usage", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
@@ -365,7 +366,7 @@ def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
     dimensions = {name: _FILTERS.get(name, name) for name in names}
     filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
     return _grouping(key) | {
-        "table": table(frame, columns),
+        "table": table(frame, columns, _MOST_GROUPS),
         "filters": filters,
         "dimensions": dimensions,
     }

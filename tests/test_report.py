@@ -27,7 +27,7 @@ from report_samples import (
     usage_frame,
 )
 
-from logtrace import contents, layout, page, page_script, schema
+from logtrace import contents, page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
 from logtrace.cube import Cube
 from logtrace.errors import ReportError
@@ -483,7 +483,7 @@ def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
 
 
 def test_rows_of_a_grouping_that_are_left_out_are_stated(monkeypatch):
-    monkeypatch.setattr(layout, "MOST_ROWS", 3)
+    monkeypatch.setattr(page, "_MOST_GROUPS", 3)
     parsed = page_of(report_data(lab_rows(97)))
     assert len(parsed.tables["Usage by owner"]) == 1 + 3
     assert "The first 3 of 7 rows. All of them are in by-owner.csv" in parsed.text

@@ -309,18 +309,15 @@ def test_a_name_clicked_in_the_usage_filters_the_page_until_its_filter_is_remove
     check_page(browser, csv, RUNS)
 
 
-def test_findings_and_incidents_follow_the_filters(browser, tmp_path):
-    rows = [run_row(i, open_calls=9, host=f"lab{i % 2}", owner=f"o{i}") for i in range(4)]
-    store = store_with(tmp_path / "store", rows)
-    engine = Engine(store, "Asia/Seoul")
-    now = rows[-1]["started_at"] + timedelta(hours=1)
-    zone = ZoneInfo("Asia/Seoul")
-    write_report(gather(engine, Filters(), [["owner"]], zone=zone, now=now), tmp_path / "out")
-    browser.open(tmp_path / "out" / "index.html")
+def test_findings_and_incidents_follow_the_filters(browser, gathered_report):
+    browser.open(gathered_report / "index.html")
     owners = "section[aria-labelledby=stands-out] tbody td:nth-child(4)"
     assert browser.texts(owners) == ["o3", "o2", "o1", "o0"]
+    incidents = "section[aria-labelledby=incidents] .follows tbody td:nth-child(3)"
+    assert browser.texts(incidents) == ["BUG: a fault"]
     choose(browser, host="lab1")
     assert browser.texts(owners) == ["o3", "o1"]
+    assert browser.texts(incidents) == []
     choose(browser, owner="o1")
     assert browser.texts(owners) == ["o1"]
     browser.one("[name=clear]").click()
@@ -544,6 +541,29 @@ def test_a_browser_that_can_not_unpack_the_data_says_so_and_shows_the_rest(brows
 
 
 @pytest.fixture(scope="session")
+def gathered_report(tmp_path_factory):
+    """A report on a store: with what stands out, what the kernel reported, and lines."""
+    rows = [
+        run_row(i, run_id=f"{i:016x}", open_calls=9, host=f"lab{i % 2}", owner=f"o{i}")
+        for i in range(4)
+    ]
+    hit = rows[0]
+    names = ("host", "boot_id", "first_seq", "last_seq", "pid", "comm", "source")
+    incident = {name: hit[name] for name in names} | {
+        "incident_id": "01" * 8, "at": hit["started_at"], "type": "oops", "module": "m",
+        "function": "f", "message": "BUG: a fault", "fingerprint": "f" * 16, "report": "BUG",
+    }  # fmt: skip
+    folder = tmp_path_factory.mktemp("gathered")
+    store = store_with(folder / "store", rows, incidents=[incident])
+    engine, zone = Engine(store, "Asia/Seoul"), ZoneInfo("Asia/Seoul")
+    now = rows[-1]["started_at"] + timedelta(hours=1)
+    groupings = [["owner"], ["program"], ["host"], ["file"]]
+    data = gather(engine, Filters(), groupings, zone=zone, now=now, pages=True)
+    write_report(data, folder / "out")
+    return folder / "out"
+
+
+@pytest.fixture(scope="session")
 def axe():
     try:
         found = metadata.distribution("axe-playwright-python")
@@ -554,8 +574,9 @@ def axe():
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_no_violation(browser, lab, detailed_run, axe, width, dark):
-    for page in (lab[0], detailed_run):
+def test_axe_finds_no_violation(browser, lab, detailed_run, gathered_report, axe, width, dark):
+    gathered = gathered_report / "index.html", next((gathered_report / "runs").iterdir())
+    for page in (lab[0], detailed_run, *gathered):
         browser.open(page, width=width, dark=dark)
         if page == lab[0]:
             choose(browser, owner="2021202003")
