@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from logtrace.errors import ConfigError
+from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
 
@@ -150,8 +150,8 @@ def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: ty
     names = [each.name for each in fields(known)]
     for name in table:
         if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            remedy = f"did you mean {near[0]}?" if near else f"it may have {', '.join(names)}"
+            near = nearest(name, names)
+            remedy = f"did you mean {near}?" if near else f"it may have {', '.join(names)}"
             raise ConfigError(f"{path}: {prefix}{name} is not known", remedy)
 
 
