@@ -286,6 +286,41 @@ class Engine:
         )
         return schema.to_frame(_utc(self._arrow(f"{merged} ORDER BY {order}", values)))
 
+    def aggregate_each(
+        self,
+        groupings: Sequence[Mapping[str, str]],
+        measures: Sequence[Measure],
+        filters: Filters | None = None,
+    ) -> list[pd.DataFrame]:
+        """Group the runs in several ways, in one look at them.
+
+        Parameters
+        ----------
+        groupings
+            The keys of each way, as of `aggregate`; one name means the same in all.
+        measures, filters
+            As of `aggregate`.
+
+        Returns
+        -------
+        list of pandas.DataFrame
+            What `aggregate` gives for each, in no order.
+        """
+        keys = {name: sql for grouping in groupings for name, sql in grouping.items()}
+        named = ", ".join(f'{sql} AS "by {name}"' for name, sql in keys.items())
+        where, values = _where("runs", filters or Filters())
+        rows = f"(SELECT *{named and ', '}{named} FROM {_source(keys.values(), measures)} {where})"
+        sets = ", ".join(f"({_names(grouping)})" for grouping in groupings)
+        place = f"GROUPING({_names(keys)})" if keys else "0"
+        partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
+        columns = "".join(f'"by {name}", ' for name in keys)
+        partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows} GROUP BY"
+        merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
+        query = f"SELECT {columns}place, {merges} FROM ({partial} GROUPING SETS ({sets}))"
+        found = schema.to_frame(_utc(self._arrow(f"{query} GROUP BY {columns}place", values)))
+        found.columns = [*keys, *found.columns[len(keys) :]]
+        return [_of_grouping(found, [*keys], grouping) for grouping in groupings]
+
     def select(
         self,
         columns: Mapping[str, str],
@@ -371,6 +406,18 @@ def _store_errors() -> Iterator[None]:
         raise StoreError(
             f"the store can't be read: {error}", "restore the file, or import its log anew"
         ) from None
+
+
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(f'"by {name}"' for name in keys)
+
+
+# GROUPING has a bit for each key that a row is not grouped by, the first one the highest.
+def _of_grouping(found: pd.DataFrame, keys: list[str], grouping: Iterable[str]) -> pd.DataFrame:
+    own = list(grouping)
+    place = sum(1 << len(keys) - 1 - at for at, key in enumerate(keys) if key not in own)
+    rows = found[found["place"] == place].reset_index(drop=True)
+    return rows[[*own, *found.columns[len(keys) + 1 :]]]
 
 
 # Most statistics need nothing of the details, and to join them takes longer than the rest.

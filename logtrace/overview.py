@@ -78,7 +78,8 @@ def gather(
     import pandas as pd
 
     before = stats.period_before(filters, now)
-    usage = {",".join(by): stats.statistics(engine, by, filters, before) for by in groupings}
+    totalled = stats.statistics_of_each(engine, groupings, filters, before)
+    usage = {",".join(by): frame for by, frame in zip(groupings, totalled, strict=True)}
     timeline, width = stats.timeline(engine, filters)
     of_first = None if most_runs is None else (NEWEST_FIRST, most_runs)
     details = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -197,20 +197,20 @@ def usage(engine: Engine, by: Sequence[str], filters: Filters | None = None) -> 
     QueryError
         If a key is unknown.
     """
-    return _ordered(engine, by, USAGE, filters)
+    return _in_order(engine.aggregate(_keys(by), USAGE, filters), by)
 
 
-def _ordered(
-    engine: Engine, by: Sequence[str], measures: Sequence[Measure], filters: Filters | None
-) -> pd.DataFrame:
+def _keys(by: Iterable[str]) -> dict[str, str]:
     for key in by:
         if key not in KEYS:
             raise QueryError(f"--by {key}: unknown", f"use one of {', '.join(KEYS)}")
-    names = [f'"{key}"' for key in by]
-    order = names if by and by[0] in OF_TIME else ["runs DESC", *names]
-    return engine.aggregate(
-        {key: KEYS[key] for key in by}, measures, filters, order=", ".join(order)
-    )
+    return {key: KEYS[key] for key in by}
+
+
+# Most runs first; by time, in its order.
+def _in_order(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
+    order = [*by] if by and by[0] in OF_TIME else ["runs", *by]
+    return frame.sort_values(order, ascending=[name != "runs" for name in order], ignore_index=True)
 
 
 # A run's bytes: of two numbers the one that is known, if only one is
@@ -299,16 +299,62 @@ def statistics(
     QueryError
         If a key is unknown.
     """
-    keys = list(by)
-    frame = _ordered(engine, by, (*USAGE, *_RATES, *_SPREADS), filters)
-    frame = _with_rates(frame)
+    (frame,) = statistics_of_each(engine, [by], filters, before)
+    return frame
+
+
+def statistics_of_each(
+    engine: Engine,
+    groupings: Sequence[Sequence[str]],
+    filters: Filters | None = None,
+    before: Filters | None = None,
+) -> list[pd.DataFrame]:
+    """Measure the runs by several groupings, in as few looks at them as by one.
+
+    Parameters
+    ----------
+    engine
+        The store's engine.
+    groupings
+        The keys of each, as of `statistics`.
+    filters, before
+        As of `statistics`.
+
+    Returns
+    -------
+    list of pandas.DataFrame
+        What `statistics` gives for each.
+
+    Raises
+    ------
+    QueryError
+        If a key is unknown.
+    """
+    groups = [_keys(by) for by in groupings]
+    frames = engine.aggregate_each(groups, (*USAGE, *_RATES, *_SPREADS), filters)
+    frames = [_with_rates(_in_order(*each)) for each in zip(frames, groupings, strict=True)]
     for name, value in _SPREAD.items():
-        frame = _with_quantiles(engine, frame, keys, filters, name, value)
-    frame = _with_busiest_hour(engine, frame, keys, filters)
-    if before is not None and not {"day", "hour"} & set(keys):
-        frame = _with_change(frame, usage(engine, by, before), keys)
-    of_usage = [*keys, *(measure.name for measure in USAGE)]
-    return frame[of_usage + [name for name in _BEHIND if name in frame]]
+        counts = _counts(engine, groups, "_bucket", quantiles.bucket(value), filters)
+        frames = [_with_quantiles(*each, name) for each in zip(frames, counts, groups, strict=True)]
+    counts = _counts(engine, groups, "busiest_hour", KEYS["hour-of-day"], filters)
+    frames = [_with_busiest_hour(*each) for each in zip(frames, counts, groups, strict=True)]
+    if before is not None:
+        earlier = engine.aggregate_each(groups, (_RUNS,), before)
+        frames = [_with_change(*each) for each in zip(frames, earlier, groups, strict=True)]
+    return [
+        frame[[*by, *(measure.name for measure in USAGE), *(n for n in _BEHIND if n in frame)]]
+        for frame, by in zip(frames, groups, strict=True)
+    ]
+
+
+def _counts(
+    engine: Engine,
+    groups: Sequence[Mapping[str, str]],
+    name: str,
+    sql: str,
+    filters: Filters | None,
+) -> list[pd.DataFrame]:
+    return engine.aggregate_each([{**keys, name: sql} for keys in groups], (_RUNS,), filters)
 
 
 def period_before(filters: Filters, now: datetime) -> Filters | None:
@@ -351,32 +397,30 @@ def _ratio(part: pd.Series, whole: Any) -> pd.Series:
 
 
 def _with_quantiles(
-    engine: Engine,
-    frame: pd.DataFrame,
-    keys: list[str],
-    filters: Filters | None,
-    name: str,
-    value: str,
+    frame: pd.DataFrame, counts: pd.DataFrame, keys: Iterable[str], name: str
 ) -> pd.DataFrame:
-    columns = {key: KEYS[key] for key in keys} | {"_bucket": quantiles.bucket(value)}
-    counts = engine.aggregate(columns, (_RUNS,), filters)
-    found = quantiles.quantiles(counts, keys, "_bucket", _PERCENTS)
+    found = quantiles.quantiles(counts, [*keys], "_bucket", _PERCENTS)
     found = found.rename(columns={percent: f"p{percent}_{name}" for percent in _PERCENTS})
-    return _joined(frame, found, keys)
+    return _joined(frame, found, [*keys])
 
 
 def _with_busiest_hour(
-    engine: Engine, frame: pd.DataFrame, keys: list[str], filters: Filters | None
+    frame: pd.DataFrame, counts: pd.DataFrame, keys: Iterable[str]
 ) -> pd.DataFrame:
-    columns = {key: KEYS[key] for key in keys} | {"busiest_hour": KEYS["hour-of-day"]}
-    counts = engine.aggregate(columns, (_RUNS,), filters, order="runs DESC, busiest_hour")
-    known = counts[counts["busiest_hour"].notna()].drop(columns="runs")
-    return _joined(frame, known.drop_duplicates(keys) if keys else known.head(1), keys)
+    by = [*keys]
+    known = counts[counts["busiest_hour"].notna()]
+    known = known.sort_values(["runs", "busiest_hour"], ascending=[False, True])
+    known = known.drop_duplicates(by) if by else known.head(1)
+    return _joined(frame, known.drop(columns="runs"), by)
 
 
-def _with_change(frame: pd.DataFrame, earlier: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    then = earlier[[*keys, "runs"]].rename(columns={"runs": "runs_before"})
-    frame = _joined(frame, then, keys, how="outer" if keys else "left")
+# No day and no hour is in two periods.
+def _with_change(frame: pd.DataFrame, earlier: pd.DataFrame, keys: Iterable[str]) -> pd.DataFrame:
+    by = [*keys]
+    if {"day", "hour"} & set(by):
+        return frame
+    then = earlier[[*by, "runs"]].rename(columns={"runs": "runs_before"})
+    frame = _joined(frame, then, by, how="outer" if by else "left")
     # groups that are gone stand behind all others
     frame = frame.sort_values("runs", key=lambda runs: runs.isna(), kind="stable")
     frame = frame.fillna({"runs": 0, "runs_before": 0}).reset_index(drop=True)

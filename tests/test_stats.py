@@ -411,6 +411,18 @@ def test_groups_by_time_are_in_order_of_time(tmp_path, key, expected):
     assert frame[key].tolist() == expected
 
 
+@pytest.mark.parametrize("before", [None, Filters(owner="a")])
+def test_several_groupings_at_once_give_what_each_gives(tmp_path, before):
+    rows = rows_of({"owner": "a"}, {"owner": None, "file": None}, {"owner": "a", "file": "y"})
+    engine = engine_with(tmp_path, rows)
+    groupings = [["owner"], [], ["file", "owner"], ["host", "weekday"], ["day"]]
+    together = stats.statistics_of_each(engine, groupings, None, before)
+    for by, frame in zip(groupings, together, strict=True):
+        pd.testing.assert_frame_equal(frame, stats.statistics(engine, by, None, before))
+        plain = stats.usage(engine, by)
+        pd.testing.assert_frame_equal(frame[[*plain]].head(len(plain)), plain)
+
+
 COUNTS = st.one_of(st.none(), st.integers(0, 2**62))
 
 
