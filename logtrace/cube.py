@@ -25,7 +25,7 @@ OTHER = "\n"
 NAMES = {"host": "host", "owner": "owner", "comm": "program"}
 """The names by which every cube can be filtered: the column, and its key out of ``stats.KEYS``."""
 
-MOST_CELLS = 40_000
+MOST_CELLS = 20_000
 """How many cells a cube has at most."""
 
 _NAMES_OF_WEEK = 100  # of each kind

@@ -36,6 +36,7 @@ PAGE_BYTES = 2_000_000
 MOST_RUNS = 10_000
 """How many runs the page's table carries at most."""
 
+_MOST_FINDINGS = 150
 _MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
 _PARTS = ("over_time", "stands_out", "usage", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
@@ -299,7 +300,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
         "rules": _rules(data),
-        "findings": table(_findings(data), _FINDINGS),
+        "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS),
         "causes": table(_causes(data), _CAUSES),
         "incidents": table(_incidents(data), _INCIDENTS),
         "pages": set(with_pages(data)["run_id"]),
