@@ -215,8 +215,8 @@ def _in_order(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
 
 # A run's bytes: of two numbers the one that is known, if only one is
 _SIZE = f"""
-    CASE WHEN coalesce(greatest(read_bytes, written_bytes), 0) < {2**62}
-        THEN coalesce(read_bytes + written_bytes, read_bytes, written_bytes)
+    CASE WHEN read_bytes IS NULL OR written_bytes IS NULL THEN coalesce(read_bytes, written_bytes)
+        WHEN greatest(read_bytes, written_bytes) < {2**62} THEN read_bytes + written_bytes
     END
 """
 _TOOK = "CASE WHEN ended_us >= started_us THEN ended_us - started_us END"

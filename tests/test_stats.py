@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 import duckdb
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from report_samples import START, run_row
 from store_samples import rows_of, store_with
@@ -427,6 +427,7 @@ COUNTS = st.one_of(st.none(), st.integers(0, 2**62))
 
 
 @settings(max_examples=30, deadline=None)
+@example([("a", 2**62, None)])
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", None]), COUNTS, COUNTS), min_size=1, max_size=30)
 )
