@@ -13,7 +13,7 @@ from logtrace import display
 from logtrace.cache import folder as cache_folder
 from logtrace.contents import ReportData, pages_of, times_of, totals_of
 from logtrace.page_script import digest
-from logtrace.schema import rows_of
+from logtrace.schema import to_rows
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,7 +90,7 @@ def table(
     largest = {c.name: int(frame[c.name].fillna(0).max()) for c in shown if c.bar and len(frame)}
     return {
         "columns": shown,
-        "rows": rows_of(frame.head(MOST_ROWS if most is None else most)),
+        "rows": to_rows(frame.head(MOST_ROWS if most is None else most)),
         "total": len(frame),
         "largest": largest,
     }

@@ -131,7 +131,7 @@ def _of_pages(
     columns = {name: f'"{name}"' for name in (*schema.RUNS.names, "lines")}
     logged = engine.select(columns, among=engine.set_aside(runs["run_id"]))
     return OfPages(
-        lines={row["run_id"]: as_logged(row) for row in schema.rows_of(logged)},
+        lines={row["run_id"]: as_logged(row) for row in schema.to_rows(logged)},
         near=incidents(engine, around),
         history=programs,
     )

@@ -25,7 +25,7 @@ from logtrace.layout import (
 )
 from logtrace.page_script import digest, libraries, own_script, text_of
 from logtrace.payload import packed_payload
-from logtrace.schema import HITS, empty_frame, rows_of
+from logtrace.schema import HITS, empty_frame, to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -328,7 +328,7 @@ def _hours(data: ReportData) -> list[list[int]]:
 
 # What each rule found, with its title and what it may mean.
 def _rules(data: ReportData) -> list[dict[str, Any]]:
-    rows = [] if data.stands_out is None else rows_of(data.stands_out)
+    rows = [] if data.stands_out is None else to_rows(data.stands_out)
     return [row | findings.RULES[row["rule"]]._asdict() for row in rows]
 
 

@@ -20,7 +20,7 @@ from logtrace.layout import (
     zone_text,
 )
 from logtrace.page_script import text_of
-from logtrace.schema import rows_of
+from logtrace.schema import to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
         meanings=STATUS_MEANINGS,
         clocks=CLOCK_MEANINGS,
     )
-    for run in rows_of(runs):
+    for run in to_rows(runs):
         files, calls = (details.get(name, {}).get(run["run_id"]) for name in _DETAILS)
         html = page(
             run=run,
@@ -117,7 +117,7 @@ def run_pages(data: ReportData) -> Iterator[tuple[str, str]]:
 # What stands out in each run, by its id.
 def _findings(data: ReportData) -> Mapping[str, list[dict[str, Any]]]:
     by_run: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(findings.none() if data.findings is None else data.findings):
+    for row in to_rows(findings.none() if data.findings is None else data.findings):
         rule = findings.RULES[row["rule"]]
         by_run.setdefault(row["run_id"], []).append(row | {"title": rule.title, "why": rule.why})
     return by_run
@@ -134,7 +134,7 @@ class _Near:
 
     def __init__(self, data: ReportData) -> None:
         self._by_boot: dict[tuple[Any, Any], list[dict[str, Any]]] = {}
-        for row in rows_of(data.of_pages.near) if data.of_pages else ():
+        for row in to_rows(data.of_pages.near) if data.of_pages else ():
             self._by_boot.setdefault((row["host"], row["boot_id"]), []).append(row)
 
     def of_run(self, run: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -157,7 +157,7 @@ def _by_run(
     frame: pd.DataFrame, runs: pd.DataFrame, columns: Collection[Column]
 ) -> dict[str, dict[str, Any]]:
     rows: dict[str, list[dict[str, Any]]] = {}
-    for row in rows_of(frame[frame["run_id"].isin(runs["run_id"])]):
+    for row in to_rows(frame[frame["run_id"].isin(runs["run_id"])]):
         row["at_end"] = _AT_END[row.get("open_at_end")]
         rows.setdefault(row["run_id"], []).append(row)
     return {run: _content(columns, own) for run, own in rows.items()}

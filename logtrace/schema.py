@@ -88,20 +88,12 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def to_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Give a frame's rows as values of Python, what is null as None."""
-    values = (frame[name].astype(object) for name in frame)
-    columns = [column.where(column.notna(), None).tolist() for column in values]
-    names = list(map(str, frame.columns))
-    return [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
-
-
 def empty_frame(schema: pa.Schema) -> pd.DataFrame:
     """Give a frame of no rows with the columns and types of a schema."""
     return to_frame(schema.empty_table())
 
 
-def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
+def to_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Give a frame's rows with plain values: null is None, times are aware.
 
     Parameters
