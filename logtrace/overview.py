@@ -81,12 +81,12 @@ def gather(
     totalled = stats.statistics_of_each(engine, groupings, filters, before)
     usage = {",".join(by): frame for by, frame in zip(groupings, totalled, strict=True)}
     timeline, width = stats.timeline(engine, filters)
-    of_first = None if most_runs is None else (NEWEST_FIRST, most_runs)
+    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
+    listed = None if most_runs is None else runs["run_id"]
     details = {
-        table: engine.rows(table, filters, order=order, of_first=of_first)
+        table: engine.rows(table, filters, order=order, among=listed)
         for table, order in _ORDER_OF_DETAILS.items()
     }
-    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
     programs = history.of_store(engine)
     counts, heaviest = findings.survey(engine, filters, thresholds, programs)
     totals = stats.totals(engine, filters)
