@@ -91,7 +91,8 @@ def gather(
     counts, heaviest = findings.survey(engine, filters, thresholds, programs)
     totals = stats.totals(engine, filters)
     paged = runs.head(pages_of(totals["runs"]) if pages else 0)
-    among = None if most_runs is None else pd.concat([heaviest, paged["run_id"]])
+    aside = engine.set_aside(pd.concat([heaviest, paged["run_id"]]))
+    among = "facts" if most_runs is None else aside
     losses = engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
     spans = coverage.of_store(engine, filters, now)
     return ReportData(
@@ -113,23 +114,21 @@ def gather(
         stands_out=counts,
         findings=findings.of_runs(engine, filters, thresholds, programs, among),
         incidents=incidents(engine, filters),
-        of_pages=_of_pages(engine, filters, paged, programs) if pages else None,
+        of_pages=_of_pages(engine, filters, aside, programs) if pages else None,
         files=details["files"],
         calls=details["calls"],
     )
 
 
 # What only the pages of runs show.
-def _of_pages(
-    engine: Engine, filters: Filters, runs: pd.DataFrame, programs: history.History
-) -> OfPages:
+def _of_pages(engine: Engine, filters: Filters, aside: str, programs: history.History) -> OfPages:
     around = replace(filters, owner=None, comm=None, file=None, pid=None, status=None, run=None)
     if around.since:
         around = replace(around, since=around.since - NEAR)
     if around.until:
         around = replace(around, until=around.until + NEAR)
     columns = {name: f'"{name}"' for name in (*schema.RUNS.names, "lines")}
-    logged = engine.select(columns, among=engine.set_aside(runs["run_id"]))
+    logged = engine.select(columns, among=aside)
     return OfPages(
         lines={row["run_id"]: as_logged(row) for row in schema.to_rows(logged)},
         near=incidents(engine, around),
