@@ -378,10 +378,12 @@ def _of_ids(run_ids: pd.Series) -> pa.Table:
     return pa.Table.from_pandas(ids, preserve_index=False)
 
 
-# The first rows of all are among the first ones of each part.
+# The first rows of all are among the first ones of each part. Rows that are alike in what is asked
+# for are in the order of all columns, so that it never matters who is asked.
 def _in_order(
     rows: str, order: str, limit: int | None, values: Sequence[Any], frames: Mapping[str, pa.Table]
 ) -> Query:
+    order = order if order == "ALL" else f"{order}, COLUMNS(*)"
     merge = f"SELECT * FROM parts ORDER BY {order}"
     if limit is None:
         return Query(rows, merge, values, frames)
