@@ -14,15 +14,17 @@ import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from arro3.core import Table
+from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
 from logtrace.errors import StoreError
@@ -56,6 +58,9 @@ _REACHED_BY = {
 
 # Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
 _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
+
+# The transaction that keeps a table's last number in `columns.STORED_US`
+_NUMBER = "stored"
 
 Row = Mapping[str, Any]
 
@@ -275,6 +280,7 @@ class HostTables:
             process has stored the same source meanwhile.
         """
         runs = columns.to_table(runs, columns.TABLES["runs"])
+        now = _now_us()
         with self._locked():
             if before != "any":
                 self._reached.setdefault(source, before)
@@ -283,8 +289,8 @@ class HostTables:
             others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
             for name, rows in others.items():
                 if rows := list(rows):
-                    self._append(name, source, position, rows, _open(self._folder / name))
-            self._reached[source] = self._append("runs", source, position, runs, delta)
+                    self._append(name, source, position, rows, _open(self._folder / name), now)
+            self._reached[source] = self._append("runs", source, position, runs, delta, now)
             if len(runs) < _SMALL_ROWS:
                 self._small_commits += 1
                 if self._small_commits % _COMPACT_EVERY == 0:
@@ -309,7 +315,7 @@ class HostTables:
         """
         with self._locked():
             delta = _open(self._folder / "tracer")
-            self._append("tracer", source, Position(seq, seq), rows, delta)
+            self._append("tracer", source, Position(seq, seq), rows, delta, _now_us())
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -402,11 +408,8 @@ class HostTables:
         position: Position,
         new: Iterable[Row] | pa.Table,
         delta: DeltaTable | None,
+        now_us: int,
     ) -> Position:
-        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-        from deltalake.exceptions import DeltaError
-
-        folder = self._folder / name
         stored = _position(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
@@ -422,19 +425,31 @@ class HostTables:
             _resume(source): position.resume_after,
             _check(source): position.check,
         }
-        properties = CommitProperties(
-            app_transactions=[
-                Transaction(key, number) for key, number in reached.items() if number is not None
-            ]
-        )
         table = columns.to_table(new, columns.TABLES[name])
+        transactions = {key: number for key, number in reached.items() if number is not None}
+        if len(table):
+            transactions[_NUMBER] = number = max(now_us, last_number(delta) + 1)
+            table = _numbered(table, number)
+        self._commit(name, table, transactions, delta)
+        return position
+
+    def _commit(
+        self, name: str, table: Table, transactions: Mapping[str, int], delta: DeltaTable | None
+    ) -> None:
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        folder = self._folder / name
+        properties = CommitProperties(
+            app_transactions=list(starmap(Transaction, transactions.items()))
+        )
         older = delta is not None and not set(table.column_names) <= _columns(delta)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    str(folder), columns.STORED[name], mode="ignore", configuration=_CONFIGURATION
                 )
             if len(table):
                 write_deltalake(
@@ -453,7 +468,6 @@ class HostTables:
             raise StoreError(
                 f"store {folder} can't be written: {error}", "check its permissions and free space"
             ) from None
-        return position
 
 
 # A row without a number is of the end of its log, which comes behind every record.
@@ -505,6 +519,20 @@ def _part(loss: Row, first: int, last: int) -> Row:
 def _first(loss: Row) -> int:
     number: int = loss["first_seq"]
     return number
+
+
+def last_number(delta: DeltaTable | None) -> int:
+    """Give the last number that rows of a table have in `columns.STORED_US`; 0 if none has one."""
+    return (delta and delta.transaction_version(_NUMBER)) or 0
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _numbered(table: Table, number: int) -> Table:
+    numbers = ChunkedArray([Array([number] * len(table), DataType.int64())])
+    return table.append_column(Field(columns.STORED_US, DataType.int64()), numbers)
 
 
 def _columns(delta: DeltaTable) -> set[str]:
