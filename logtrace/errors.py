@@ -7,6 +7,7 @@
     ├── DialectError     a file of dialects makes no sense
     ├── ConfigError      a file of the configuration makes no sense
     ├── StoreError       a store can't be opened, read or written
+    │   └── ConflictError    another process wrote the same table at the same moment
     ├── QueryError       a filter or a grouping makes no sense
     │   └── ExpectationError  a file of expectations can't be read or makes no sense
     ├── ReportError      a report can't be written
@@ -51,6 +52,10 @@ class ConfigError(LogtraceError):
 
 class StoreError(LogtraceError):
     """A store can't be opened, read or written."""
+
+
+class ConflictError(StoreError):
+    """Another process wrote the same table at the same moment; nothing was written."""
 
 
 class QueryError(LogtraceError):
