@@ -29,6 +29,7 @@ from logtrace.options import (
     verbosity_options,
     zone_option,
 )
+from logtrace.ship_command import own_store, ship, shipper
 from logtrace.sparing import spare_memory
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
+    from logtrace.repeated import Repeated
     from logtrace.source import LogTree, Source
     from logtrace.source.follow import Begin, Beginning
     from logtrace.traced import Traced
@@ -82,6 +84,9 @@ def cli() -> None:
     """
 
 
+cli.add_command(ship)
+
+
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @store_option
@@ -108,6 +113,11 @@ def cli() -> None:
     show_default=True,
     help="Where the report begins, understood anew each time it is written; all: nowhere.",
 )
+@click.option(
+    "--ship-to",
+    metavar="URL",
+    help="Ship what is stored to the lab's store. Default: ship.to in logtrace.toml.",
+)
 @host_option
 @zone_option
 @click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
@@ -121,6 +131,7 @@ def watch(
     once: bool,
     report_to: Path | None,
     report_since: str,
+    ship_to: str | None,
     host: str,
     zone: ZoneInfo,
     as_json: bool,
@@ -135,10 +146,16 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url, hostname
+    from logtrace.store import default_url, hostname
     from logtrace.watch import Watch
 
-    store = Store(url or default_url())
+    beside: list[Repeated] = []
+
+    def note_stored() -> None:
+        for each in beside:
+            each.note()
+
+    store, lab = own_store(url or default_url(), ship_to)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -168,16 +185,20 @@ def watch(
             modules,
             show,
             positions=beginning.positions,
-            note_stored=fresh.note if fresh else lambda: None,
+            note_stored=note_stored,
         )
         watching = stack.enter_context(closing(watch))
+        shipping = shipper(store, lab, zone, watching) if lab else None
+        beside += [each for each in (fresh, shipping) if each]
         if once:
             watching.drain()
-        with fresh or nullcontext():
+        with fresh or nullcontext(), shipping or nullcontext():
             if not once:
                 _follow(watching)
             if fresh and fresh.is_behind:
                 _note(ctx, "writing the last report; Ctrl-C leaves it out")
+        if shipping and shipping.trouble:
+            _note(ctx, f"not shipped: {shipping.trouble}")
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
 

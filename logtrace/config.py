@@ -7,6 +7,10 @@
 
     [findings]                # see docs/findings.md
     small_bytes = 16
+
+    [ship]                    # see docs/lab/shipping.md
+    to = "s3://lab/logtrace"
+    spool_bytes = 1000000000
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
 
-_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
+_TEXTS = {"store": "/srv/lab", "ship.to": "s3://lab/logtrace", "scheduler": "tcp://lab:8786"}
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,22 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class Shipping:
+    """Where the host's own store is shipped to.
+
+    Parameters
+    ----------
+    to
+        URL of the lab's store, or None.
+    spool_bytes
+        How much the rows of the host's own store may take, as files; None for any amount.
+    """
+
+    to: str | None = None
+    spool_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """What the files say.
 
@@ -77,11 +97,14 @@ class Config:
         Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
+    ship
+        Where it is shipped to.
     """
 
     store: str | None = None
     scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
+    ship: Shipping = field(default_factory=Shipping)
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -140,21 +163,47 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    texts = {name: _text(path, data, name) for name in _TEXTS if name in data}
-    findings = data.get("findings", {})
-    if not isinstance(findings, dict):
-        raise ConfigError(f"{path}: findings is no table", "write [findings] above its lines")
-    _refuse_unknown(path, "findings.", findings, Thresholds)
+    return Config(
+        _text(path, "store", data.get("store", config.store)),
+        _text(path, "scheduler", data.get("scheduler", config.scheduler)),
+        replace(config.findings, **_findings(path, data)),
+        replace(config.ship, **_shipping(path, data)),
+    )
+
+
+def _text(path: Path, name: str, value: object) -> str | None:
+    if not isinstance(value, str | None) or value == "":
+        raise ConfigError(
+            f"{path}: {name} is no text", f'write {name.split(".")[-1]} = "{_TEXTS[name]}"'
+        )
+    return value
+
+
+def _table(path: Path, data: Mapping[str, Any], name: str, known: type[Any]) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} is no table", f"write [{name}] above its lines")
+    _refuse_unknown(path, f"{name}.", table, known)
+    return table
+
+
+def _findings(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    findings = _table(path, data, "findings", Thresholds)
     for name, value in findings.items():
         _check_threshold(path, name, value)
-    return replace(config, **texts, findings=replace(config.findings, **findings))
+    return findings
 
 
-def _text(path: Path, data: Mapping[str, Any], name: str) -> str:
-    text = data[name]
-    if not isinstance(text, str) or not text:
-        raise ConfigError(f"{path}: {name} is no text", f'write {name} = "{_TEXTS[name]}"')
-    return text
+def _shipping(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    shipping = _table(path, data, "ship", Shipping)
+    _text(path, "ship.to", shipping.get("to"))
+    most = shipping.get("spool_bytes", 1)
+    if not isinstance(most, int) or isinstance(most, bool) or not 0 < most < 2**63:
+        raise ConfigError(
+            f"{path}: ship.spool_bytes is {most!r}",
+            "write a whole number above 0: spool_bytes = 1000000000",
+        )
+    return shipping
 
 
 def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: type[Any]) -> None:

@@ -14,18 +14,20 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from arro3.core import Table
+from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
-from logtrace.errors import StoreError
+from logtrace.errors import ConflictError, StoreError
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
 from logtrace.record import printable
@@ -56,6 +58,9 @@ _REACHED_BY = {
 
 # Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
 _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
+
+# The transaction that keeps a table's last number in `columns.STORED_US`
+_NUMBER = "stored"
 
 Row = Mapping[str, Any]
 
@@ -106,6 +111,8 @@ class Store:
     ----------
     url
         A path, or a ``file://`` URL.
+    require_room
+        Raises StoreError if no rows may be added.
 
     Raises
     ------
@@ -113,7 +120,8 @@ class Store:
         If the URL is of another kind, or has a character that delta-rs can't have in a path.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
+        self._require_room = require_room
         parts = urlsplit(url)
         if parts.scheme not in ("", "file"):
             raise StoreError(
@@ -131,7 +139,7 @@ class Store:
 
     def host(self, name: str) -> HostTables:
         """Give the tables of a host, to write to."""
-        return HostTables(self.root / f"host={_folder_name(name)}")
+        return HostTables(self.root / f"host={_folder_name(name)}", self._require_room)
 
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
@@ -212,10 +220,13 @@ class HostTables:
     ----------
     folder
         ``STORE/host=NAME``.
+    require_room
+        Raises StoreError if no rows may be added.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, require_room: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._require_room = require_room
         self.sign = folder / ".watched"
         self._there = next((path for path in (folder, folder.parent) if path.is_dir()), None)
         self._small_commits = 0
@@ -223,7 +234,8 @@ class HostTables:
 
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
-        return HostTables(self._folder.parent / f"host={_folder_name(host)}")
+        folder = self._folder.parent / f"host={_folder_name(host)}"
+        return HostTables(folder, self._require_room)
 
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
@@ -239,7 +251,7 @@ class HostTables:
             None if nothing of it has been stored.
         """
         # runs are committed last, so no other table is behind
-        return _position(_open(self._folder / "runs"), source)
+        return position_in(_open(self._folder / "runs"), source)
 
     def append(
         self,
@@ -275,6 +287,7 @@ class HostTables:
             process has stored the same source meanwhile.
         """
         runs = columns.to_table(runs, columns.TABLES["runs"])
+        now = _now_us()
         with self._locked():
             if before != "any":
                 self._reached.setdefault(source, before)
@@ -283,8 +296,8 @@ class HostTables:
             others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
             for name, rows in others.items():
                 if rows := list(rows):
-                    self._append(name, source, position, rows, _open(self._folder / name))
-            self._reached[source] = self._append("runs", source, position, runs, delta)
+                    self._append(name, source, position, rows, _open(self._folder / name), now)
+            self._reached[source] = self._append("runs", source, position, runs, delta, now)
             if len(runs) < _SMALL_ROWS:
                 self._small_commits += 1
                 if self._small_commits % _COMPACT_EVERY == 0:
@@ -309,7 +322,90 @@ class HostTables:
         """
         with self._locked():
             delta = _open(self._folder / "tracer")
-            self._append("tracer", source, Position(seq, seq), rows, delta)
+            self._append("tracer", source, Position(seq, seq), rows, delta, _now_us())
+
+    def open(self, name: str) -> DeltaTable | None:
+        """Open one of the tables, as it is now.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none yet.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        return _open(self._folder / name)
+
+    def receive(
+        self, name: str, delta: DeltaTable | None, rows: Table, transactions: Mapping[str, int]
+    ) -> DeltaTable:
+        """Append rows of another store, unless anything was committed since a table was opened.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+        delta
+            What `open` gave: the state in which these rows are to be appended.
+        rows
+            Rows with the table's columns; none for a commit of transactions only.
+        transactions
+            Application transactions of the same commit.
+
+        Returns
+        -------
+        DeltaTable
+            The table with these rows, and with what came since.
+
+        Raises
+        ------
+        ConflictError
+            If the table has changed, or was made, meanwhile.
+        StoreError
+            If the store can't be written.
+        """
+        transactions = dict(transactions)
+        if len(rows):
+            transactions[_NUMBER] = number = max(_now_us(), last_number(delta) + 1)
+            rows = _numbered(rows, number)
+        with self._locked():
+            return self._commit(name, rows, transactions, delta, alone=True)
+
+    def remove(self, name: str, predicate: str) -> None:
+        """Remove rows, but none of the transactions that tell how far sources were stored.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+        predicate
+            SQL: which rows.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        from deltalake.exceptions import DeltaError
+
+        with self._locked():
+            delta = self.open(name)
+            try:
+                if delta is not None:
+                    delta.delete(predicate)
+            except (DeltaError, OSError) as error:
+                raise StoreError(
+                    f"store {self._folder / name} can't be written: {error}",
+                    "check its permissions and free space",
+                ) from None
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -368,7 +464,7 @@ class HostTables:
             )
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
-        if source in self._reached and _position(runs, source) != self._reached[source]:
+        if source in self._reached and position_in(runs, source) != self._reached[source]:
             raise StoreError(
                 f"store {self._folder}: another process stores {source} too", "stop one of them"
             )
@@ -402,12 +498,9 @@ class HostTables:
         position: Position,
         new: Iterable[Row] | pa.Table,
         delta: DeltaTable | None,
+        now_us: int,
     ) -> Position:
-        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-        from deltalake.exceptions import DeltaError
-
-        folder = self._folder / name
-        stored = _position(delta, source)
+        stored = position_in(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
         if stored is not None:
@@ -417,31 +510,51 @@ class HostTables:
                 new = _not_told(new, delta, stored)
             elif name in _REACHED_BY:
                 new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
-        reached = {
-            _seen(source): position.seen,
-            _resume(source): position.resume_after,
-            _check(source): position.check,
-        }
-        properties = CommitProperties(
-            app_transactions=[
-                Transaction(key, number) for key, number in reached.items() if number is not None
-            ]
-        )
         table = columns.to_table(new, columns.TABLES[name])
-        older = delta is not None and not set(table.column_names) <= _columns(delta)
+        transactions = transactions_of(source, position)
+        if len(table):
+            self._require_room()
+            transactions[_NUMBER] = number = max(now_us, last_number(delta) + 1)
+            table = _numbered(table, number)
+        self._commit(name, table, transactions, delta)
+        return position
+
+    # Alone: in the very state of the table that is given, or not at all.
+    def _commit(
+        self,
+        name: str,
+        table: Table,
+        transactions: Mapping[str, int],
+        delta: DeltaTable | None,
+        *,
+        alone: bool = False,
+    ) -> DeltaTable:
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        folder = self._folder / name
+        properties = CommitProperties(
+            max_commit_retries=0 if alone else None,
+            app_transactions=list(starmap(Transaction, transactions.items())),
+        )
+        version = -1 if delta is None else delta.version()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             _require_room(folder, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    str(folder),
+                    columns.STORED[name],
+                    mode="error" if alone else "ignore",
+                    configuration=_CONFIGURATION,
                 )
+                version = delta.version()
             if len(table):
                 write_deltalake(
                     delta,
                     table,
                     mode="append",
-                    schema_mode="merge" if older else None,
+                    schema_mode=None if set(table.column_names) <= _columns(delta) else "merge",
                     commit_properties=properties,
                     writer_properties=_encoding(name),
                 )
@@ -449,11 +562,14 @@ class HostTables:
                 delta.create_write_transaction(
                     [], "append", delta.schema(), commit_properties=properties
                 )
+                delta.update_incremental()
         except (DeltaError, OSError) as error:
+            if alone and (there := _open(folder)) is not None and there.version() > version:
+                raise ConflictError(f"store {folder}: another process writes to it too") from None
             raise StoreError(
                 f"store {folder} can't be written: {error}", "check its permissions and free space"
             ) from None
-        return position
+        return delta
 
 
 # A row without a number is of the end of its log, which comes behind every record.
@@ -507,6 +623,20 @@ def _first(loss: Row) -> int:
     return number
 
 
+def last_number(delta: DeltaTable | None) -> int:
+    """Give the last number that rows of a table have in `columns.STORED_US`; 0 if none has one."""
+    return (delta and delta.transaction_version(_NUMBER)) or 0
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _numbered(table: Table, number: int) -> Table:
+    numbers = ChunkedArray([Array([number] * len(table), DataType.int64())])
+    return table.append_column(Field(columns.STORED_US, DataType.int64()), numbers)
+
+
 def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
 
@@ -548,7 +678,18 @@ def _check(source: str) -> str:
     return f"{source}#check"
 
 
-def _position(delta: DeltaTable | None, source: str) -> Position | None:
+def transactions_of(source: str, position: Position) -> dict[str, int]:
+    """Give the application transactions that keep how far a source has been stored."""
+    reached = {
+        _seen(source): position.seen,
+        _resume(source): position.resume_after,
+        _check(source): position.check,
+    }
+    return {key: number for key, number in reached.items() if number is not None}
+
+
+def position_in(delta: DeltaTable | None, source: str) -> Position | None:
+    """Say how far a source has been stored in a table; None if not at all."""
     if delta is None:
         return None
     seen = delta.transaction_version(_seen(source))

@@ -343,6 +343,8 @@ class LiveView:
             above.insert(2, Text(rates))
         if self._report:
             above.append(Text(f"report: {visible(self._report)}", style="dim"))
+        if progress.shipping:
+            above.append(Text(visible(progress.shipping), style="dim"))
         above += self._under_way(progress.open_runs)
         below = [Text(visible(progress.trouble), style="bold red")] if progress.trouble else []
         if not self._runs:

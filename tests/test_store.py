@@ -47,6 +47,10 @@ def rows(url, table="runs", column="first_seq"):
     return sorted(value for file in files for value in pd.read_parquet(file)[column])
 
 
+def numbered(schema):
+    return schema.append(columns.STORED["runs"].field(columns.STORED_US))
+
+
 @pytest.fixture
 def lab(tmp_path):
     return Store(str(tmp_path / "store"))
@@ -205,6 +209,7 @@ def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
     old = Schema([columns.RUNS.field(name) for name in known])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "TABLES", dict(columns.TABLES) | {"runs": old})
+        patch.setattr(columns, "STORED", dict(columns.STORED) | {"runs": numbered(old)})
         tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     tables.append(SOURCE, Position(12, 12))
     assert tables.position(SOURCE) == Position(12, 12)
@@ -220,6 +225,38 @@ def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
     tables.compact()
     assert rows(lab) == [5, 15, 16]
     assert tables.position(SOURCE) == Position(16, 16)
+
+
+def test_a_table_of_a_version_that_numbered_no_commits_goes_on_with_numbers(lab, tables):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "STORED", columns.TABLES)
+        patch.setattr(store, "_numbered", lambda table, _number: table)
+        tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    tables.append(SOURCE, Position(15, 15), runs=[run(15)])
+    delta = DeltaTable(str(lab.root / "host=lab1" / "runs"))
+    found = delta.to_pyarrow_table(columns=["first_seq", "stored_us"]).to_pylist()
+    assert {row["first_seq"]: row["stored_us"] for row in found} == {
+        5: None,
+        15: store.last_number(delta),
+    }
+
+
+def test_every_commit_has_a_number_of_its_own_that_rises_also_where_the_clock_goes_back(
+    lab, tables, monkeypatch
+):
+    clock = iter([2_000, 1_000, 2_000_000, 3_000_000, 3_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock) * 1000)
+    for seq in (1, 2, 3, 4):
+        details = [detail(seq, descriptor=3)] if seq > 1 else []
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq), run(seq)], files=details)
+    tables.compact()
+    folder = lab.root / "host=lab1"
+    numbers = {
+        name: DeltaTable(str(folder / name)).to_pyarrow_table()["stored_us"].to_pylist()
+        for name in ("runs", "files")
+    }
+    assert sorted(numbers["runs"]) == [2000, 2000, 2001, 2001, *[2_000_000] * 2, *[3_000_000] * 2]
+    assert sorted(numbers["files"]) == [1000, 2_000_000, 3_000_000]
 
 
 def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
@@ -360,7 +397,7 @@ def test_the_tables_have_the_columns_of_the_schema(lab, tables):
         incidents=[{"host": "lab1", "ended_seq": 5, "type": "bug"}],
     )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
-    for name, expected in columns.TABLES.items():
+    for name, expected in columns.STORED.items():
         frame = pd.concat(map(pd.read_parquet, lab.files(name)))
         assert list(frame.columns) == expected.names
         assert len(frame) == 1
