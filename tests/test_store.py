@@ -467,7 +467,7 @@ def test_a_store_may_be_named_by_a_file_url(tmp_path):
     assert Store(f"file://{tmp_path}/store").root == tmp_path / "store"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/lab", "http://example.org/"])
+@pytest.mark.parametrize("url", ["gs://bucket/lab", "http://example.org/"])
 def test_a_store_of_another_kind_is_refused(url):
     with pytest.raises(StoreError, match="is not supported") as raised:
         Store(url)
