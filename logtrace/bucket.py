@@ -36,8 +36,8 @@ _ANSWER_WITHIN = timedelta(seconds=30)
 _RETRIES = 3
 _RETRY_FOR = timedelta(seconds=20)
 _KEEP_COPIES_S = 3600  # of replaced files: another process may be reading them
-_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\..*parquet")
-_COMMIT = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*parquet")
+_COMMIT = re.compile(r"\d{20}\.json")
 
 
 class Settings(NamedTuple):
@@ -200,10 +200,11 @@ class Bucket:
             "region": known.region,
             "endpoint": known.endpoint,
         }
+        config = {name: value for name, value in config.items() if value is not None}
         return S3Store(
             self.name,
             prefix=self.prefix or None,
-            config={name: value for name, value in config.items() if value is not None},
+            config=config,
             client_options={
                 "allow_http": known.allows_http,
                 "connect_timeout": _CONNECT_WITHIN,

@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace import schema, sequences
-from logtrace.location import local_files
 from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
 from logtrace.record import printable
 
 if TYPE_CHECKING:

@@ -66,6 +66,7 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.sign = path / ".watched"
         self._there = next((each for each in (path, path.parent) if each.is_dir()), None)
 
     def __str__(self) -> str:

@@ -248,7 +248,7 @@ class Store:
         if self._bucket:
             return False  # what goes on there is told by its last rows
         try:
-            with _sign(self.root / folder_name(host)).open("rb") as sign:
+            with self.host(host).sign.open("rb") as sign:
                 fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
         except BlockingIOError:
             return True
@@ -278,6 +278,16 @@ class HostTables:
         self._require_room = require_room
         self._small_commits = 0
         self._reached: dict[str, Position | None] = {}
+
+    @property
+    def sign(self) -> Path:
+        """The file of which `hold` locks a byte; raises StoreError if there can be none."""
+        if isinstance(self._place, Folder):
+            return self._place.sign
+        raise StoreError(
+            f"store {self._place}: what is watched is stored in a folder first",
+            "name one with --store, and this one with --ship-to",
+        )
 
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
@@ -469,13 +479,8 @@ class HostTables:
         StoreError
             If the store can't be written.
         """
-        if not isinstance(self._place, Folder):
-            raise StoreError(
-                f"store {self._place}: what is watched is stored in a folder first",
-                "name one with --store, and this one with --ship-to",
-            )
         with self._place.locked():
-            sign = _sign(self._place.path).open("ab")
+            sign = self.sign.open("ab")
             try:
                 fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
             except OSError:
@@ -670,10 +675,6 @@ def _encoding(table: str) -> WriterProperties:
     number = ColumnProperties(dictionary_enabled=False, encoding="DELTA_BINARY_PACKED")
     run_id = ColumnProperties(dictionary_enabled=False)
     return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
-
-
-def _sign(folder: Path) -> Path:
-    return folder / ".watched"
 
 
 def _seen(source: str) -> str:
