@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
 
 if TYPE_CHECKING:
     import duckdb
@@ -189,7 +190,7 @@ def open_views(
     with store_errors():
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
-            _create_view(database, name, columns, files[table])
+            _create_view(database, name, columns, local_files(files[table]))
         sequences.create_view(database, never_totals)
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
