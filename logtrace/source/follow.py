@@ -368,7 +368,7 @@ class GrowingLog:
                 if part.was_cut():  # since that was looked at: it is of another log
                     return []
                 for offset, line in part.lines(chunk):
-                    self._add(part, part.text.feed(offset, line), items)
+                    self._feed(part, offset, line, items)
             if not items:
                 self._add(part, part.text.finish(), items)
         except (EOFError, lzma.LZMAError, zlib.error) as error:
@@ -379,6 +379,11 @@ class GrowingLog:
     def _tell(self, path: Path, error: Exception) -> None:
         reason = f"{path}: {getattr(error, 'strerror', None) or error}"
         self._trouble(path, str(error) if isinstance(error, SourceError) else printable(reason))
+
+    def _feed(self, part: _Part, offset: int, line: bytes, items: list[Record | Loss]) -> None:
+        if not part.is_placed and offset > self._position:
+            part.place(offset)
+        self._add(part, part.text.feed(offset, line), items)
 
     def _add(self, part: _Part, record: Record | None, items: list[Record | Loss]) -> None:
         if record is None:
@@ -403,7 +408,7 @@ class GrowingLog:
         items: list[Record | Loss] = []
         rest, part.rest = part.rest, b""
         if rest and not part.is_told:
-            self._add(part, part.text.feed(part.offset, rest), items)
+            self._feed(part, part.offset, rest, items)
         last = part.text.finish()
         self._add(part, last._replace(truncated=True) if last and rest else last, items)
         part.close()
@@ -441,6 +446,7 @@ class _Part:
         self.text = LogText("")
         self.offset = 0  # of the line that `rest` begins
         self.rest = b""
+        self.is_placed = False  # whether it is known what was told before the next line
         self.is_told = False  # whether that is what is left of a line too long to wait for its end
         self.read_ns = 0
         self._lines: dict[int, bytes] = {}
@@ -501,6 +507,12 @@ class _Part:
         self.rest, self.is_told = b"", False
         end = os.SEEK_END
         self.offset = self.stream.seek(0, end) if offset is None else self.stream.seek(offset)
+
+    # Left until there is a new line, as for most of many logs there is none for long.
+    def place(self, offset: int) -> None:
+        """Know what the lines before an offset tell of those behind it."""
+        self.is_placed = True
+        self.text.go_on(self.stream, offset)
 
     def read(self) -> bytes:
         chunk = self.stream.read(_CHUNK_BYTES)
