@@ -193,7 +193,9 @@ class Engine:
                 _create_view(self._database, name, columns, files)
                 if not files:
                     self._empty.add(table)
-            sequences.create_view(self._database, never_totals)
+            sequences.create_view(
+                self._database, never_totals, lambda hosts: store.positions(hosts).parts()
+            )
             self._database.execute(f"CREATE VIEW hits AS {_HITS}")
             of_details = _FACTS.format(files=_OF_FILES, calls=_OF_CALLS)
             self._database.execute(f"CREATE VIEW facts AS {of_details}")

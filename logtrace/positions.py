@@ -5,6 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+_FILE = "file:"
+_DIGEST, _SHORT_DIGEST = 64, 12  # characters
+
+
+def part_name(path: str, digest: str) -> str:
+    """Give the name by which the position of a part of a followed log is kept.
+
+    Parameters
+    ----------
+    path
+        Of the log.
+    digest
+        Of the part, in hexadecimal, and what tells it from others with the same one.
+    """
+    return f"{_FILE}{path}:{digest}"
+
+
+def part_source(name: str) -> str:
+    """Give the source of what is read of a part of a followed log, by its `part_name`."""
+    path, _, digest = name.removeprefix(_FILE).rpartition(":")
+    return f"{path}@{digest[:_SHORT_DIGEST]}{digest[_DIGEST:]}"
+
 
 class Position(NamedTuple):
     """How far a source has been stored.
@@ -46,9 +68,24 @@ class Positions:
         """Name the hosts that have a position of any source."""
         return {host for positions in self._positions.values() for host in positions}
 
+    def parts(self) -> list[tuple[str, str]]:
+        """Name the parts of followed logs that have a position.
+
+        Returns
+        -------
+        list of tuple
+            A host, and the source of its rows.
+        """
+        return [
+            (host, part_source(source))
+            for source, hosts in self._positions.items()
+            if source.startswith(_FILE)
+            for host in hosts
+        ]
+
     def knows_below(self, folder: str) -> bool:
         """Whether any path below a folder has a position."""
-        below = f"file:{folder.rstrip('/')}/"
+        below = f"{_FILE}{folder.rstrip('/')}/"
         return any(path.startswith(below) for path in self._paths)
 
     def knows_path(self, path: str) -> bool:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -137,8 +137,13 @@ class Store:
         """Name the hosts that have tables here, sorted."""
         return sorted(_host_name(path) for path in self._host_folders())
 
-    def positions(self) -> Positions:
-        """Say how far each source that is watched has been stored, for every host.
+    def positions(self, hosts: Collection[str] | None = None) -> Positions:
+        """Say how far each source that is watched has been stored.
+
+        Parameters
+        ----------
+        hosts
+            For which of them. Default: for every host.
 
         Returns
         -------
@@ -152,6 +157,8 @@ class Store:
         """
         positions = Positions()
         for folder in self._host_folders():
+            if hosts is not None and _host_name(folder) not in hosts:
+                continue
             reached = _transactions(folder / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))

@@ -1,9 +1,12 @@
 """A store in memory, and a folder of logs that is looked at whenever it is asked."""
 
+from contextlib import closing
 from types import SimpleNamespace
 
 from logtrace.positions import Position, Positions
-from logtrace.source.folder import FileTree
+from logtrace.source.folder import FileTree, Layout
+from logtrace.source.follow import Beginning
+from logtrace.watch import Watch
 
 
 class CrashError(Exception):
@@ -47,3 +50,11 @@ class Looking(FileTree):
     def ready(self):
         self._note_change(self._layout.root, is_folder=True)
         return super().ready()
+
+
+def watch_once(store, path):
+    """Read what there is and store it, as a watch that is started and stopped."""
+    positions = store.positions()
+    tree = Looking(Layout.of(str(path)), Beginning(positions, host="here"))
+    with closing(tree), closing(Watch(store.host, "here", [tree], positions=positions)) as watch:
+        watch.drain()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from logtrace.errors import SourceError
-from logtrace.positions import Position, Positions
+from logtrace.positions import Position, Positions, part_name, part_source
 from logtrace.record import Loss, Record, printable
 from logtrace.source.forms import Dating, form_of
 from logtrace.source.logfile import LogText, open_log
@@ -114,7 +114,7 @@ class GrowingLog:
         self._whole = whole or self._begin == "oldest"
         self._trouble = trouble
         self._wake = wake
-        self._prefix = printable(f"file:{self.path}:")
+        self._prefix = printable(part_name(str(self.path), ""))
         self.name = self._prefix
         self._part: _Part | None = None
         self._left: _Part | None = None  # the part that was read last, when it has been left
@@ -296,9 +296,7 @@ class GrowingLog:
         )
         self.name = part.name
         self._position = reached.seen if reached else resume
-        digest = part.name.removeprefix(self._prefix)
-        short = digest[:12] + digest[64:]
-        source = printable(f"{self.path}@{short}")
+        source = part_source(part.name)
         form = part.form_before(self._position)
         part.text = LogText(source, self._from.boot_id, form, self._dating)
         part.go_to(None if self._begin == "now" else max(self._position, 0))

@@ -1,19 +1,15 @@
 """Boots that a followed text of journalctl tells between its lines, over restarts."""
 
 import gzip
-from contextlib import closing
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from memory_store import Looking, MemoryStore
+from memory_store import MemoryStore, watch_once
 from store_samples import log_of
 
 from logtrace.source import logfile
-from logtrace.source.folder import Layout
-from logtrace.source.follow import Beginning
-from logtrace.watch import Watch
 
 BOOTS = ["0f0e0d0c0b0a09080706050403020100", "a" * 32]
 BOOT_IDS = ["0f0e0d0c-0b0a-0908-0706-050403020100", "aaaaaaaa-aaaa-aaaa-aaaa-aaaaaaaaaaaa"]
@@ -30,13 +26,6 @@ def boot(number):
 
 
 REBOOT = b"-- Reboot --\n"
-
-
-def watch_once(store, path):
-    positions = store.positions()
-    tree = Looking(Layout.of(str(path)), Beginning(positions, host="here"))
-    with closing(tree), closing(Watch(store.host, "here", [tree], positions=positions)) as watch:
-        watch.drain()
 
 
 def watched(path, *parts):
