@@ -68,6 +68,43 @@ class Positions:
         """Name the hosts that have a position of any source."""
         return {host for positions in self._positions.values() for host in positions}
 
+    def logs(self) -> list[str]:
+        """Give the paths of the followed logs that have a position."""
+        return [path.removeprefix(_FILE) for path in self._paths if path.startswith(_FILE)]
+
+    def move(
+        self, log: str, to: str, hosts: tuple[str, str]
+    ) -> list[tuple[str, str, Position, Position | None]]:
+        """Know a followed log, whose folder was renamed, by its new path too.
+
+        Parameters
+        ----------
+        log, to
+            Its paths, before and now.
+        hosts
+            The machines of its records that name none, before and now: what is known of the one
+            is known of the other then.
+
+        Returns
+        -------
+        list of tuple
+            What is to be stored of that: a host, the name of a part, its position, and the one
+            that was known before.
+        """
+        moved = []
+        before, now = part_name(log, ""), part_name(to, "")
+        for old in [source for source in self._positions if source.startswith(before)]:
+            name = now + old.removeprefix(before)
+            found = dict(self._positions[old])
+            if hosts[0] in found:
+                found.setdefault(hosts[1], found[hosts[0]])
+            for host, position in found.items():
+                known = self.of(name).get(host)
+                if known is None or known.seen < position.seen:
+                    self.note(host, name, position)
+                    moved.append((host, name, position, known))
+        return moved
+
     def parts(self) -> list[tuple[str, str]]:
         """Name the parts of followed logs that have a position.
 

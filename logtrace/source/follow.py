@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from logtrace.errors import SourceError
 from logtrace.positions import Position, Positions, part_name, part_source
@@ -62,6 +62,25 @@ class Beginning:
     followed: set[Path] = field(default_factory=set)
 
 
+class Moved(NamedTuple):
+    """Where a log was before its folder was renamed.
+
+    Parameters
+    ----------
+    log
+        What read it there; None if that was another watch.
+    path, to
+        Its paths, before and now.
+    hosts
+        The machines of its records that name none, before and now.
+    """
+
+    log: GrowingLog | None
+    path: str
+    to: str
+    hosts: tuple[str, str]
+
+
 def _refuse(_path: Path, text: str) -> None:
     raise SourceError(text)
 
@@ -107,6 +126,8 @@ class GrowingLog:
         self.path = path.absolute()
         self.check: int | None = None
         """A digest of the line at `position`; 0 where none can be given."""
+        self.moved: list[Moved] = []
+        """Where it was before; its positions there are to be its own before it is drained."""
         self._from = beginning or Beginning()
         self._begin = self._from.begin
         self._positions = self._from.positions
@@ -162,6 +183,34 @@ class GrowingLog:
         if items:
             self._wake()
         return items
+
+    def goes_on_with(self, path: str, log: GrowingLog | None) -> bool:
+        """Say whether a part of it is known as one of a log of another path.
+
+        Parameters
+        ----------
+        path
+            Of the other log.
+        log
+            What read it, if it was this watch.
+        """
+        for part in map(self._opened, reversed(self._folders.parts(self.path))):
+            if part is None:
+                continue
+            with closing(part):
+                assert part.head is not None
+                name = part_name(path, hashlib.sha256(part.head).hexdigest())
+                count = 0
+                while last := self._last_of(name + (f"+{count}" if count else ""), log):
+                    if last.check and part.check_at(last.seen) == last.check:
+                        return True
+                    count += 1
+        return False
+
+    def _last_of(self, name: str, log: GrowingLog | None) -> Position | _Reached | None:
+        if log and (reached := log._reached.get(name)):
+            return reached
+        return max(self._positions.of(name).values(), key=lambda at: at.seen, default=None)
 
     def park(self) -> None:
         """Let go of the descriptor until there is more to read."""
