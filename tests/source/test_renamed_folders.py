@@ -1,10 +1,13 @@
 """A machine's folder that is renamed: its log goes on, and nothing of it is stored twice."""
 
+import subprocess
+import sys
+import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
-from memory_store import Looking, MemoryStore, watch_once
+from memory_store import CrashError, Looking, MemoryStore, watch_once
 from store_samples import log_of
 
 from logtrace.engine import Engine
@@ -134,3 +137,64 @@ def test_a_store_takes_the_positions_of_a_log_that_was_renamed(root, tmp_path):
         watch_once(store, root)
     runs = Engine(store).rows("runs", order="pid")[["host", "pid"]]
     assert runs.values.tolist() == [["old", 1], ["new", 2], ["beside", 90]]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cut", [0, 2, 4, 7])
+@pytest.mark.parametrize("commits", range(6))
+def test_killed_at_any_commit_of_a_renamed_log_each_run_is_stored_once(root, kind, cut, commits):
+    log = lines(1, 2, kind=kind)
+    store = MemoryStore()
+    append(root / "old" / "kern.log", *log[:cut])
+    watch_once(store, root)
+    (root / "old").rename(root / "new")
+    append(root / "new" / "kern.log", *log[cut:])
+    store.commits_left = commits
+    with suppress(CrashError):
+        watch_once(store, root)
+    store.commits_left = None
+    watch_once(store, root)
+    runs = [("old" if 4 * pid <= cut else host(kind), pid) for pid in (1, 2)]
+    assert stored(store) == complete(("beside", 90), *runs)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+
+
+def test_a_real_watch_goes_on_with_a_folder_renamed_under_it_and_when_it_is_killed(root, tmp_path):
+    store = Store(str(tmp_path / "store"))
+    command = [sys.executable, "-m", "logtrace", "watch", "-q", "--store", str(store), str(root)]
+
+    def pids():
+        return sorted(Engine(store).rows("runs")["pid"]) if store.root.is_dir() else []
+
+    def start(*expected):
+        watch = subprocess.Popen(command)
+        wait_for(lambda: pids() == sorted([90, *expected]))
+        return watch
+
+    def kill(watch):
+        watch.kill()
+        watch.wait()
+
+    append(root / "old" / "kern.log", *lines(1))
+    watch = start(1)
+    (root / "old").rename(root / "new")
+    append(root / "new" / "kern.log", *lines(2))
+    wait_for(lambda: pids() == [1, 2, 90])
+    kill(watch)
+    (root / "new").rename(root / "newer")
+    append(root / "newer" / "kern.log", *lines(3))
+    watch = start(1, 2, 3)
+    (root / "newer").rename(root / "old")
+    append(root / "old" / "kern.log", *lines(4))
+    wait_for(lambda: pids() == [1, 2, 3, 4, 90])
+    kill(watch)
+    kill(start(1, 2, 3, 4))
+    hosts = Engine(store).rows("runs", order="pid")[["pid", "host"]].values.tolist()
+    assert hosts == [[1, "old"], [2, "new"], [3, "newer"], [4, "old"], [90, "beside"]]
+    assert Engine(store).rows("losses").empty
