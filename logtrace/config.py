@@ -3,6 +3,7 @@
 ::
 
     store = "/srv/lab"        # where commands read and write, without --store
+    scheduler = "tcp://lab:8786"   # of --engine dask, without --scheduler
 
     [findings]                # see docs/findings.md
     small_bytes = 16
@@ -21,6 +22,8 @@ from logtrace.errors import ConfigError
 from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
+
+_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ class Config:
     ----------
     store
         URL of the store, or None.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
     """
 
     store: str | None = None
+    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
 
 
@@ -134,16 +140,21 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    store = data.get("store", config.store)
-    if not isinstance(store, str | None) or store == "":
-        raise ConfigError(f"{path}: store is no text", 'write store = "/srv/lab"')
+    texts = {name: _text(path, data, name) for name in _TEXTS if name in data}
     findings = data.get("findings", {})
     if not isinstance(findings, dict):
         raise ConfigError(f"{path}: findings is no table", "write [findings] above its lines")
     _refuse_unknown(path, "findings.", findings, Thresholds)
     for name, value in findings.items():
         _check_threshold(path, name, value)
-    return Config(store, replace(config.findings, **findings))
+    return replace(config, **texts, findings=replace(config.findings, **findings))
+
+
+def _text(path: Path, data: Mapping[str, Any], name: str) -> str:
+    text = data[name]
+    if not isinstance(text, str) or not text:
+        raise ConfigError(f"{path}: {name} is no text", f'write {name} = "{_TEXTS[name]}"')
+    return text
 
 
 def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: type[Any]) -> None:
