@@ -146,7 +146,7 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import default_url, hostname
+    from logtrace.store import hostname
     from logtrace.watch import Watch
 
     beside: list[Repeated] = []
@@ -155,7 +155,7 @@ def watch(
         for each in beside:
             each.note()
 
-    store, lab = own_store(url or default_url(), ship_to)
+    store, lab = own_store(url, ship_to)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -370,9 +370,9 @@ def import_(
     """
     spare_memory()
     from logtrace.importer import find_logs, import_log
-    from logtrace.store import Store, default_url
+    from logtrace.store import open_to_store
 
-    tables = Store(url or default_url()).host(host)
+    tables = open_to_store(url).host(host)
     failed = False
     for path in find_logs(paths):
         try:

@@ -94,13 +94,13 @@ def ship(
         _note(ctx, f"{done.removed:,} shipped rows were removed here, oldest first")
 
 
-def own_store(url: str, lab_url: str | None) -> tuple[Store, Store | None]:
+def own_store(url: str | None, lab_url: str | None) -> tuple[Store, Store | None]:
     """Open the store that a watch writes to, and the one that it is shipped to, if any.
 
     Parameters
     ----------
     url
-        The host's own store.
+        The host's own store, as of `logtrace.store.open_to_store`.
     lab_url
         The lab's; None for what the configuration says.
 
@@ -118,16 +118,18 @@ def own_store(url: str, lab_url: str | None) -> tuple[Store, Store | None]:
     """
     from logtrace import config
     from logtrace.spool import Room
-    from logtrace.store import Store
+    from logtrace.store import Store, open_to_store
 
     settings = config.load().ship
     lab_url = lab_url or settings.to
+    store = open_to_store(url)
     if lab_url is None:
-        return Store(url), None
+        return store, None
     lab = Store(lab_url)
     if settings.spool_bytes is None:
-        return Store(url), lab
-    return Store(url, Room(Store(url), settings.spool_bytes, str(lab)).require), lab
+        return store, lab
+    room = Room(store, settings.spool_bytes, str(lab))
+    return Store(str(store), room.require), lab
 
 
 def shipper(store: Store, lab: Store, zone: tzinfo, watching: Watch) -> Shipper:

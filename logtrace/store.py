@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from functools import cache
 from itertools import starmap
@@ -34,6 +34,7 @@ from logtrace.location import (
     host_name,
     open_folder,
 )
+from logtrace.mounts import refuse_absent
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
 from logtrace.record import printable
@@ -101,10 +102,37 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
         return named
     if configured := config.load(config.places(environ)).store:
         return configured
+    return _usual_url(environ, uid)
+
+
+def _usual_url(environ: Mapping[str, str], uid: int | None = None) -> str:
     if (os.geteuid() if uid is None else uid) == 0:
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(data) / "logtrace")
+
+
+def open_to_store(url: str | None, environ: Mapping[str, str] = os.environ) -> Store:
+    """Open a store to put something in; it is made if it is not there.
+
+    Parameters
+    ----------
+    url
+        As for `Store`, or None for that of `default_url`.
+    environ
+        As for `default_url`.
+
+    Raises
+    ------
+    StoreError
+        As for `Store`; also if it is not there and its disk seems to be away.
+    ConfigError
+        As for `default_url`.
+    """
+    store = Store(url or default_url(environ))
+    if not store.in_bucket:
+        refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
+    return store
 
 
 def hostname() -> str:
@@ -154,6 +182,11 @@ class Store:
         return self._bucket.url if self._bucket else str(self._folder)
 
     @property
+    def in_bucket(self) -> bool:
+        """Whether the tables are in a bucket, and what is read are copies."""
+        return self._bucket is not None
+
+    @property
     def root(self) -> Path:
         """The folder that is read: of a store in a bucket, that of the copies."""
         return self._bucket.copies if self._bucket else self._folder
@@ -186,8 +219,13 @@ class Store:
         """Name the hosts that have tables here, sorted."""
         return sorted(host_name(path.name) for path in self._host_folders())
 
-    def positions(self) -> Positions:
-        """Say how far each source that is watched has been stored, for every host.
+    def positions(self, hosts: Collection[str] | None = None) -> Positions:
+        """Say how far each source that is watched has been stored.
+
+        Parameters
+        ----------
+        hosts
+            For which of them. Default: for every host.
 
         Returns
         -------
@@ -201,6 +239,8 @@ class Store:
         """
         positions = Positions()
         for folder in self._host_folders():
+            if hosts is not None and _host_name(folder) not in hosts:
+                continue
             reached = _transactions(folder / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))
