@@ -73,15 +73,15 @@ class Config:
     ----------
     store
         URL of the store, or None.
-    scheduler
-        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     """
 
     store: str | None = None
-    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
+    scheduler: str | None = None
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
