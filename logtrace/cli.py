@@ -137,10 +137,10 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url, hostname
+    from logtrace.store import hostname, open_to_store
     from logtrace.watch import Watch
 
-    store = Store(url or default_url())
+    store = open_to_store(url)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -353,9 +353,9 @@ def import_(
     """
     spare_memory()
     from logtrace.importer import Importing, find_logs
-    from logtrace.store import Store, default_url
+    from logtrace.store import open_to_store
 
-    store, how = Store(url or default_url()), Importing(host, boot_id, form, zone, year)
+    store, how = open_to_store(url), Importing(host, boot_id, form, zone, year)
     failed = False
     for done in how.import_logs(store, find_logs(paths), connect()):
         if isinstance(done, SourceError):

@@ -43,6 +43,7 @@ _ALONE_S = 60  # without any worker; one that is started again needs less
 _LOOK_S = 5
 _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
 _OPEN_PARTS = 64  # in a worker
+_LARGE_BYTES = 100_000  # of a query, that are not sent for each part
 _SHARE = 0.6  # of a worker's memory, for DuckDB
 _NAMED = 3
 
@@ -290,7 +291,10 @@ class _Spread:
         import pyarrow as pa
 
         submit = self._cluster.client.submit
-        self._asked = [submit(answer, part, query, pure=False) for part in self._parts]
+        said: Any = query
+        if sum(frame.nbytes for frame in query.frames.values()) > _LARGE_BYTES:
+            said = submit(as_it_is, query, pure=False)  # goes to the scheduler once
+        self._asked = [submit(answer, part, said, pure=False) for part in self._parts]
         try:
             parts = pa.concat_tables(self._cluster.gather(self._asked))
         finally:
@@ -379,6 +383,11 @@ def opened(part: Part) -> Part:
     """Open a part, to be asked soon."""
     with _in_worker(part):
         return part
+
+
+def as_it_is(query: Query) -> Query:
+    """Give a query to other workers."""
+    return query
 
 
 def answer(part: Part, query: Query) -> pa.Table:

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import uuid4
 
-from logtrace.errors import SourceError
+from logtrace.errors import SourceError, StoreError
 from logtrace.importer import Imported, Importing, machine_of
+from logtrace.store import Store
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -27,8 +30,28 @@ _RETRIES = 2  # where a worker that was taken for dead has stored the same log m
 _COMPACT_EVERY = 64  # logs of a machine
 
 
+class Task(NamedTuple):
+    """What a worker is to do.
+
+    Parameters
+    ----------
+    store, sign
+        URL of the store, and a file that is in it while logs are imported.
+    how, path
+        How which log is imported.
+    number
+        Which one of its machine it is, from 1 on.
+    """
+
+    store: str
+    sign: Path
+    how: Importing
+    path: Path
+    number: int
+
+
 def import_logs(
-    cluster: Cluster, store: str, how: Importing, paths: Sequence[Path]
+    cluster: Cluster, store: Store, how: Importing, paths: Sequence[Path]
 ) -> Iterator[Done]:
     """Store the runs of finished logs.
 
@@ -37,7 +60,7 @@ def import_logs(
     cluster
         Its workers see the store and the logs at the same places as this machine.
     store
-        URL of the store.
+        Where to.
     how
         How they are imported.
     paths
@@ -61,15 +84,35 @@ def import_logs(
     if Path("-") in paths:
         raise SourceError("workers can't read standard input", "import it with --engine local")
     places = {path.absolute(): path for path in paths}
-    of_machine: defaultdict[str, list[Future[Done]]] = defaultdict(list)
-    for path, machine in sorted(_machines(cluster, how, list(places))):
-        own = of_machine[machine]
-        behind = own[-1] if own else None
-        compact = len(own) % _COMPACT_EVERY == _COMPACT_EVERY - 1
-        task = (store, how._replace(host=machine), path, compact, behind)
-        own.append(cluster.client.submit(import_log, *task, pure=False, retries=_RETRIES))
-    for done in cluster.gather(future for own in of_machine.values() for future in own):
-        yield replace(done, path=places[done.path]) if isinstance(done, Imported) else done
+    with _sign(store) as sign:
+        of_machine: defaultdict[str, list[Future[Done]]] = defaultdict(list)
+        for path, machine in sorted(_machines(cluster, how, list(places))):
+            own = of_machine[machine]
+            task = Task(str(store), sign, how._replace(host=machine), path, len(own) + 1)
+            behind = own[-1] if own else None
+            own.append(
+                cluster.client.submit(import_log, task, behind, pure=False, retries=_RETRIES)
+            )
+        for done in cluster.gather(future for own in of_machine.values() for future in own):
+            yield replace(done, path=places[done.path]) if isinstance(done, Imported) else done
+
+
+# A worker on which the store's disk is not mounted would make a store of its own, unseen.
+@contextmanager
+def _sign(store: Store) -> Iterator[Path]:
+    sign = store.root / f".{uuid4().hex}"
+    try:
+        store.root.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+    except OSError as error:
+        raise StoreError(
+            f"store {store} can't be written: {error.strerror}",
+            "check its permissions and free space, or name another with --store",
+        ) from None
+    try:
+        yield sign
+    finally:
+        sign.unlink(missing_ok=True)
 
 
 def _machines(
@@ -99,16 +142,20 @@ def _machine(how: Importing, path: Path) -> str:
         return how.host  # why it can't be read is told by its import
 
 
-def import_log(store: str, how: Importing, path: Path, compact: bool, _behind: object) -> Done:
+def import_log(task: Task, _behind: object) -> Done:
     """Import a log, when the one before it of the same machine has been."""
     from distributed import get_worker
 
-    from logtrace.store import Store
-
-    tables = Store(store).host(how.host)
-    done = how.import_log(tables, path)
-    if compact:
+    worker = f"worker {get_worker().address}"
+    if not task.sign.exists():
+        raise StoreError(
+            f"{worker}: store {task.store} is not that of this machine",
+            "each worker has to see the store at the same place",
+        )
+    tables = Store(task.store).host(task.how.host)
+    done = task.how.import_log(tables, task.path)
+    if task.number % _COMPACT_EVERY == 0:
         tables.compact()
     if isinstance(done, SourceError):
-        return SourceError(f"worker {get_worker().address}: {done.message}", done.remedy)
+        return SourceError(f"{worker}: {done.message}", done.remedy)
     return done

@@ -208,7 +208,7 @@ class Importing(NamedTuple):
         if cluster:
             from logtrace.cluster_import import import_logs
 
-            return import_logs(cluster, str(store), self, paths)
+            return import_logs(cluster, store, self, paths)
         tables = store.host(self.host)
         return (self.import_log(tables, path) for path in paths)
 

@@ -18,6 +18,7 @@ from store_samples import CONTRACT, fill, log_of, store_with
 from logtrace import coverage, cube, findings, history, schema, stats, trend
 from logtrace.cli import cli
 from logtrace.cluster import SAME, Cluster, differences, grouped
+from logtrace.cluster_import import Task, import_log
 from logtrace.engine import Engine, Filters
 from logtrace.errors import ClusterError, StoreError
 from logtrace.importer import Importing, find_logs
@@ -425,3 +426,11 @@ def test_workers_do_not_read_standard_input(scheduler, tmp_path):
     done = CliRunner().invoke(cli, ["import", "-", *options], input=CONTRACT)
     assert done.exit_code == 1
     assert "--engine local" in done.stderr
+
+
+def test_a_worker_that_sees_another_store_does_not_store_there(cluster, archive, tmp_path):
+    there, log = tmp_path / "there", archive / "00.log"
+    task = Task(str(there), tmp_path / "here" / "sign", Importing("here"), log, 1)
+    with pytest.raises(StoreError, match=r"worker tcp://.*store /.* is not that of this machine"):
+        cluster.client.submit(import_log, task, None).result()
+    assert not there.exists()
