@@ -12,6 +12,7 @@
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
 # make bench-live                         measure what a watch takes, and how soon it tells: the same page
 # make bench-report                       measure how long reports take: the same page
+# make bench-lab                          measure reports on labs of up to 1,000 hosts: the same page
 # make bench-page                         measure a report's page in Chromium: the same page
 # make screenshots                        make the pictures of a report that the README shows
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
@@ -35,7 +36,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-report bench-page screenshots fuzz clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-report bench-lab bench-page screenshots fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -84,6 +85,11 @@ bench-live: .venv/dev
 
 bench-report: .venv/dev
 	python bench/report.py
+
+# The store's size a host matters as well: the second time, each host has as many runs.
+bench-lab: .venv/dev
+	python bench/lab_scale.py
+	python bench/lab_scale.py --a-host --runs 10000
 
 bench-page: .venv/dev
 	@.ci/install $(BROWSER_PACKAGES)

@@ -20,6 +20,7 @@ import click
 from logtrace.errors import LogtraceError, QueryError, SourceError
 from logtrace.options import (
     Selection,
+    engine_options,
     filter_options,
     format_options,
     host_option,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from logtrace.cluster import Cluster
     from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
@@ -349,6 +351,7 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
     help="The year of the first stamp without one. Default: the latest that fits the file's time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
+@engine_options
 @verbosity_options
 @click.pass_context
 def import_(
@@ -361,6 +364,7 @@ def import_(
     zone: ZoneInfo,
     year: int | None,
     as_json: bool,
+    connect: Callable[[], Cluster | None],
 ) -> None:
     """Store the runs of finished logs of dmesg, journalctl, syslog, consoles or /dev/kmsg.
 
@@ -369,16 +373,14 @@ def import_(
     out. What can't be read is named, and the rest imported.
     """
     spare_memory()
-    from logtrace.importer import find_logs, import_log
+    from logtrace.importer import Importing, find_logs
     from logtrace.store import open_to_store
 
-    tables = open_to_store(url).host(host)
+    store, how = open_to_store(url), Importing(host, boot_id, form, zone, year)
     failed = False
-    for path in find_logs(paths):
-        try:
-            done = import_log(tables, path, host, boot_id, form=form, zone=zone, year=year)
-        except SourceError as error:
-            click.echo(f"Error: {_visible(str(error))}", err=True)
+    for done in how.import_logs(store, find_logs(paths), connect()):
+        if isinstance(done, SourceError):
+            click.echo(f"Error: {_visible(str(done))}", err=True)
             failed = True
             continue
         click.echo(_json_line(vars(done)) if as_json else _visible(_told(done)))

@@ -93,18 +93,18 @@ class Config:
     ----------
     store
         URL of the store, or None.
-    scheduler
-        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
     ship
         Where it is shipped to.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     """
 
     store: str | None = None
-    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
     ship: Shipping = field(default_factory=Shipping)
+    scheduler: str | None = None
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -165,9 +165,9 @@ def _with_file(config: Config, path: Path) -> Config:
     _refuse_unknown(path, "", data, Config)
     return Config(
         _text(path, "store", data.get("store", config.store)),
-        _text(path, "scheduler", data.get("scheduler", config.scheduler)),
         replace(config.findings, **_findings(path, data)),
         replace(config.ship, **_shipping(path, data)),
+        _text(path, "scheduler", data.get("scheduler", config.scheduler)),
     )
 
 

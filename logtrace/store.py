@@ -239,7 +239,7 @@ class Store:
         """
         positions = Positions()
         for folder in self._host_folders():
-            if hosts is not None and _host_name(folder) not in hosts:
+            if hosts is not None and host_name(folder.name) not in hosts:
                 continue
             reached = _transactions(folder / "runs")
             for source in reached:

@@ -1,8 +1,9 @@
 import pytest
 
 from logtrace import config
+from logtrace.cluster import default_scheduler
 from logtrace.config import Config, Shipping, Thresholds
-from logtrace.errors import ConfigError
+from logtrace.errors import ConfigError, QueryError
 from logtrace.store import default_url
 
 
@@ -33,9 +34,10 @@ def test_where_to_ship_and_how_much_may_wait_are_configured(tmp_path):
     ("text", "said"),
     [
         ("stoer = 1", "stoer is not known (did you mean store?)"),
-        ("colour = 1", "colour is not known (it may have store, scheduler, findings, ship)"),
+        ("colour = 1", "colour is not known (it may have store, findings, ship, scheduler)"),
         ("store = 5", "store is no text"),
         ('store = ""', "store is no text"),
+        ("scheduler = 5", 'scheduler is no text (write scheduler = "tcp://lab:8786")'),
         ("findings = 1", "findings is no table"),
         ("[findings]\nseek = 5", "findings.seek is not known (did you mean seeks?)"),
         ("[findings]\nseeks = 1.5", "findings.seeks is 1.5 (write a whole number above 0"),
@@ -78,3 +80,12 @@ def test_the_configured_store_is_used_where_none_is_named(tmp_path):
     environ = {"LOGTRACE_CONFIG": str(path)}
     assert default_url(environ) == "/srv/lab"
     assert default_url(environ | {"LOGTRACE_STORE": "/named"}) == "/named"
+
+
+def test_the_configured_scheduler_is_used_where_none_is_named(tmp_path):
+    path = written(tmp_path / "logtrace.toml", 'scheduler = "tcp://lab:8786"')
+    environ = {"LOGTRACE_CONFIG": str(path)}
+    assert default_scheduler(environ) == "tcp://lab:8786"
+    assert default_scheduler(environ | {"LOGTRACE_SCHEDULER": "tcp://a:1"}) == "tcp://a:1"
+    with pytest.raises(QueryError, match="--scheduler"):
+        default_scheduler({"XDG_CONFIG_HOME": str(tmp_path)})
