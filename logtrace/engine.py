@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
 from logtrace.record import printable
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ class Engine:
         self._empty: set[str] = set()
         with _store_errors():
             for table, columns in schema.TABLES.items():
-                files = store.files(table)
+                files = local_files(store.files(table))
                 name = "stored_runs" if table == "runs" else table
                 _create_view(self._database, name, columns, files)
                 if not files:

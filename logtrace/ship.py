@@ -160,7 +160,7 @@ def ship_all(
 
 # A folder on a disk that is not mounted would be filled in its place.
 def _require_lab(store: Store, lab: Store) -> None:
-    if not lab.root.is_dir():
+    if not lab.is_there():
         raise StoreError(f"the lab's store {lab} is not there", "mount it, or make the folder")
     if lab.root == store.root:
         raise StoreError(f"store {store} can't be shipped to itself", "name another, --to URL")

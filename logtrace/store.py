@@ -1,33 +1,39 @@
 """Rows -> tables, exactly once.
 
-A store is a folder; every host writes Delta tables of its own below ``host=NAME/``. A
-commit carries the position in the source that its rows reach (a Delta application
+A store is a folder or in a bucket; every host writes Delta tables of its own below
+``host=NAME/``. A commit carries the position in the source that its rows reach (a Delta application
 transaction), so after a crash the last commit says where to go on.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import re
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from itertools import starmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
 from logtrace.errors import ConflictError, StoreError
+from logtrace.location import (
+    SCHEMA,
+    SCHEMA_KEY,
+    Folder,
+    Location,
+    folder_name,
+    host_name,
+    open_folder,
+)
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
 from logtrace.record import printable
@@ -36,7 +42,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable, WriterProperties
 
-_COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
+    from logtrace.bucket import Bucket
+
 _COMPACT_EVERY = 64
 _SMALL_ROWS = 10_000  # a file of more is not joined with others, which would take much memory
 _COMPACTED_BYTES = 16 << 20  # larger files are left alone, or each round would rewrite them all
@@ -46,6 +53,7 @@ _CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.dataSkippingNumIndexedCols": "5",
     "delta.checkpointInterval": "25",
+    SCHEMA_KEY: str(SCHEMA),
 }
 
 # The column that tells which record a row came with, of the tables that are committed before
@@ -105,12 +113,12 @@ def hostname() -> str:
 
 
 class Store:
-    """A folder with the tables of one host or many.
+    """The tables of one host or many.
 
     Parameters
     ----------
     url
-        A path, or a ``file://`` URL.
+        A path, a ``file://`` URL, or ``s3://BUCKET/PREFIX``.
     require_room
         Raises StoreError if no rows may be added.
 
@@ -122,28 +130,61 @@ class Store:
 
     def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
         self._require_room = require_room
+        self._bucket: Bucket | None = None
+        self._is_fresh = False
         parts = urlsplit(url)
+        if parts.scheme == "s3":
+            from logtrace.bucket import Bucket
+
+            self._bucket = Bucket(url)
+            return
         if parts.scheme not in ("", "file"):
             raise StoreError(
-                f"store {url}: {parts.scheme}:// is not supported", "name a folder, --store /PATH"
+                f"store {url}: {parts.scheme}:// is not supported",
+                "name a folder, --store /PATH, or a bucket, --store s3://BUCKET/PREFIX",
             )
-        self.root = Path(parts.path if parts.scheme else url).expanduser().absolute()
-        if match := _NOT_IN_PATHS.search(str(self.root)):
+        self._folder = Path(parts.path if parts.scheme else url).expanduser().absolute()
+        if match := _NOT_IN_PATHS.search(str(self._folder)):
             raise StoreError(
                 f"store {printable(url)}: {printable(match[0])!r} can't be in its path",
                 "name another folder",
             )
 
     def __str__(self) -> str:
-        return str(self.root)
+        return self._bucket.url if self._bucket else str(self._folder)
+
+    @property
+    def root(self) -> Path:
+        """The folder that is read: of a store in a bucket, that of the copies."""
+        return self._bucket.copies if self._bucket else self._folder
+
+    def is_there(self) -> bool:
+        """Say whether its folder exists; raises StoreError if its bucket can't be read."""
+        if self._bucket:
+            self._bucket.require()
+            return True
+        return self.root.is_dir()
 
     def host(self, name: str) -> HostTables:
         """Give the tables of a host, to write to."""
-        return HostTables(self.root / f"host={_folder_name(name)}", self._require_room)
+        place = self._bucket.host(name) if self._bucket else Folder(self.root / folder_name(name))
+        return HostTables(place, self._require_room)
+
+    def refresh(self) -> None:
+        """Look again at a store in a bucket, which is else read as it was at the first look.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        if self._bucket:
+            self._bucket.refresh()
+        self._is_fresh = True
 
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
-        return sorted(_host_name(path) for path in self._host_folders())
+        return sorted(host_name(path.name) for path in self._host_folders())
 
     def positions(self) -> Positions:
         """Say how far each source that is watched has been stored, for every host.
@@ -165,7 +206,7 @@ class Store:
                 resume = reached.get(_resume(source))
                 if resume is not None and not source.startswith("log:"):
                     position = Position(reached[source], resume, reached.get(_check(source)))
-                    positions.note(_host_name(folder), source, position)
+                    positions.note(host_name(folder.name), source, position)
         return positions
 
     def files(self, table: str) -> list[str]:
@@ -179,27 +220,33 @@ class Store:
         Returns
         -------
         list of str
-            Paths; together they are the table's rows.
+            Paths, or URLs in a bucket, see `logtrace.location.local_files`; together they are the
+            table's rows.
 
         Raises
         ------
         StoreError
             If the store does not exist or a table can't be read.
         """
-        if not self.root.is_dir():
+        folders = self._host_folders()
+        if not (folders if self._bucket else self.root.is_dir()):
             raise StoreError(
-                f"store {self.root} does not exist",
+                f"store {self} does not exist",
                 "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
             )
         files: list[str] = []
-        for folder in self._host_folders():
-            delta = _open(folder / table)
+        for folder in folders:
+            delta = open_folder(folder / table)
             if delta is not None:
                 files += map(unquote, delta.file_uris())
+        if self._bucket:
+            return [file.replace(str(self.root), self._bucket.url, 1) for file in files]
         return files
 
     def is_watched(self, host: str, watch: int) -> bool:
         """Say whether a watch that began once still goes on, see `HostTables.hold`."""
+        if self._bucket:
+            return False  # what goes on there is told by its last rows
         try:
             with self.host(host).sign.open("rb") as sign:
                 fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
@@ -209,7 +256,9 @@ class Store:
             return False
         return False
 
-    def _host_folders(self) -> Iterable[Path]:
+    def _host_folders(self) -> list[Path]:
+        if not self._is_fresh:
+            self.refresh()
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
 
@@ -218,24 +267,31 @@ class HostTables:
 
     Parameters
     ----------
-    folder
-        ``STORE/host=NAME``.
+    place
+        Where they are.
     require_room
         Raises StoreError if no rows may be added.
     """
 
-    def __init__(self, folder: Path, require_room: Callable[[], None] = lambda: None) -> None:
-        self._folder = folder
+    def __init__(self, place: Location, require_room: Callable[[], None] = lambda: None) -> None:
+        self._place = place
         self._require_room = require_room
-        self.sign = folder / ".watched"
-        self._there = next((path for path in (folder, folder.parent) if path.is_dir()), None)
         self._small_commits = 0
         self._reached: dict[str, Position | None] = {}
 
+    @property
+    def sign(self) -> Path:
+        """The file of which `hold` locks a byte; raises StoreError if there can be none."""
+        if isinstance(self._place, Folder):
+            return self._place.sign
+        raise StoreError(
+            f"store {self._place}: what is watched is stored in a folder first",
+            "name one with --store, and this one with --ship-to",
+        )
+
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
-        folder = self._folder.parent / f"host={_folder_name(host)}"
-        return HostTables(folder, self._require_room)
+        return HostTables(self._place.beside(host), self._require_room)
 
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
@@ -251,7 +307,7 @@ class HostTables:
             None if nothing of it has been stored.
         """
         # runs are committed last, so no other table is behind
-        return position_in(_open(self._folder / "runs"), source)
+        return position_in(self.open("runs"), source)
 
     def append(
         self,
@@ -288,15 +344,15 @@ class HostTables:
         """
         runs = columns.to_table(runs, columns.TABLES["runs"])
         now = _now_us()
-        with self._locked():
+        with self._place.locked():
             if before != "any":
                 self._reached.setdefault(source, before)
-            delta = _open(self._folder / "runs")
+            delta = self.open("runs")
             self._refuse_other_writer(source, delta)
             others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
             for name, rows in others.items():
                 if rows := list(rows):
-                    self._append(name, source, position, rows, _open(self._folder / name), now)
+                    self._append(name, source, position, rows, self.open(name), now)
             self._reached[source] = self._append("runs", source, position, runs, delta, now)
             if len(runs) < _SMALL_ROWS:
                 self._small_commits += 1
@@ -320,8 +376,8 @@ class HostTables:
         StoreError
             As for `append`.
         """
-        with self._locked():
-            delta = _open(self._folder / "tracer")
+        with self._place.locked():
+            delta = self.open("tracer")
             self._append("tracer", source, Position(seq, seq), rows, delta, _now_us())
 
     def open(self, name: str) -> DeltaTable | None:
@@ -342,7 +398,7 @@ class HostTables:
         StoreError
             If it can't be read.
         """
-        return _open(self._folder / name)
+        return self._place.open(name)
 
     def receive(
         self, name: str, delta: DeltaTable | None, rows: Table, transactions: Mapping[str, int]
@@ -376,7 +432,7 @@ class HostTables:
         if len(rows):
             transactions[_NUMBER] = number = max(_now_us(), last_number(delta) + 1)
             rows = _numbered(rows, number)
-        with self._locked():
+        with self._place.locked():
             return self._commit(name, rows, transactions, delta, alone=True)
 
     def remove(self, name: str, predicate: str) -> None:
@@ -396,16 +452,13 @@ class HostTables:
         """
         from deltalake.exceptions import DeltaError
 
-        with self._locked():
+        with self._place.locked():
             delta = self.open(name)
             try:
                 if delta is not None:
                     delta.delete(predicate)
             except (DeltaError, OSError) as error:
-                raise StoreError(
-                    f"store {self._folder / name} can't be written: {error}",
-                    "check its permissions and free space",
-                ) from None
+                raise self._place.error(name, "written", error) from None
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -426,7 +479,7 @@ class HostTables:
         StoreError
             If the store can't be written.
         """
-        with self._locked():
+        with self._place.locked():
             sign = self.sign.open("ab")
             try:
                 fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
@@ -437,43 +490,20 @@ class HostTables:
 
     def compact(self) -> None:
         """Join small files; remove those over an hour old that were replaced or never committed."""
-        with self._locked():
+        with self._place.locked():
             self._compact()
-
-    # A Delta table takes several writers, but they would conflict over and over.
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._require_what_was_there()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._there = self._folder
-            with (self._folder / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise StoreError(
-                f"store {self._folder} can't be written: {error.strerror}",
-                "check its permissions and free space, or name another with --store",
-            ) from None
-
-    # What is stored while a disk is not mounted would be under it when it is.
-    def _require_what_was_there(self) -> None:
-        if self._there is not None and not self._there.is_dir():
-            raise StoreError(
-                f"store {self._there} is not there any more", "mount it, or move it back"
-            )
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
         if source in self._reached and position_in(runs, source) != self._reached[source]:
             raise StoreError(
-                f"store {self._folder}: another process stores {source} too", "stop one of them"
+                f"store {self._place}: another process stores {source} too", "stop one of them"
             )
 
     def _compact(self) -> None:
         from deltalake.exceptions import DeltaError
 
         for name in columns.TABLES:
-            delta = _open(self._folder / name)
+            delta = self.open(name)
             if delta is None or len(delta.file_uris()) < 2:
                 continue
             try:
@@ -485,10 +515,7 @@ class HostTables:
                     full=True,  # also what was written before a commit that did not come
                 )
             except (DeltaError, OSError) as error:
-                raise StoreError(
-                    f"store {self._folder / name} can't be compacted: {error}",
-                    "check its permissions and free space",
-                ) from None
+                raise self._place.error(name, "compacted", error) from None
 
     # Gives the position that the table has then.
     def _append(
@@ -532,21 +559,21 @@ class HostTables:
         from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
         from deltalake.exceptions import DeltaError
 
-        folder = self._folder / name
         properties = CommitProperties(
             max_commit_retries=0 if alone else None,
             app_transactions=list(starmap(Transaction, transactions.items())),
         )
         version = -1 if delta is None else delta.version()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _require_room(folder, table.nbytes)
+            self._place.prepare(name, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder),
+                    self._place.url(name),
                     columns.STORED[name],
                     mode="error" if alone else "ignore",
                     configuration=_CONFIGURATION,
+                    raise_if_key_not_exists=False,  # of `SCHEMA_KEY`
+                    storage_options=self._place.options,
                 )
                 version = delta.version()
             if len(table):
@@ -564,11 +591,10 @@ class HostTables:
                 )
                 delta.update_incremental()
         except (DeltaError, OSError) as error:
-            if alone and (there := _open(folder)) is not None and there.version() > version:
-                raise ConflictError(f"store {folder}: another process writes to it too") from None
-            raise StoreError(
-                f"store {folder} can't be written: {error}", "check its permissions and free space"
-            ) from None
+            if alone and (there := self.open(name)) is not None and there.version() > version:
+                place = self._place.url(name)
+                raise ConflictError(f"store {place}: another process writes to it too") from None
+            raise self._place.error(name, "written", error) from None
         return delta
 
 
@@ -651,21 +677,6 @@ def _encoding(table: str) -> WriterProperties:
     return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
 
 
-# On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.
-def _require_room(folder: Path, size: int) -> None:
-    if shutil.disk_usage(folder).free < size + _COMMIT_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-# delta-rs decodes a percent sign in a path, so another sign marks what is escaped
-def _folder_name(host: str) -> str:
-    return quote(host, safe="").replace("~", "%7E").replace("%", "~")
-
-
-def _host_name(folder: Path) -> str:
-    return unquote(folder.name.removeprefix("host=").replace("~", "%"))
-
-
 def _seen(source: str) -> str:
     return source
 
@@ -703,7 +714,7 @@ def position_in(delta: DeltaTable | None, source: str) -> Position | None:
 def _transactions(folder: Path) -> dict[str, int]:
     from deltalake.exceptions import DeltaError
 
-    delta = _open(folder)
+    delta = open_folder(folder)
     if delta is None:
         return {}
     log = folder / "_delta_log"
@@ -735,19 +746,3 @@ def _checkpointed(file: Path) -> dict[str, int]:
     rows = query.execute("SELECT txn['appId'], txn['version'] FROM log WHERE txn IS NOT NULL")
     names, versions = Table.from_arrow(rows).columns
     return dict(zip(names.to_pylist(), versions.to_pylist(), strict=True))
-
-
-def _open(folder: Path) -> DeltaTable | None:
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
-
-    try:
-        if not (folder / "_delta_log").is_dir():
-            return None
-        return DeltaTable(str(folder))
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        raise StoreError(
-            f"store {folder} can't be read: {error}", "check its permissions"
-        ) from None
