@@ -192,6 +192,14 @@ class Store:
             self._bucket.refresh()
         self._is_fresh = True
 
+    def require(self) -> None:
+        """Raise StoreError if there is no store."""
+        if not (self._host_folders() if self._bucket else self.root.is_dir()):
+            raise StoreError(
+                f"store {self} does not exist",
+                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
+            )
+
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
         return sorted(host_name(path.name) for path in self._host_folders())
@@ -238,15 +246,10 @@ class Store:
         StoreError
             If the store does not exist or a table can't be read.
         """
-        hosts = self.hosts()
-        if not (hosts if self._bucket else self.root.is_dir()):
-            raise StoreError(
-                f"store {self} does not exist",
-                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
-            )
+        self.require()
         files = [
             unquote(file)
-            for host in hosts
+            for host in self.hosts()
             if (delta := self.open(host, table)) is not None
             for file in delta.file_uris()
         ]
@@ -271,11 +274,17 @@ class Store:
         StoreError
             If it can't be read.
         """
+        self._look()
         return open_folder(self.root / folder_name(host) / table)
+
+    def file(self, host: str, table: str, path: str) -> str:
+        """Name one of `files` by the path that a table's log has of it."""
+        return f"{self}/{folder_name(host)}/{table}/{unquote(path)}"
 
     def size(self, file: str) -> int | None:
         """Give the size in bytes of one of `files` as it is there; None if it is missing."""
         if self._bucket:
+            self._look()
             return self._bucket.sizes.get(file)
         try:
             return Path(file).stat().st_size
@@ -298,9 +307,12 @@ class Store:
             return False
         return False
 
-    def _host_folders(self) -> list[Path]:
+    def _look(self) -> None:
         if not self._is_fresh:
             self.refresh()
+
+    def _host_folders(self) -> list[Path]:
+        self._look()
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
 
