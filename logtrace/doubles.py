@@ -39,7 +39,7 @@ _OF_RUNS = ("boot_id", "source", "pid", "first_seq", "last_seq", "status")
 
 
 def without_known(
-    name: str, rows: pa.Table, known: DeltaTable, read_up_to: Callable[[str], int]
+    name: str, rows: pa.Table, known: DeltaTable | None, read_up_to: Callable[[str], int]
 ) -> pa.Table:
     """Leave out what a table has already.
 
@@ -50,7 +50,7 @@ def without_known(
     rows
         Rows of this table.
     known
-        The table.
+        The table; None if there is none.
     read_up_to
         Gives how far the kernel's log of a boot was read by whoever stored what is known; -1 if
         that is not known.
@@ -76,7 +76,10 @@ def without_known(
     return rows
 
 
-def _read_near(name: str, rows: pa.Table, known: DeltaTable) -> pa.Table:
+def _read_near(name: str, rows: pa.Table, known: DeltaTable | None) -> pa.Table:
+    columns = dict.fromkeys((*_IDENTITY[name], *(_OF_RUNS if name == "runs" else ())))
+    if known is None:
+        return rows.schema.empty_table().select(list(columns))
     dataset = known.to_pyarrow_dataset()
     first, last = _PLACE[name]
     boots = pc.unique(rows["boot_id"])
@@ -88,7 +91,6 @@ def _read_near(name: str, rows: pa.Table, known: DeltaTable) -> pa.Table:
     if least.is_valid and most.is_valid:
         near = (pc.field(last) >= least) & (pc.field(first) <= most)
         where &= near | pc.field(first).is_null() | pc.field(last).is_null()
-    columns = dict.fromkeys((*_IDENTITY[name], *(_OF_RUNS if name == "runs" else ())))
     return dataset.to_table(columns=list(columns), filter=where)
 
 

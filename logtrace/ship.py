@@ -225,7 +225,8 @@ class _Shipment:
             rows = _as_stored(name, batch.rows)
             if self._apart:
                 rows = _told_apart(rows, self._name, self._apart)
-            if batch.compare and lab is not None:
+            # also where no losses are there, it may be known of some that they are none
+            if batch.compare or name == "losses":
                 rows = without_known(name, rows, lab, self._read_up_to)
             reached = dict(batch.reached)
             if name == "runs" and batch.is_last:

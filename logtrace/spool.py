@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from logtrace import columns
+from logtrace.display import bytes_text
 from logtrace.errors import StoreError
 
 if TYPE_CHECKING:
@@ -108,8 +109,8 @@ class Room:
         took_s = time.monotonic() - begun
         if taken >= self._most_bytes:
             raise StoreError(
-                f"store {self._store} is full: rows of {_megabytes(taken)} wait to be shipped to"
-                f" {self._lab}, and {_megabytes(self._most_bytes)} may",
+                f"store {self._store} is full: rows of {bytes_text(taken)} wait to be shipped to"
+                f" {self._lab}, and {bytes_text(self._most_bytes)} may",
                 "see that it can be reached, or raise ship.spool_bytes in logtrace.toml",
             )
         self._measured_until = time.monotonic() + max(_MEASURED_FOR_S, _SHARE * took_s)
@@ -220,7 +221,3 @@ def _tables(store: Store) -> Iterator[tuple[HostTables, str, DeltaTable]]:
 
 def _bytes(delta: DeltaTable) -> int:
     return sum(delta.get_add_actions(flatten=True)["size_bytes"].to_pylist())
-
-
-def _megabytes(count: float) -> str:
-    return f"{count / 1e6:,.1f} MB"
