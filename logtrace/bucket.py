@@ -87,6 +87,11 @@ class Bucket:
     url
         ``s3://BUCKET`` or ``s3://BUCKET/PREFIX``.
 
+    Attributes
+    ----------
+    sizes
+        URL and size in bytes of each object, as `refresh` found them.
+
     Raises
     ------
     StoreError
@@ -99,6 +104,7 @@ class Bucket:
             raise StoreError(f"store {url} names no bucket", "name one, --store s3://BUCKET/PREFIX")
         self.name, self.prefix = parts.netloc, parts.path.strip("/")
         self.url = f"s3://{self.name}/{self.prefix}".rstrip("/")
+        self.sizes: dict[str, int] = {}
 
     @cached_property
     def settings(self) -> Settings:
@@ -131,6 +137,7 @@ class Bucket:
         with self._errors("read"), ThreadPoolExecutor(_AT_ONCE) as pool:
             found = self._objects.list_with_delimiter()["common_prefixes"]
             hosts = [name for each in found if (name := each.strip("/")).startswith("host=")]
+            self.sizes.clear()
             news = [each for listed in pool.map(self._refresh_host, hosts) for each in listed]
             list(pool.map(self._bring, news))
             for copy in self.copies.glob("host=*"):
@@ -220,6 +227,7 @@ class Bucket:
             for each in chunk:
                 table = each["path"].split("/")[1]
                 modified = each["last_modified"].timestamp()
+                self.sizes[f"{self.url}/{each['path']}"] = each["size"]
                 tables[table].append(_Object(each["path"], each["size"], modified))
         news = [
             each
@@ -346,9 +354,7 @@ class _Object(NamedTuple):
 # The newest checkpoint of a table's log, and the commits behind it.
 def _needed(listed: Iterable[_Object]) -> list[_Object]:
     files = {name: each for each in listed if (name := _name_in_log(each.name))}
-    newest = max(
-        (int(match[1]) for each in files if (match := _CHECKPOINT.match(each))), default=-1
-    )
+    newest = max((_version(name) for name in files if _CHECKPOINT.match(name)), default=-1)
     return [
         each
         for name, each in files.items()

@@ -31,6 +31,7 @@ from logtrace.options import (
 )
 from logtrace.ship_command import own_store, ship, shipper
 from logtrace.sparing import spare_memory
+from logtrace.store_command import store as store_command
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
@@ -85,6 +86,7 @@ def cli() -> None:
 
 
 cli.add_command(ship)
+cli.add_command(store_command)
 
 
 @cli.command()

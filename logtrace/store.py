@@ -14,7 +14,8 @@ import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import timedelta
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import starmap
 from pathlib import Path
@@ -63,6 +64,15 @@ _REACHED_BY = {
     "calls": "ended_seq",
     "incidents": "ended_seq",
 }
+
+# SQL of when it ended what a row is of, of the tables that have it; the others have runs' details
+_ENDED = {
+    "runs": "coalesce(ended_at, started_at)",
+    "losses": "noticed_at",
+    "incidents": '"at"',
+    "tracer": '"at"',
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
 _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
@@ -182,6 +192,14 @@ class Store:
             self._bucket.refresh()
         self._is_fresh = True
 
+    def require(self) -> None:
+        """Raise StoreError if there is no store."""
+        if not (self._host_folders() if self._bucket else self.root.is_dir()):
+            raise StoreError(
+                f"store {self} does not exist",
+                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
+            )
+
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
         return sorted(host_name(path.name) for path in self._host_folders())
@@ -228,20 +246,53 @@ class Store:
         StoreError
             If the store does not exist or a table can't be read.
         """
-        folders = self._host_folders()
-        if not (folders if self._bucket else self.root.is_dir()):
-            raise StoreError(
-                f"store {self} does not exist",
-                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
-            )
-        files: list[str] = []
-        for folder in folders:
-            delta = open_folder(folder / table)
-            if delta is not None:
-                files += map(unquote, delta.file_uris())
+        self.require()
+        files = [
+            unquote(file)
+            for host in self.hosts()
+            if (delta := self.open(host, table)) is not None
+            for file in delta.file_uris()
+        ]
+        return [self._url_of(file) for file in files] if self._bucket else files
+
+    def open(self, host: str, table: str) -> DeltaTable | None:
+        """Open a table to read its log.
+
+        Parameters
+        ----------
+        host, table
+            Whose, and which of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none. Of a store in a bucket it is that of the copies: its rows are
+            read from `files`.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        self._look()
+        return open_folder(self.root / folder_name(host) / table)
+
+    def file(self, host: str, table: str, path: str) -> str:
+        """Name one of `files` by the path that a table's log has of it."""
+        return f"{self}/{folder_name(host)}/{table}/{unquote(path)}"
+
+    def size(self, file: str) -> int | None:
+        """Give the size in bytes of one of `files` as it is there; None if it is missing."""
         if self._bucket:
-            return [file.replace(str(self.root), self._bucket.url, 1) for file in files]
-        return files
+            self._look()
+            return self._bucket.sizes.get(file)
+        try:
+            return Path(file).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _url_of(self, copy: str) -> str:
+        return copy.replace(str(self.root), str(self), 1)
 
     def is_watched(self, host: str, watch: int) -> bool:
         """Say whether a watch that began once still goes on, see `HostTables.hold`."""
@@ -256,9 +307,12 @@ class Store:
             return False
         return False
 
-    def _host_folders(self) -> list[Path]:
+    def _look(self) -> None:
         if not self._is_fresh:
             self.refresh()
+
+    def _host_folders(self) -> list[Path]:
+        self._look()
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
 
@@ -450,15 +504,38 @@ class HostTables:
         StoreError
             If the store can't be written.
         """
-        from deltalake.exceptions import DeltaError
-
         with self._place.locked():
             delta = self.open(name)
-            try:
+            with self._errors(name, "written"):
                 if delta is not None:
                     delta.delete(predicate)
-            except (DeltaError, OSError) as error:
-                raise self._place.error(name, "written", error) from None
+
+    def retain(self, since: datetime) -> int:
+        """Remove rows of what ended before a time, but no transactions.
+
+        Files and calls go with their runs; a row that has no time goes by when it was stored, and
+        what a watch saw of the modules with the last that it saw.
+
+        Parameters
+        ----------
+        since
+            The time, aware.
+
+        Returns
+        -------
+        int
+            How many runs were removed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        removed = 0
+        for name in ("files", "calls", *_ENDED):
+            with self._place.locked(), self._errors(name, "written"):
+                removed += self._retain(name, since)
+        return removed
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -489,9 +566,40 @@ class HostTables:
             return sign
 
     def compact(self) -> None:
-        """Join small files; remove those over an hour old that were replaced or never committed."""
+        """Join small files; remove those over an hour old that were replaced or never committed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
         with self._place.locked():
             self._compact()
+
+    def vacuum(self) -> int:
+        """Remove files over an hour old that were replaced or never committed.
+
+        The log of each table begins anew with one file, so that the next who opens it reads little.
+
+        Returns
+        -------
+        int
+            How many files were removed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        removed = 0
+        with self._place.locked():
+            for name in columns.TABLES:
+                if (delta := self.open(name)) is not None:
+                    with self._errors(name, "cleaned"):
+                        removed += len(_vacuum(delta))
+                        delta.create_checkpoint()
+                        delta.cleanup_metadata()
+        return removed
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
         if source in self._reached and position_in(runs, source) != self._reached[source]:
@@ -500,22 +608,42 @@ class HostTables:
             )
 
     def _compact(self) -> None:
-        from deltalake.exceptions import DeltaError
-
         for name in columns.TABLES:
             delta = self.open(name)
-            if delta is None or len(delta.file_uris()) < 2:
-                continue
-            try:
-                delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
-                delta.vacuum(
-                    retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
-                    enforce_retention_duration=False,
-                    dry_run=False,
-                    full=True,  # also what was written before a commit that did not come
+            if delta is not None and len(delta.file_uris()) > 1:
+                with self._errors(name, "compacted"):
+                    delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
+                    _vacuum(delta)
+
+    # Details go first: killed in between, a run that is there tells that it is to be removed.
+    def _retain(self, name: str, since: datetime) -> int:
+        delta = self.open(name)
+        if delta is None:
+            return 0
+        if name in _ENDED:
+            done = delta.delete(
+                _ended_before(name, delta, since), writer_properties=_encoding(name)
+            )
+            return int(done["num_deleted_rows"] or 0) if name == "runs" else 0
+        runs = self.open("runs")
+        if runs is not None:
+            where = _ended_before("runs", runs, since)
+            ended = _query(runs, f"SELECT run_id FROM rows WHERE {where}")
+            if len(ended):
+                matched = delta.merge(
+                    ended, "row.run_id = ended.run_id", source_alias="ended", target_alias="row"
                 )
-            except (DeltaError, OSError) as error:
-                raise self._place.error(name, "compacted", error) from None
+                matched.when_matched_delete().execute()
+        return 0
+
+    @contextmanager
+    def _errors(self, table: str, what: str) -> Iterator[None]:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            raise self._place.error(table, what, error) from None
 
     # Gives the position that the table has then.
     def _append(
@@ -596,6 +724,36 @@ class HostTables:
                 raise ConflictError(f"store {place}: another process writes to it too") from None
             raise self._place.error(name, "written", error) from None
         return delta
+
+
+def _vacuum(delta: DeltaTable) -> list[str]:
+    return delta.vacuum(
+        retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
+        enforce_retention_duration=False,
+        dry_run=False,
+        full=True,  # also what was written before a commit that did not come
+    )
+
+
+# SQL of delta-rs for the rows of what ended before a time.
+def _ended_before(name: str, delta: DeltaTable, since: datetime) -> str:
+    us = (since - _EPOCH) // timedelta(microseconds=1)
+    time = f"arrow_cast({us}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    ended = _ENDED[name]
+    if name == "tracer":
+        last_seen = "SELECT watch, max(at) AS last FROM rows WHERE watch IS NOT NULL GROUP BY watch"
+        going = _query(delta, f"SELECT watch FROM ({last_seen}) WHERE last >= {time}")
+        watches = ", ".join(map(str, going["watch"].to_pylist()))
+        return f"{ended} < {time}" + (f" AND watch NOT IN ({watches})" if watches else "")
+    if columns.STORED_US not in _columns(delta):
+        return f"{ended} < {time}"
+    return f"({ended} < {time} OR ({ended} IS NULL AND {columns.STORED_US} < {us}))"
+
+
+def _query(delta: DeltaTable, query: str) -> Table:
+    from deltalake import QueryBuilder
+
+    return Table.from_arrow(QueryBuilder().register("rows", delta).execute(query))
 
 
 # A row without a number is of the end of its log, which comes behind every record.

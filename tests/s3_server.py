@@ -11,7 +11,7 @@ class Request(NamedTuple):
     method: str
     path: str
     status: int
-    key: str  # with which it was signed
+    key: str  # with which it was signed, and for which region
 
 
 class Server:
@@ -79,8 +79,11 @@ def main(log):
     from werkzeug.serving import WSGIRequestHandler
 
     def note(handler, code="-", _size="-"):
-        signed = re.search("Credential=([^/]+)", handler.headers.get("Authorization", ""))
-        words = (handler.command, handler.path, code, signed[1] if signed else "-")
+        signed = re.search(
+            "Credential=([^/]+)/[^/]+/([^/]+)", handler.headers.get("Authorization", "")
+        )
+        key = "/".join(signed.groups()) if signed else "-"
+        words = (handler.command, handler.path, code, key)
         print(*map(str, words), file=log, flush=True)
 
     WSGIRequestHandler.log_request = note
