@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from deltalake import DeltaTable
 
 _BATCH_ROWS = 100_000
+_COMPACT_EVERY = 64  # commits
 _CONFLICT_S = 0.2  # at most, until another writer has done its commit
 _ORDER = [*(name for name in TABLES if name != "runs"), "runs"]  # as they were stored
 # Application transactions of the lab's tables
@@ -162,7 +164,7 @@ def ship_all(
 def _require_lab(store: Store, lab: Store) -> None:
     if not lab.is_there():
         raise StoreError(f"the lab's store {lab} is not there", "mount it, or make the folder")
-    if lab.root == store.root:
+    if str(lab) == str(store):
         raise StoreError(f"store {store} can't be shipped to itself", "name another, --to URL")
 
 
@@ -193,52 +195,70 @@ class _Shipment:
         self._boots: set[str] = set()
         # of what is in the runs, the other tables have all that belongs to it: runs go first
         opened = {name: tables.open(name) for name in reversed(_ORDER)}
-        self._local = {name: delta for name in _ORDER if (delta := opened[name]) is not None}
-        for name in self._local:
-            self._require_what_was_there(lab, name)
-        self._name = _claim(lab, host, machine)
-        self._apart = None if self._name == host else machine
-        self._lab = lab.host(self._name)
-        progress.names[host] = self._name
+        self._local = {
+            name: delta
+            for name in _ORDER
+            if (delta := opened[name]) is not None and not self._is_known_there(name, delta)
+        }
+        self._lab, self._name, self._machine = lab, host, machine
+
+    # The lab's store is not asked where nothing is new.
+    def _is_known_there(self, name: str, delta: DeltaTable) -> bool:
+        return self._note.reached(self._lab_url, name) == last_number(delta) > 0
 
     def bring(self) -> None:
-        for name, delta in self._local.items():
-            while not self._bring(name, delta):
-                time.sleep(random.uniform(0, _CONFLICT_S))
-            self._note.keep(self._lab_url, name, last_number(delta))
+        name = self._note.name(self._lab_url)
+        if self._local or name is None:
+            for each in self._local:
+                self._require_what_was_there(self._lab.host(name or self._host), each)
+            name = _claim(self._lab, self._host, self._machine)
+        self._name = self._progress.names[self._host] = name
+        tables = self._lab.host(name)
+        is_due = [self._bring_table(tables, *each) for each in self._local.items()]
+        if any(is_due):
+            tables.compact()
 
-    def _require_what_was_there(self, lab: Store, name: str) -> None:
+    # Says whether its small files should be joined.
+    def _bring_table(self, tables: HostTables, name: str, delta: DeltaTable) -> bool:
+        while (commits := self._bring(tables, name, delta)) is None:
+            time.sleep(random.uniform(0, _CONFLICT_S))
+        self._note.keep(self._lab_url, self._name, name, last_number(delta))
+        return any(version % _COMPACT_EVERY == 0 for version in commits)
+
+    def _require_what_was_there(self, tables: HostTables, name: str) -> None:
         known = self._note.reached(self._lab_url, name)
-        if known is not None and lab.host(self._host).open(name) is None:
+        if known is not None and tables.open(name) is None:
             raise StoreError(
-                f"the lab's store {lab} has none of the {name} that were brought there",
+                f"the lab's store {self._lab_url} has none of the {name} that were brought there",
                 f"mount it, or remove {self._note.path} if it was begun anew",
             )
 
-    # Says whether all was brought: not so if somebody else wrote to the lab's table meanwhile.
-    def _bring(self, name: str, delta: DeltaTable) -> bool:
-        lab = self._lab.open(name)
+    # Gives the versions that its commits made; None if somebody else wrote to it meanwhile.
+    def _bring(self, tables: HostTables, name: str, delta: DeltaTable) -> list[int] | None:
+        commits: list[int] = []
+        lab = tables.open(name)
         count, batches = _news(delta, lab)
         self._progress.whole = self._progress.done + count
         for batch in batches:
             self._boots.update(filter(None, batch.rows["boot_id"].unique().to_pylist()))
             rows = _as_stored(name, batch.rows)
-            if self._apart:
-                rows = _told_apart(rows, self._name, self._apart)
+            if self._name != self._host:
+                rows = _told_apart(rows, self._name, self._machine)
             # also where no losses are there, it may be known of some that they are none
             if batch.compare or name == "losses":
-                rows = without_known(name, rows, lab, self._read_up_to)
+                rows = without_known(name, rows, lab, partial(_read_up_to, tables))
             reached = dict(batch.reached)
             if name == "runs" and batch.is_last:
                 reached.update(self._positions(delta, lab))
             try:
-                lab = self._lab.receive(name, lab, Table.from_arrow(rows), reached)
+                lab = tables.receive(name, lab, Table.from_arrow(rows), reached)
             except ConflictError:
-                return False
+                return None
+            commits.append(lab.version())
             self._progress.rows[self._host, name] += len(rows)
             self._progress.done += len(batch.rows)
             self._show(self._progress)
-        return True
+        return commits
 
     # Of the kernel's log of these boots, so that a store that reads it again knows what is no loss.
     def _positions(self, delta: DeltaTable, lab: DeltaTable | None) -> Iterator[tuple[str, int]]:
@@ -249,9 +269,11 @@ class _Shipment:
             if position and (known is None or known.seen < position.seen):
                 yield from transactions_of(source, position).items()
 
-    def _read_up_to(self, boot_id: str) -> int:
-        position = self._lab.position(f"kmsg:{boot_id}")
-        return -1 if position is None else position.resume_after
+
+# How far the kernel's log of a boot is known to have been read.
+def _read_up_to(tables: HostTables, boot_id: str) -> int:
+    position = tables.position(f"kmsg:{boot_id}")
+    return -1 if position is None else position.resume_after
 
 
 # The first machine of a name has it; the name of another gets digits of its id.

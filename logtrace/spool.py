@@ -52,15 +52,21 @@ class Note:
 
     def reached(self, lab: str, table: str) -> int | None:
         """Say up to which number a table's rows are in a lab's store; None if none are."""
-        reached: Mapping[str, int] = self._read().get(lab, {})
+        reached: Mapping[str, int] = self._read().get(lab, {}).get("reached", {})
         return reached.get(table)
 
-    def keep(self, lab: str, table: str, number: int) -> None:
-        """Remember that a table's rows up to a number are in a lab's store."""
+    def name(self, lab: str) -> str | None:
+        """Say what the host is called in a lab's store; None if it was not shipped there."""
+        name: str | None = self._read().get(lab, {}).get("name")
+        return name
+
+    def keep(self, lab: str, name: str, table: str, number: int) -> None:
+        """Remember that a table's rows up to a number are in a lab's store, under a name."""
         known = self._read()
-        if known.get(lab, {}).get(table) == number:
+        before = known.get(lab, {})
+        known[lab] = {"name": name, "reached": {**before.get("reached", {}), table: number}}
+        if known[lab] == before:
             return
-        known.setdefault(lab, {})[table] = number
         draft = self.path.with_name(f"{self.path.name}.{os.getpid()}")
         try:
             draft.write_text(json.dumps(known))
@@ -71,9 +77,9 @@ class Note:
                 "check its permissions and free space",
             ) from None
 
-    def _read(self) -> dict[str, dict[str, int]]:
+    def _read(self) -> dict[str, dict[str, Any]]:
         try:
-            known: dict[str, dict[str, int]] = json.loads(self.path.read_bytes())
+            known: dict[str, dict[str, Any]] = json.loads(self.path.read_bytes())
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:

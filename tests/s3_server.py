@@ -17,9 +17,23 @@ class Request(NamedTuple):
 class Server:
     """A running server; its buckets are gone with it."""
 
-    def __init__(self, url, log):
+    def __init__(self, url, log, process):
         self.url = url
         self._log = log
+        self._process = process
+
+    @contextmanager
+    def away(self):
+        """Refuse all connections for a while; what is stored stays."""
+        self._do("stop")
+        try:
+            yield
+        finally:
+            self._do("start")
+
+    def _do(self, what):
+        print(what, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n"
 
     def make_bucket(self, name):
         request = urllib.request.Request(f"{self.url}/{name}", method="PUT")
@@ -51,7 +65,7 @@ def serve(folder):
         url = process.stdout.readline().strip()
         assert url, errors.read_text()
         with log.open() as opened:
-            yield Server(url, opened)
+            yield Server(url, opened, process)
     finally:
         process.stdin.close()
         process.stdout.close()
@@ -75,8 +89,15 @@ def main(log):
     WSGIRequestHandler.log_request = note
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
-    print("http://{}:{}".format(*server.get_host_and_port()), flush=True)
-    sys.stdin.read()
+    address, port = server.get_host_and_port()
+    print(f"http://{address}:{port}", flush=True)
+    for what in sys.stdin:
+        if what == "stop\n":
+            server.stop()
+        else:
+            server = ThreadedMotoServer(address, port, verbose=False)
+            server.start()
+        print("done", flush=True)
     server.stop()
 
 

@@ -99,6 +99,7 @@ def loss(first, last, boot=BOOT, **changes):
 
 def rows(of, table="runs", *names):
     """Give what is stored in a table of all hosts, sorted."""
+    of.refresh()
     names = names or ("first_seq",)
     found = []
     for host in of.hosts():
@@ -110,6 +111,7 @@ def rows(of, table="runs", *names):
 
 def everything(of):
     """Give all rows of all tables, without the number of their commit."""
+    of.refresh()
     found = {}
     for host in of.hosts():
         for table, schema in columns.TABLES.items():
@@ -125,9 +127,15 @@ def own(tmp_path):
 
 
 @pytest.fixture
-def lab(tmp_path):
-    (tmp_path / "lab").mkdir()
-    return Store(str(tmp_path / "lab"))
+def lab(request, tmp_path):
+    if getattr(request, "param", "folder") == "folder":
+        (tmp_path / "lab").mkdir()
+        return Store(str(tmp_path / "lab"))
+    return Store(f"s3://{request.getfixturevalue('s3').bucket}/the/lab")
+
+
+in_folder_and_bucket = pytest.mark.parametrize("lab", ["folder", "s3"], indirect=True)
+in_bucket = pytest.mark.parametrize("lab", ["s3"], indirect=True)
 
 
 def copy(of, to):
@@ -139,6 +147,7 @@ def lose(of):
     shutil.rmtree(of.root)
 
 
+@in_folder_and_bucket
 def test_all_tables_come_into_the_labs_store_as_they_are(own, lab):
     watch(own, 10, 20, losses=[loss(0, 9)])
     own.host("lab1").append_tracer("modules:1", 5, [{"host": "lab1", "boot_id": BOOT}])
@@ -157,6 +166,7 @@ def test_all_tables_come_into_the_labs_store_as_they_are(own, lab):
     assert done.done == done.whole == 12
 
 
+@in_folder_and_bucket
 def test_only_what_is_new_is_brought_and_nothing_new_costs_no_commit(own, lab):
     watch(own, 10, 20)
     ship(own, lab, ONE)
@@ -169,6 +179,7 @@ def test_only_what_is_new_is_brought_and_nothing_new_costs_no_commit(own, lab):
     assert lab.host("lab1").open("runs").version() == version
 
 
+@in_folder_and_bucket
 def test_what_the_labs_store_has_is_read_like_any_store(own, lab):
     watch(own, 10, 20)
     ship(own, lab, ONE)
@@ -185,6 +196,7 @@ def test_a_collectors_store_is_shipped_with_all_its_hosts(own, lab):
     assert everything(lab) == everything(own)
 
 
+@in_folder_and_bucket
 def test_hosts_ship_in_any_order_and_at_once(tmp_path, lab):
     hosts = {name: Store(str(tmp_path / name)) for name in ("a", "b", "c")}
     for _ in range(3):
@@ -216,6 +228,7 @@ class _Killed(BaseException):
     pass
 
 
+@in_folder_and_bucket
 @pytest.mark.parametrize("before", [True, False])
 def test_killed_before_or_after_any_commit_each_row_comes_once(own, lab, monkeypatch, before):
     monkeypatch.setattr(shipping, "_BATCH_ROWS", 1)
@@ -284,6 +297,7 @@ def test_killed_at_random_instants_each_row_comes_once(own, lab):
 # Lost, set back, copied
 
 
+@in_folder_and_bucket
 def test_a_store_that_was_lost_reads_the_log_again_and_doubles_nothing(own, lab):
     watch(own, 10, 20, 30, losses=[loss(0, 9)])
     own.host("lab1").append_tracer("modules:1", 5, [tracer(1)])
@@ -357,6 +371,7 @@ def test_a_store_that_was_set_back_to_an_earlier_state_ships_what_came_after(tmp
     assert len(rows(lab, "files", "run_id")) == 12
 
 
+@in_folder_and_bucket
 def test_copies_of_a_machine_that_ship_at_once_lose_and_double_nothing(tmp_path, own, lab):
     watch(own, 10)
     ship(own, lab, ONE)
@@ -364,7 +379,7 @@ def test_copies_of_a_machine_that_ship_at_once_lose_and_double_nothing(tmp_path,
     boots = [letter * 32 for letter in "def"]
 
     def work(each, boot):
-        for seq in range(10, 50, 10):
+        for seq in range(10, 40, 10):
             watch(each, seq, boot=boot)
             ship(each, lab, ONE)
 
@@ -374,9 +389,9 @@ def test_copies_of_a_machine_that_ship_at_once_lose_and_double_nothing(tmp_path,
     for each in workers:
         each.join()
     assert rows(lab, "runs", "boot_id", "first_seq") == sorted(
-        [(BOOT, 10), *((boot, seq) for boot in boots for seq in range(10, 50, 10))], key=repr
+        [(BOOT, 10), *((boot, seq) for boot in boots for seq in range(10, 40, 10))], key=repr
     )
-    assert len(rows(lab, "files", "run_id")) == 26
+    assert len(rows(lab, "files", "run_id")) == 20
 
 
 def test_rows_that_were_stored_in_the_labs_store_before_are_not_doubled(own, lab):
@@ -481,6 +496,7 @@ def test_killed_between_parts_of_them_they_come_once(old, lab, monkeypatch, kill
 # Two machines of one name
 
 
+@in_folder_and_bucket
 def test_the_first_machine_of_a_name_has_it_and_the_other_gets_a_name_of_its_own(tmp_path, lab):
     first, second = Store(str(tmp_path / "1")), Store(str(tmp_path / "2"))
     for each in (first, second):
@@ -489,6 +505,7 @@ def test_the_first_machine_of_a_name_has_it_and_the_other_gets_a_name_of_its_own
     for _ in range(2):
         assert ship(second, lab, OTHER).names == {"lab1": "lab1~2a2a2a2a"}
         assert ship(first, lab, ONE).names == {"lab1": "lab1"}
+    lab.refresh()
     assert lab.hosts() == ["lab1", "lab1~2a2a2a2a"]
     engine = Engine(lab)
     runs, files = engine.rows("runs", order="host"), engine.rows("files")
@@ -499,6 +516,7 @@ def test_the_first_machine_of_a_name_has_it_and_the_other_gets_a_name_of_its_own
     assert len(engine.rows("hits").dropna(subset="run_id")) == 2
 
 
+@in_folder_and_bucket
 def test_two_machines_of_one_name_that_begin_at_once_get_two_names(tmp_path, lab):
     both = [Store(str(tmp_path / each)) for each in "12"]
     for each in both:
@@ -511,6 +529,7 @@ def test_two_machines_of_one_name_that_begin_at_once_get_two_names(tmp_path, lab
         each.start()
     for each in shippers:
         each.join()
+    lab.refresh()
     assert len(lab.hosts()) == 2
     assert rows(lab) == [10, 10]
 
@@ -597,6 +616,58 @@ def test_a_lab_whose_disk_is_not_mounted_is_not_begun_anew_in_its_place(tmp_path
     (tmp_path / "unmounted").rename(lab.root)
     ship(own, lab, ONE)
     assert rows(lab) == [10, 20]
+
+
+@in_bucket
+def test_a_server_that_is_away_for_a_while_is_tried_again(own, lab, s3, monkeypatch):
+    watch(own, 10)
+    ship(own, lab, ONE)
+    watch(own, 20)
+    told = []
+    back = threading.Event()
+    with s3.away():
+        shipping_on = threading.Thread(
+            target=ship_all,
+            args=(own, lab, ONE),
+            kwargs={"retry_for_s": 60, "tell": lambda *each: (told.append(each), back.set())},
+        )
+        shipping_on.start()
+        assert back.wait(60)
+        watch(own, 30)
+    shipping_on.join()
+    assert rows(lab) == [10, 20, 30]
+    assert "can't be reached" in str(told[0][0])
+
+
+@in_bucket
+def test_killed_when_a_commit_was_made_but_not_answered_each_row_comes_once(
+    own, lab, s3, monkeypatch
+):
+    watch(own, 10)
+    ship(own, lab, ONE)
+    watch(own, 20)
+    receive = storing.HostTables.receive
+
+    def not_answered(self, *arguments):
+        receive(self, *arguments)
+        raise StoreError("the server does not answer")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storing.HostTables, "receive", not_answered)
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                ship(own, lab, ONE)
+    ship(own, lab, ONE)
+    assert everything(lab) == everything(own)
+
+
+@in_bucket
+def test_nothing_new_costs_one_request(own, lab, s3):
+    watch(own, 10)
+    ship(own, lab, ONE)
+    s3.take_requests()
+    ship(own, lab, ONE)
+    assert len(s3.take_requests()) == 1
 
 
 def test_a_store_is_not_shipped_to_itself(own):
