@@ -71,7 +71,11 @@ class Lab:
         return process
 
     def path(self, name, path):
-        """Give the path by which a file of a machine is reached from here."""
+        """Give the path by which a file of a machine is reached from here.
+
+        What resolves links, such as `Path.resolve` and Delta tables, is led to this machine's
+        own file by it: put a store that is read from here into a folder that is shared.
+        """
         return Path(f"/proc/{self._machines[name].pid}/root") / str(path).lstrip("/")
 
     def cut(self, name):

@@ -409,17 +409,22 @@ class GrowingLog:
         self._deliveries.note(record)
         return False
 
-    # What stands before a line, in its part and at the end of the part before.
+    # What stands before a line, in its part and in those before it, nearest first.
     def _before(self, part: _Part, offset: int) -> Iterator[bytes]:
-        yield part.before(offset)
-        if offset < LOOK_BACK_BYTES:
-            parts = self._folders.parts(self.path)
-            here = self._found(part, parts)
-            at = parts.index(here) if here else 0
-            older = self._opened(parts[at - 1]) if at else None
+        earlier = part.before(offset)
+        yield earlier
+        if len(earlier) == LOOK_BACK_BYTES:
+            return
+        parts = self._folders.parts(self.path)
+        here = self._found(part, parts)
+        left = LOOK_BACK_BYTES - len(earlier)
+        for path in reversed(parts[: parts.index(here)] if here else []):
+            older = self._opened(path) if left > 0 else None
             if older is not None:
                 with closing(older):
-                    yield older.before(None)
+                    earlier = older.before(None)
+                yield earlier
+                left -= len(earlier)
 
     def _emptied(self, record: Record) -> Loss:
         at = datetime.now(UTC)

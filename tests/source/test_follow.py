@@ -731,11 +731,11 @@ def test_what_was_given_again_is_known_across_a_rotation(path, following):
     assert found == [1, 2, 3]
 
 
-def test_what_was_given_again_is_known_in_the_compressed_part_before(path, following):
-    old = path.with_name("kern.log.1.gz")
-    old.write_bytes(gzip.compress(sent(1) + sent(2)))
-    append(path, sent(2), sent(3))
-    assert numbers(following(path)) == [3]
+def test_what_was_given_again_is_known_in_the_compressed_parts_before(path, following):
+    path.with_name("kern.log.2.gz").write_bytes(gzip.compress(sent(1) + sent(2)))
+    path.with_name("kern.log.1.gz").write_bytes(gzip.compress(sent(3)))
+    append(path, sent(2), sent(4))
+    assert numbers(following(path)) == [4]
 
 
 @pytest.mark.parametrize(
