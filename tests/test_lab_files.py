@@ -19,6 +19,11 @@ def text_of(name):
     return (FILES / name).read_text()
 
 
+def test_every_file_is_on_the_page():
+    files = [path for path in FILES.rglob("*") if path.is_file() and path.suffix != ".md"]
+    assert [path.name for path in files if path.name not in text_of("README.md")] == []
+
+
 def test_certificates_are_of_the_labs_authority_and_kept(tmp_path):
     require(openssl="/usr/bin/openssl")
     make_certificates(tmp_path, "pc1")
@@ -73,7 +78,8 @@ def play(lab, folder, *names, **settings):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ | {"ANSIBLE_HOME": str(folder / "ansible"), "LC_ALL": "C.UTF-8"},
+            env=os.environ
+            | {"ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_PIPELINING": "True"},
         )
         for name in names
     ]
