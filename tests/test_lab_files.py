@@ -78,8 +78,7 @@ def play(lab, folder, *names, **settings):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env=os.environ
-            | {"ANSIBLE_HOME": str(folder / "ansible"), "ANSIBLE_PIPELINING": "True"},
+            env=os.environ | {"ANSIBLE_HOME": str(folder), "ANSIBLE_PIPELINING": "True"},
         )
         for name in names
     ]
