@@ -38,7 +38,7 @@ class Lab:
     """
 
     def __init__(self, *names):
-        _require_namespaces()
+        require_namespaces()
         self.addresses = {name: f"10.99.0.{at}" for at, name in enumerate(names, 1)}
         self._ports = {name: f"port{at}" for at, name in enumerate(names, 1)}
         self._processes = []
@@ -71,7 +71,11 @@ class Lab:
         return process
 
     def path(self, name, path):
-        """Give the path by which a file of a machine is reached from here."""
+        """Give the path by which a file of a machine is reached from here.
+
+        What resolves links, such as `Path.resolve` and Delta tables, is led to this machine's
+        own file by it: put a store that is read from here into a folder that is shared.
+        """
         return Path(f"/proc/{self._machines[name].pid}/root") / str(path).lstrip("/")
 
     def cut(self, name):
@@ -160,7 +164,8 @@ def _kill(pid):
         return
 
 
-def _require_namespaces():
+def require_namespaces():
+    """Skip the test where there can be no labs, and say the remedy."""
     missing = sorted({package for name, package in PROGRAMS.items() if not shutil.which(name)})
     if missing:
         remedy = f"apt-get install {' '.join(missing)}"

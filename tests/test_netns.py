@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from netns import Lab
+from netns import Lab, require_namespaces
 
 SERVE_ONE = """
 import socket
@@ -106,6 +106,7 @@ def test_nothing_is_left_of_a_lab_when_its_test_fails():
 
 
 def test_nothing_holds_a_lab_when_what_made_it_is_killed():
+    require_namespaces()
     script = "from netns import Lab; print(Lab('pc1').path('pc1', '/'), flush=True); input()"
     maker = subprocess.Popen(
         [sys.executable, "-c", script],
