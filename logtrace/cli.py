@@ -516,6 +516,7 @@ def report(
     engine, filters = selection.engine(), selection.filters
     if run_id is not None:
         filters = narrow_to_run(engine, filters, run_id)
+    configured = config.load()
     data = gather(
         engine,
         filters,
@@ -524,7 +525,8 @@ def report(
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
         pages="html" in formats,
-        thresholds=config.load().findings,
+        thresholds=configured.findings,
+        rules=configured.hosts,
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
     written = write_report(data, out, formats)

@@ -6,6 +6,9 @@
 
     [findings]                # see docs/findings.md
     small_bytes = 16
+
+    [hosts]                   # see docs/lab/statistics.md
+    silent_hours = 48
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from logtrace.errors import ConfigError
 from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
+
+_Rules = TypeVar("_Rules", "Thresholds", "HostRules")
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,25 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class HostRules:
+    """From where on a machine is silent, and its clock off; see `logtrace.hosts`.
+
+    Parameters
+    ----------
+    silent_hours
+        It is never called silent before so many hours.
+    silent_factor
+        Nor before it was quiet for so many times its longest quiet of the last four weeks.
+    clock_seconds
+        By how much times may contradict each other.
+    """
+
+    silent_hours: float = 24.0
+    silent_factor: float = 1.5
+    clock_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class Config:
     """What the files say.
 
@@ -72,10 +96,13 @@ class Config:
         URL of the store, or None.
     findings
         Thresholds of findings.
+    hosts
+        Those of what is said of machines.
     """
 
     store: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
+    hosts: HostRules = field(default_factory=HostRules)
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -137,13 +164,19 @@ def _with_file(config: Config, path: Path) -> Config:
     store = data.get("store", config.store)
     if not isinstance(store, str | None) or store == "":
         raise ConfigError(f"{path}: store is no text", 'write store = "/srv/lab"')
-    findings = data.get("findings", {})
-    if not isinstance(findings, dict):
-        raise ConfigError(f"{path}: findings is no table", "write [findings] above its lines")
-    _refuse_unknown(path, "findings.", findings, Thresholds)
-    for name, value in findings.items():
-        _check_threshold(path, name, value)
-    return Config(store, replace(config.findings, **findings))
+    findings = _numbers(path, "findings", data, config.findings)
+    return Config(store, findings, _numbers(path, "hosts", data, config.hosts))
+
+
+# What a table of numbers says goes over what was known before.
+def _numbers(path: Path, name: str, data: Mapping[str, Any], before: _Rules) -> _Rules:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} is no table", f"write [{name}] above its lines")
+    _refuse_unknown(path, f"{name}.", table, type(before))
+    for each, value in table.items():
+        _check_number(path, f"{name}.{each}", value, getattr(type(before)(), each))
+    return replace(before, **table)
 
 
 def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: type[Any]) -> None:
@@ -155,11 +188,12 @@ def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: ty
             raise ConfigError(f"{path}: {prefix}{name} is not known", remedy)
 
 
-def _check_threshold(path: Path, name: str, value: object) -> None:
-    whole = isinstance(getattr(Thresholds(), name), int)
+def _check_number(path: Path, name: str, value: object, built_in: float) -> None:
+    whole = isinstance(built_in, int)
     wanted = "a whole number" if whole else "a number"
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not fits or not 0 < value < 2**63:  # type: ignore[operator]
         raise ConfigError(
-            f"{path}: findings.{name} is {value!r}", f"write {wanted} above 0: {name} = 10"
+            f"{path}: {name} is {value!r}",
+            f"write {wanted} above 0: {name.partition('.')[2]} = 10",
         )

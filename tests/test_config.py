@@ -27,7 +27,7 @@ def test_later_files_go_over_earlier_ones_line_by_line(tmp_path):
     ("text", "said"),
     [
         ("stoer = 1", "stoer is not known (did you mean store?)"),
-        ("colour = 1", "colour is not known (it may have store, findings)"),
+        ("colour = 1", "colour is not known (it may have store, findings, hosts)"),
         ("store = 5", "store is no text"),
         ('store = ""', "store is no text"),
         ("findings = 1", "findings is no table"),
@@ -36,6 +36,9 @@ def test_later_files_go_over_earlier_ones_line_by_line(tmp_path):
         ("[findings]\nseeks = true", "findings.seeks is True"),
         ("[findings]\nsmall_bytes = -1", "findings.small_bytes is -1 (write a number above 0"),
         ("[findings]\nsmall_bytes = nan", "findings.small_bytes is nan"),
+        ("hosts = 1", "hosts is no table"),
+        ("[hosts]\nsilent_hour = 5", "hosts.silent_hour is not known (did you mean silent_hours?)"),
+        ("[hosts]\nsilent_hours = 0", "hosts.silent_hours is 0 (write a number above 0"),
         ("store = ", "no TOML"),
     ],
 )
