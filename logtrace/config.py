@@ -3,6 +3,7 @@
 ::
 
     store = "/srv/lab"        # where commands read and write, without --store
+    scheduler = "tcp://lab:8786"   # of --engine dask, without --scheduler
 
     [findings]                # see docs/findings.md
     small_bytes = 16
@@ -24,6 +25,8 @@ from logtrace.errors import ConfigError
 from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
+
+_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
 
 _Rules = TypeVar("_Rules", "Thresholds", "HostRules")
 
@@ -94,6 +97,8 @@ class Config:
     ----------
     store
         URL of the store, or None.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
     hosts
@@ -101,6 +106,7 @@ class Config:
     """
 
     store: str | None = None
+    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
     hosts: HostRules = field(default_factory=HostRules)
 
@@ -161,11 +167,17 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    store = data.get("store", config.store)
-    if not isinstance(store, str | None) or store == "":
-        raise ConfigError(f"{path}: store is no text", 'write store = "/srv/lab"')
+    texts = {name: _text(path, data, name) for name in _TEXTS if name in data}
     findings = _numbers(path, "findings", data, config.findings)
-    return Config(store, findings, _numbers(path, "hosts", data, config.hosts))
+    hosts = _numbers(path, "hosts", data, config.hosts)
+    return replace(config, **texts, findings=findings, hosts=hosts)
+
+
+def _text(path: Path, data: Mapping[str, Any], name: str) -> str:
+    text = data[name]
+    if not isinstance(text, str) or not text:
+        raise ConfigError(f"{path}: {name} is no text", f'write {name} = "{_TEXTS[name]}"')
+    return text
 
 
 # What a table of numbers says goes over what was known before.

@@ -137,7 +137,7 @@ def known(engine: Engine, filters: Filters, now: datetime) -> list[Row]:
         _KEYS, (_AT,), replace(filters, since=None, until=until), order='"at"', table="tracer"
     )
     plain = rows.drop(columns="when").astype(object)
-    found: Any = plain.where(plain.notna(), None).to_dict("records")
+    found: list[Any] = plain.where(plain.notna(), None).to_dict("records")
     return found + _going_on(found, engine.store, now)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logtrace import schema, views
+from logtrace import local_time, schema, views
 from logtrace.errors import QueryError
 from logtrace.record import printable
 from logtrace.views import Query
@@ -133,6 +133,7 @@ class Engine:
             self._empty.add("hits")
         open_parts = cluster.parts if cluster else views.InProcess
         self._parts: views.Parts = open_parts(files, zone, never_totals)
+        self._calendars: dict[Filters, pa.Table] = {}
 
     def interrupt(self) -> None:
         """End a query that is under way; from any thread."""
@@ -224,7 +225,8 @@ class Engine:
             [(measure.merge, measure.name) for measure in measures],
             "parts",
         )
-        query = Query(partial, f"{merge} ORDER BY {order}", values, _beside(beside))
+        frames = self._calendar(keys.values(), filters) | _beside(beside)
+        query = Query(partial, f"{merge} ORDER BY {order}", values, frames)
         return schema.to_frame(_utc(self._parts.ask(query)))
 
     def aggregate_each(
@@ -258,7 +260,8 @@ class Engine:
         partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows}"
         merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
         merge = f"SELECT {columns}place, {merges} FROM parts GROUP BY {columns}place"
-        query = Query(f"{partial} GROUP BY GROUPING SETS ({sets})", merge, values)
+        frames = self._calendar(keys.values(), filters)
+        query = Query(f"{partial} GROUP BY GROUPING SETS ({sets})", merge, values, frames)
         found = schema.to_frame(_utc(self._parts.ask(query)))
         found.columns = [*keys, *found.columns[len(keys) :]]
         return [_of_grouping(found, [*keys], grouping) for grouping in groupings]
@@ -324,6 +327,19 @@ class Engine:
         views.keep(self._parts.database, _ASIDE, found)
         return _ASIDE
 
+    # The days and hours of runs, where keys speak of them.
+    def _calendar(self, keys: Iterable[str], filters: Filters | None) -> dict[str, pa.Table]:
+        if not local_time.is_in(" ".join(keys)):
+            return {}
+        filters = filters or Filters()
+        if filters not in self._calendars:
+            where, values = _where("runs", filters)
+            merge = "SELECT DISTINCT quarter FROM parts"
+            quarters = self._parts.ask(Query(f"{local_time.QUARTERS} {where}", merge, values))
+            named = Query("", local_time.CALENDAR, frames={"quarters": quarters})
+            self._calendars[filters] = views.run(self._parts.database, named.merge, named)
+        return {"calendar": self._calendars[filters]}
+
 
 _ASIDE = "aside"
 
@@ -343,7 +359,8 @@ def _of_grouping(found: pd.DataFrame, keys: list[str], grouping: Iterable[str]) 
 # Most statistics need nothing of the details, and to join them takes longer than the rest.
 def _source(keys: Iterable[str], measures: Iterable[Measure]) -> str:
     said = " ".join([*keys, *(measure.partial for measure in measures)])
-    return "facts" if _OF_DETAILS.search(said) else "runs"
+    source = "facts" if _OF_DETAILS.search(said) else "runs"
+    return f"{source} {local_time.JOIN}" if local_time.is_in(said) else source
 
 
 def _joined(source: str, beside: Mapping[str, pd.DataFrame] | None) -> str:
@@ -366,10 +383,12 @@ def _of_ids(run_ids: pd.Series) -> pa.Table:
     return pa.Table.from_pandas(ids, preserve_index=False)
 
 
-# The first rows of all are among the first ones of each part.
+# The first rows of all are among the first ones of each part. Rows that are alike in what is asked
+# for are in the order of all columns, so that it never matters who is asked.
 def _in_order(
     rows: str, order: str, limit: int | None, values: Sequence[Any], frames: Mapping[str, pa.Table]
 ) -> Query:
+    order = order if order == "ALL" else f"{order}, COLUMNS(*)"
     merge = f"SELECT * FROM parts ORDER BY {order}"
     if limit is None:
         return Query(rows, merge, values, frames)

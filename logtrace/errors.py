@@ -7,6 +7,7 @@
     ├── DialectError     a file of dialects makes no sense
     ├── ConfigError      a file of the configuration makes no sense
     ├── StoreError       a store can't be opened, read or written
+    ├── ClusterError     a cluster can't be reached, or not be used
     ├── QueryError       a filter or a grouping makes no sense
     │   └── ExpectationError  a file of expectations can't be read or makes no sense
     ├── ReportError      a report can't be written
@@ -51,6 +52,10 @@ class ConfigError(LogtraceError):
 
 class StoreError(LogtraceError):
     """A store can't be opened, read or written."""
+
+
+class ClusterError(LogtraceError):
+    """A cluster can't be reached, or not be used."""
 
 
 class QueryError(LogtraceError):

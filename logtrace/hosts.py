@@ -7,7 +7,6 @@ only where the times contradict the present, the kernel's own clock, or each oth
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -234,7 +233,7 @@ def _silent(hosts: pd.DataFrame, now: datetime, rules: HostRules) -> pd.Series:
     least = pd.Series(timedelta(hours=rules.silent_hours), hosts.index)
     # of less than a week it is not known whether the machine is off at weekends
     new = hosts["known_us"].fillna(0) < _WEEK // timedelta(microseconds=1)
-    least = least.mask(new, max(_WEEKEND, timedelta(hours=rules.silent_hours)))
+    least = least.mask(new & (least < _WEEKEND), pd.Timedelta(_WEEKEND))
     usual = pd.to_timedelta(hosts["longest_quiet_us"].fillna(0).astype("int64"), "us")
     allowed = least.combine(usual * rules.silent_factor, max)
     quiet = now - hosts["last_sign"]

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from logtrace import findings
+from logtrace import hosts as machines
 from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
 from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
-from logtrace.incident_list import by_fingerprint
+from logtrace.incident_list import by_fingerprint, by_module
 from logtrace.layout import (
     STATUS_MEANINGS,
     Column,
@@ -38,7 +39,7 @@ MOST_RUNS = 10_000
 
 _MOST_FINDINGS = 150
 _MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
-_PARTS = ("over_time", "stands_out", "usage", "incidents", "missing")  # templates
+_PARTS = ("over_time", "stands_out", "usage", "hosts", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -66,6 +67,7 @@ _USAGE = (
     Column("lseek_calls", "Seeks"),
     Column("programs", "Programs"),
     Column("files", "Files"),
+    Column("hosts", "Hosts"),
     Column("leaky", "Left open"),
     Column("p50_bytes", "Median bytes", "bytes"),
     Column("p95_bytes", "95 % below", "bytes"),
@@ -89,9 +91,27 @@ _CAUSES = (
     Column("module", "Module", "word"),
     Column("function", "Function", "word"),
     Column("incidents", "Incidents", bar=True),
+    Column("hosts", "Hosts"),
     Column("runs", "Runs hit"),
+    Column("first", "First one", "time"),
     Column("latest", "Last one", "time"),
     Column("fingerprint", "Fingerprint", "word"),
+)
+_FAULTY = (
+    Column("module", "Module", "word"),
+    Column("incidents", "Incidents", bar=True),
+    Column("hosts", "Hosts"),
+    Column("causes", "Causes"),
+    Column("runs", "Runs hit"),
+    Column("first", "First one", "time"),
+    Column("latest", "Last one", "time"),
+)
+_VERSIONS = (
+    Column("version", "Version", "word"),
+    Column("srcversion", "Source version", "word"),
+    Column("kernel", "Kernel", "word"),
+    Column("hosts", "Hosts", bar=True),
+    Column("last_sign", "Last sign", "minute"),
 )
 _INCIDENTS = (
     Column("at", "When", "time"),
@@ -289,6 +309,7 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "tables": tables,
         "details": [name for name, _ in data.details()],
         "groupings": [_grouping(key) for key in data.usage],
+        "lab": None if data.hosts is None else machines.summary(data.hosts),
     }
 
 
@@ -302,6 +323,9 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "rules": _rules(data),
         "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS),
         "causes": table(_causes(data), _CAUSES),
+        "faulty": table(by_module(_incidents(data)), _FAULTY),
+        "clocks": _clocks(data),
+        "versions": table(_versions(data), _VERSIONS, _MOST_GROUPS),
         "incidents": table(_incidents(data), _INCIDENTS),
         "pages": set(with_pages(data)["run_id"]),
         "reasons": table(reasons_of(data), _REASONS),
@@ -353,6 +377,16 @@ def _incidents(data: ReportData) -> pd.DataFrame:
 
 def _causes(data: ReportData) -> pd.DataFrame:
     return by_fingerprint(_incidents(data))
+
+
+def _versions(data: ReportData) -> pd.DataFrame:
+    return empty_frame(HITS)[[]] if data.hosts is None else machines.versions(data.hosts)
+
+
+# What is wrong with clocks, and what each word for it means.
+def _clocks(data: ReportData) -> dict[str, str]:
+    found = set() if data.hosts is None else set(data.hosts["clock"].dropna())
+    return {name: why for name, why in machines.CLOCKS.items() if name in found}
 
 
 def _coverage(data: ReportData) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def off_by(error, at, **changes):
     return run_at(at, **changes) | {"started_at": at + error, "ended_at": at + error}
 
 
-def table(folder, of_hosts, filters=Filters(), rules=None, **more):
+def table(folder, of_hosts, filters=None, rules=None, **more):
     """Give what is said of machines that had these runs; the name is the index."""
     store = Store(str(folder))
     for host, runs in of_hosts.items():
@@ -42,7 +42,8 @@ def table(folder, of_hosts, filters=Filters(), rules=None, **more):
     return of_store(Engine(store), filters, rules).set_index("host")
 
 
-def of_store(engine, filters=Filters(), rules=None):
+def of_store(engine, filters=None, rules=None):
+    filters = filters or Filters()
     watched = coverage.known(engine, filters, NOW)
     by_boot = stats.by_boot(engine, filters)
     losses = engine.rows("losses", filters)
@@ -175,14 +176,20 @@ CLOCKS = {
         2 * DAY,
     ),
     "of an empty battery": (
-        [run_at(NOW - HOUR)]
-        + [run_at(NOW, started_at=datetime(2000, 1, 1, tzinfo=UTC), ended_at=None)],
+        [
+            run_at(NOW - HOUR),
+            run_at(NOW, started_at=datetime(2000, 1, 1, tzinfo=UTC), ended_at=None),
+        ],
         "early",
         NOW - datetime(2000, 1, 1, tzinfo=UTC),
     ),
     "of two boots at a time": (
-        [run_at(NOW - 9 * HOUR), run_at(NOW - 3 * HOUR)]
-        + [run_at(NOW - 5 * HOUR, boot_id="b2"), run_at(NOW, boot_id="b2")],
+        [
+            run_at(NOW - 9 * HOUR),
+            run_at(NOW - 3 * HOUR),
+            run_at(NOW - 5 * HOUR, boot_id="b2"),
+            run_at(NOW, boot_id="b2"),
+        ],
         "two_boots",
         2 * HOUR,
     ),
@@ -232,6 +239,7 @@ def test_modules_kernel_coverage_incidents_losses_and_what_is_kept_are_told(tmp_
         rows.append(tracer_row(at=NOW - 2 * DAY, module=module, action="present"))
     rows.append(tracer_row(at=NOW - DAY, module="iotracehooking", action="remove", version=None))
     rows.append(tracer_row(at=NOW - HOUR, module=None, action="end", kernel="6.1.0-57-amd64"))
+    rows = [row | {"boot_id": run_row(0)["boot_id"]} for row in rows]
     store.host("lab01").append_tracer("modules:b", 9, rows)
     found = of_store(Engine(store), Filters(since=NOW - 2 * DAY)).set_index("host")
     first, second = found.loc["lab01"], found.loc["lab02"]

@@ -41,9 +41,8 @@ OUR_FRAME = re.compile(r"\[\w*tracehooking\]|\] 0xffffffff[0-9a-f]{8}$", re.MULT
 # new. "patched" is 6.1 but for its system call 336, which does not change what is counted. Where
 # kernels are named all tests run on each.
 OF_FEW_KERNELS = {
-    **dict.fromkeys(
-        ("test_burst", "test_faulty", "test_journald", "test_python", "test_watch"), ("patched",)
-    ),
+    "test_faulty": ("6.1",),
+    **dict.fromkeys(("test_burst", "test_journald", "test_python", "test_watch"), ("patched",)),
     **dict.fromkeys(
         (
             "test_children",
