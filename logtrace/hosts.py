@@ -22,10 +22,10 @@ MEMORY = timedelta(weeks=4)
 """How far back it is looked how long a machine is usually quiet."""
 
 CLOCKS = {
-    "ahead": "has times that are still to come",
-    "early": "has times of before 2026, when this program began to receive any",
-    "set": "was set while the machine ran",
-    "two_boots": "has two boots at a time, or two machines have this name",
+    "ahead": "it tells times that are still to come",
+    "early": "it tells times of before 2026, when this program began to receive any",
+    "set": "it was set while the machine ran",
+    "two_boots": "it makes two boots overlap, or two machines have one name",
 }
 """What can be wrong with a clock, the worst first."""
 
@@ -94,13 +94,14 @@ def of_store(
     there = {*hosts.index, *by_boot["host"], *completeness["host"]}
     hosts = hosts.reindex(pd.Index(sorted(there), name="host", dtype="str"))
     boots = completeness.groupby("host")
-    lost = completeness["lost"].isna().groupby(completeness["host"]).any()
+    unknown = completeness["runs"].notna() & completeness["lost"].isna()
+    unknown = unknown.groupby(completeness["host"]).any()
     hosts["runs"] = by_boot.groupby("host")["runs"].sum()
     hosts["incomplete"] = hosts["runs"] - by_boot.groupby("host")["complete"].sum()
     hosts["incidents"] = incidents.groupby("host").size()
     hosts["lost"] = boots["lost"].sum()
     hosts = hosts.fillna({"runs": 0, "incomplete": 0, "incidents": 0, "lost": 0})
-    hosts["lost"] = hosts["lost"].astype("Int64").mask(lost.reindex(hosts.index, fill_value=False))
+    hosts["lost"] = hosts["lost"].astype("Int64").mask(unknown.reindex(hosts.index, fill_value=False))
     for name in ("traced", "untraced"):
         hosts[name] = boots[name].first()
     hosts = hosts.join(_quiet(signs)).join(_tracing(tracer)).join(_clocks(signs, hosts, now, rules))
@@ -177,6 +178,30 @@ def summary(hosts: pd.DataFrame) -> dict[str, int]:
         "silent": int(hosts["silent"].sum()),
         "clock_off": int(hosts["clock"].notna().sum()),
     }
+
+
+def beside(usage: pd.DataFrame, hosts: pd.DataFrame, *, all_hosts: bool) -> pd.DataFrame:
+    """Put what is known of machines beside the usage of each.
+
+    Parameters
+    ----------
+    usage
+        What `logtrace.stats.statistics` gives by host.
+    hosts
+        What `of_store` gives for the same runs.
+    all_hosts
+        Whether machines without runs have a row, too.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns of `usage`, and behind them those of `hosts` that it does not have.
+    """
+    further = hosts[["host", *(name for name in hosts if name not in usage)]]
+    joined = usage.merge(further, on="host", how="outer" if all_hosts else "left", sort=False)
+    joined = joined.sort_values(["runs", "host"], ascending=[False, True], ignore_index=True)
+    counts = [name for name in ("runs", "incomplete", "runs_before") if name in joined]
+    return joined.fillna(dict.fromkeys(counts, 0))
 
 
 # Of each hour of the last weeks in which a boot gave a sign, and of all before together.

@@ -139,6 +139,37 @@ def gather(
     )
 
 
+def machines(
+    engine: Engine, filters: Filters, now: datetime, rules: HostRules | None = None
+) -> pd.DataFrame:
+    """Say how each machine stands.
+
+    Parameters
+    ----------
+    engine, filters, now, rules
+        As of `gather`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `logtrace.hosts.of_store` gives it.
+    """
+    watched = coverage.known(engine, filters, now)
+    by_boot = stats.by_boot(engine, filters)
+    losses = engine.rows("losses", filters)
+    spans = coverage.of_rows(watched, filters, now)
+    return hosts.of_store(
+        engine,
+        filters,
+        now,
+        by_boot=by_boot,
+        completeness=completeness(by_boot, losses, spans),
+        incidents=incidents(engine, filters),
+        tracer=watched,
+        rules=rules,
+    )
+
+
 def is_of_many(engine: Engine, filters: Filters) -> bool:
     """Say whether a report may be of more than one machine."""
     return filters.host is None and len(engine.store.hosts()) > 1

@@ -39,6 +39,7 @@ MOST_RUNS = 10_000
 
 _MOST_FINDINGS = 150
 _MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
+_MOST_OF_LAB = 100  # rows of a table of many machines, of what is missing
 _PARTS = ("over_time", "stands_out", "usage", "hosts", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
@@ -316,6 +317,7 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
 def _sections(data: ReportData) -> dict[str, Any]:
     losses = data.losses
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
+    most = None if data.hosts is None else _MOST_OF_LAB
     return {
         "hours": _hours(data),
         "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
@@ -332,11 +334,11 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
-        "completeness": table(_completeness(data), _COMPLETENESS),
-        "losses": table(losses_by_place(losses), _LOSSES),
-        "lines": table(lines, _LINES),
-        "coverage": table(_coverage(data), _COVERAGE),
-        "tracer": table(data.tracer.sort_values("at", ascending=False), _TRACER),
+        "completeness": table(_completeness(data), _COMPLETENESS, most),
+        "losses": table(losses_by_place(losses), _LOSSES, most),
+        "lines": table(lines, _LINES, most),
+        "coverage": table(_coverage(data), _COVERAGE, most),
+        "tracer": table(data.tracer.sort_values("at", ascending=False), _TRACER, most),
     }
 
 
@@ -366,9 +368,16 @@ def _findings(data: ReportData) -> pd.DataFrame:
 
 
 def _completeness(data: ReportData) -> pd.DataFrame:
-    if data.completeness is not None:
+    if data.completeness is None:
+        return empty_frame(HITS)[["host", "boot_id"]]
+    if data.hosts is None:
         return data.completeness
-    return empty_frame(HITS)[["host", "boot_id"]]
+    # of many machines those come first of which something is missing
+    frame = data.completeness
+    whole = frame["runs"] == frame["complete"]
+    for name in ("lost", "rejected", "cut"):
+        whole &= (frame[name] == 0).fillna(value=False)
+    return frame.loc[whole.sort_values(kind="stable").index]
 
 
 def _incidents(data: ReportData) -> pd.DataFrame:
@@ -383,10 +392,10 @@ def _versions(data: ReportData) -> pd.DataFrame:
     return empty_frame(HITS)[[]] if data.hosts is None else machines.versions(data.hosts)
 
 
-# What is wrong with clocks, and what each word for it means.
-def _clocks(data: ReportData) -> dict[str, str]:
+# What is wrong with clocks.
+def _clocks(data: ReportData) -> list[str]:
     found = set() if data.hosts is None else set(data.hosts["clock"].dropna())
-    return {name: why for name, why in machines.CLOCKS.items() if name in found}
+    return [why for name, why in machines.CLOCKS.items() if name in found]
 
 
 def _coverage(data: ReportData) -> pd.DataFrame:

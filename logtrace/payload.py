@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from logtrace.contents import ReportData, times_of
 from logtrace.cube import OTHER
-from logtrace.display import visible
+from logtrace.display import state_text, visible
 from logtrace.page_script import pack
-from logtrace.schema import COUNTERS
+from logtrace.schema import COUNTERS, to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from logtrace.cube import Cube
 
 _TEXTS = ("host", "owner", "comm", "file", "status")
-_OF_HOSTS = ("host", "clock", "version", "srcversion", "kernel")
+_OF_HOSTS = ("host", "state", "version", "srcversion", "kernel")
+_NUMBERS_OF_HOSTS = (
+    "runs",
+    "incomplete",
+    "incidents",
+    "lost",
+    "traced",
+    "untraced",
+    "days",
+)
 _NUMBERS = ("pid", *COUNTERS)
 _MEASURES = ("runs", "incomplete", *COUNTERS)
 _FEWEST_RUNS = 250  # that a page carries, however large it gets
@@ -120,15 +129,18 @@ def hosts_payload(hosts: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
     -------
     dict
         ``count``; times as ``last_sign`` and ``first_run``, see `wall_times`; texts as ``values``
-        and ``codes`` (-1 for null); all else as arrays.
+        and ``codes`` (-1 for null), ``state`` as `logtrace.display.state_text` says it; numbers as arrays.
     """
+    import pandas as pd
+
     fine = hosts["clock"].isna() & ~hosts["silent"].fillna(value=False).astype(bool)
     order = fine.sort_values(kind="stable").index
     hosts = hosts.loc[order].reset_index(drop=True)
+    hosts["state"] = pd.Series(map(state_text, to_rows(hosts)), dtype="str")
     texts = {name: _text(hosts[name]) for name in _OF_HOSTS}
     times = {name: wall_times(hosts[name], zone) for name in ("last_sign", "first_run")}
-    rest = [name for name in hosts if name not in (*texts, *times, "last_run")]
-    return {"count": len(hosts)} | texts | times | {name: _list(hosts[name]) for name in rest}
+    numbers = {name: _list(hosts[name]) for name in _NUMBERS_OF_HOSTS}
+    return {"count": len(hosts)} | texts | times | numbers
 
 
 def cube_payload(cube: Cube, zone: tzinfo, width: int) -> dict[str, Any]:

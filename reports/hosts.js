@@ -1,14 +1,10 @@
 // The table of machines, from the columns that the page carries.
 
-const CLOCK_WORDS = { ahead: "clock ahead", early: "clock behind", set: "clock was set", two_boots: "two boots at a time" };
-
 function unpackHosts(data) {
   const at = ({ base, ms }, row) => (ms[row] === null ? null : base + ms[row]);
   return Array.from({ length: data.count }, (none, row) => ({
     host: textAt(data.host, row),
-    silent: data.silent[row],
-    clock: textAt(data.clock, row),
-    off: data.clock_off_us[row],
+    state: textAt(data.state, row),
     version: textAt(data.version, row),
     source: textAt(data.srcversion, row),
     kernel: textAt(data.kernel, row),
@@ -16,15 +12,6 @@ function unpackHosts(data) {
     first_run: at(data.first_run, row),
     ...Object.fromEntries(["runs", "incomplete", "incidents", "lost", "traced", "untraced", "days"].map((name) => [name, data[name][row]])),
   }));
-}
-
-// What needs a look of a machine, in words; null where nothing is known of it.
-function stateOf({ silent, clock, off }) {
-  const said = [];
-  if (silent) said.push("silent");
-  if (clock !== null) said.push(`${CLOCK_WORDS[clock] ?? clock} by ${tookText(off)}`);
-  if (silent === null && !said.length) return null;
-  return said.join(", ") || "as usual";
 }
 
 function stateText(value) {
@@ -55,9 +42,8 @@ function moduleColumn() {
 }
 
 function hostColumns(cube) {
-  const state = { name: "state", data: stateOf, render: { _: (value) => value, display: (value) => (value === null ? UNKNOWN : stateText(value)), sort: (value) => value ?? "" }, type: "string" };
   return [
-    hostColumn(cube), state, momentColumn("last_sign"),
+    hostColumn(cube), column("state", stateText, { type: "string" }), momentColumn("last_sign"),
     ...["runs", "incomplete", "incidents", "lost"].map((name) => numberColumn(name, (value) => `<data value="${value}">${countText(value)}</data>`)),
     numberColumn("traced", shareText), numberColumn("untraced", shareText),
     moduleColumn(), textColumn("kernel", "word"), momentColumn("first_run"),

@@ -248,7 +248,8 @@ def test_modules_kernel_coverage_incidents_losses_and_what_is_kept_are_told(tmp_
     assert (first["version"], first["kernel"]) == ("1", "6.1.0-57-amd64")
     assert (first["first_run"], first["last_run"]) == (NOW - 3 * DAY, NOW - DAY)
     assert first["days"] == 2
-    assert (second["runs"], second["incidents"], second["last_sign"]) == (0, 1, NOW - HOUR)
+    assert (second["runs"], second["incidents"], second["lost"]) == (0, 1, 0)
+    assert second["last_sign"] == NOW - HOUR
     assert second[["version", "kernel", "traced", "days"]].isna().all()
     assert hosts.summary(found.reset_index()) == {
         "hosts": 2,
