@@ -137,10 +137,10 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import Store, default_url, hostname
+    from logtrace.store import hostname, open_to_store
     from logtrace.watch import Watch
 
-    store = Store(url or default_url())
+    store = open_to_store(url)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -351,9 +351,9 @@ def import_(
     """
     spare_memory()
     from logtrace.importer import find_logs, import_log
-    from logtrace.store import Store, default_url
+    from logtrace.store import open_to_store
 
-    tables = Store(url or default_url()).host(host)
+    tables = open_to_store(url).host(host)
     failed = False
     for path in find_logs(paths):
         try:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
@@ -26,6 +26,7 @@ from arro3.core import Table
 
 from logtrace import columns, config
 from logtrace.errors import StoreError
+from logtrace.mounts import refuse_absent
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
 from logtrace.record import printable
@@ -88,10 +89,36 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
         return named
     if configured := config.load(config.places(environ)).store:
         return configured
+    return _usual_url(environ, uid)
+
+
+def _usual_url(environ: Mapping[str, str], uid: int | None = None) -> str:
     if (os.geteuid() if uid is None else uid) == 0:
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(data) / "logtrace")
+
+
+def open_to_store(url: str | None, environ: Mapping[str, str] = os.environ) -> Store:
+    """Open a store to put something in; it is made if it is not there.
+
+    Parameters
+    ----------
+    url
+        As for `Store`, or None for that of `default_url`.
+    environ
+        As for `default_url`.
+
+    Raises
+    ------
+    StoreError
+        As for `Store`; also if it is not there and its disk seems to be away.
+    ConfigError
+        As for `default_url`.
+    """
+    store = Store(url or default_url(environ))
+    refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
+    return store
 
 
 def hostname() -> str:
@@ -137,8 +164,13 @@ class Store:
         """Name the hosts that have tables here, sorted."""
         return sorted(_host_name(path) for path in self._host_folders())
 
-    def positions(self) -> Positions:
-        """Say how far each source that is watched has been stored, for every host.
+    def positions(self, hosts: Collection[str] | None = None) -> Positions:
+        """Say how far each source that is watched has been stored.
+
+        Parameters
+        ----------
+        hosts
+            For which of them. Default: for every host.
 
         Returns
         -------
@@ -152,6 +184,8 @@ class Store:
         """
         positions = Positions()
         for folder in self._host_folders():
+            if hosts is not None and _host_name(folder) not in hosts:
+                continue
             reached = _transactions(folder / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))

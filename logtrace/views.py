@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
+from logtrace.store import Store
 
 if TYPE_CHECKING:
     import duckdb
@@ -199,10 +201,16 @@ def open_views(
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
             _create_view(database, name, columns, files[table])
-        sequences.create_view(database, never_totals)
+        sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW signs AS {_SIGNS}")
         database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
+
+
+# The parts of followed logs that the stores of these files have positions of.
+def _followed(files: Files, hosts: set[str]) -> Iterator[tuple[str, str]]:
+    for root in {Path(file).parents[2] for file in files["runs"]}:
+        yield from Store(str(root)).positions(hosts).parts()
 
 
 def run(database: duckdb.DuckDBPyConnection, sql: str, query: Query) -> pa.Table:
