@@ -35,11 +35,13 @@ from logtrace.sparing import spare_memory
 from logtrace.store_command import store as store_command
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     import pandas as pd
 
     from logtrace.cluster import Cluster
+    from logtrace.engine import Engine, Filters
     from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
@@ -430,7 +432,11 @@ def runs(ctx: click.Context, selection: Selection, output: str, limit: int | Non
 
 @cli.command()
 @filter_options
-@click.option("--by", type=click.Choice(["fingerprint"]), help="Count those of one cause.")
+@click.option(
+    "--by",
+    type=click.Choice(["fingerprint", "module"]),
+    help="Count those of one cause, or of one module.",
+)
 @click.option("--id", "incident_id", metavar="ID", help="Print the report whose id begins so.")
 @format_options
 @verbosity_options
@@ -443,7 +449,8 @@ def incidents(
 
     frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
     if by:
-        frame = incident_list.by_fingerprint(frame)
+        count = incident_list.by_module if by == "module" else incident_list.by_fingerprint
+        frame = count(frame)
     if output != "table":
         _write(frame, output)
     elif by:
@@ -479,6 +486,8 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     engine, filters, now = selection.engine(), selection.filters, utc_now()
     keys = _names(by)
     frame = statistics(engine, keys, filters, period_before(filters, now))
+    if keys == ["host"]:
+        frame = _with_machines(engine, frame, filters, now)
     if output == "table":
         from logtrace import terminal
         from logtrace.trend import trend
@@ -488,6 +497,21 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     else:
         _write(frame, output)
     _fail_if_none(ctx, selection.by_name, len(frame))
+
+
+# How each machine stands; those without runs, too, unless it is asked for runs of one kind only.
+def _with_machines(
+    engine: Engine, usage: pd.DataFrame, filters: Filters, now: datetime
+) -> pd.DataFrame:
+    from dataclasses import replace
+
+    from logtrace import config, hosts
+    from logtrace.engine import Filters
+    from logtrace.overview import machines
+
+    found = machines(engine, filters, now, config.load().hosts)
+    any_runs = replace(filters, since=None, until=None, host=None) == Filters()
+    return hosts.beside(usage, found, all_hosts=any_runs)
 
 
 @cli.command()
@@ -541,6 +565,7 @@ def report(
     engine, filters = selection.engine(), selection.filters
     if run_id is not None:
         filters = narrow_to_run(engine, filters, run_id)
+    configured = config.load()
     data = gather(
         engine,
         filters,
@@ -549,7 +574,8 @@ def report(
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
         pages="html" in formats,
-        thresholds=config.load().findings,
+        thresholds=configured.findings,
+        rules=configured.hosts,
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
     written = write_report(data, out, formats)

@@ -173,6 +173,18 @@ HITS = _schema(
 )
 """Incidents, with what is looked up when they are asked for."""
 
+SIGNS = _schema(
+    ("host", _TEXT),
+    ("boot_id", _TEXT),
+    ("at", _TIME),
+    # the kernel's own clock at that time, microseconds since boot: of `watch`, which counts the
+    # time that the machine was suspended, where it began, else null
+    ("us", _COUNT),
+    ("clock", _TEXT),
+    ("sign", _TEXT),  # run, incident; watch: a row of TRACER
+)
+"""What shows that a machine was there: one row a run, incident, and row of the tracer."""
+
 TABLES: Mapping[str, Schema] = {
     "runs": RUNS.append(Field("lines", _TEXT)),  # see logtrace.lines
     "files": FILES,
@@ -195,7 +207,7 @@ STORED: Mapping[str, Schema] = {
 }
 """The same as their files have it."""
 
-VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS}
+VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS, "signs": SIGNS}
 """What can be asked for."""
 
 

@@ -80,6 +80,15 @@ _FACTS = """
         LEFT JOIN ({calls}) AS of_calls USING (run_id)
 """
 
+_SIGNS = """
+    SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
+        CASE WHEN started_at IS NULL THEN ended_us ELSE started_us END AS us, clock, 'run' AS sign
+    FROM stored_runs
+    UNION ALL SELECT host, boot_id, "at", us, clock, 'incident' FROM incidents
+    UNION ALL SELECT host, boot_id, "at", CASE WHEN action = 'begin' THEN watch END, NULL, 'watch'
+    FROM tracer
+"""
+
 
 class Query(NamedTuple):
     """What is asked of the views of each part of a store, and of all that the parts gave.
@@ -194,6 +203,7 @@ def open_views(
             _create_view(database, name, columns, local_files(files[table]))
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
+        database.execute(f"CREATE VIEW signs AS {_SIGNS}")
         database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
 
 

@@ -34,7 +34,7 @@ def test_where_to_ship_and_how_much_may_wait_are_configured(tmp_path):
     ("text", "said"),
     [
         ("stoer = 1", "stoer is not known (did you mean store?)"),
-        ("colour = 1", "colour is not known (it may have store, findings, ship, scheduler)"),
+        ("colour = 1", "colour is not known (it may have store, findings, hosts, ship, scheduler)"),
         ("store = 5", "store is no text"),
         ('store = ""', "store is no text"),
         ("scheduler = 5", 'scheduler is no text (write scheduler = "tcp://lab:8786")'),
@@ -44,6 +44,9 @@ def test_where_to_ship_and_how_much_may_wait_are_configured(tmp_path):
         ("[findings]\nseeks = true", "findings.seeks is True"),
         ("[findings]\nsmall_bytes = -1", "findings.small_bytes is -1 (write a number above 0"),
         ("[findings]\nsmall_bytes = nan", "findings.small_bytes is nan"),
+        ("hosts = 1", "hosts is no table"),
+        ("[hosts]\nsilent_hour = 5", "hosts.silent_hour is not known (did you mean silent_hours?)"),
+        ("[hosts]\nsilent_hours = 0", "hosts.silent_hours is 0 (write a number above 0"),
         ("store = ", "no TOML"),
         ("ship = 1", "ship is no table (write [ship] above its lines)"),
         ("[ship]\nto = 1", 'ship.to is no text (write to = "s3://lab/logtrace")'),

@@ -1,234 +1,155 @@
-"""A lab: machines watch and ship, cables are pulled, processes die; nothing is lost or doubled.
+"""A report on a thousand machines is one page, and takes no more questions than one of few."""
 
-Everything is real but the S3 server, which is moto's, and the kernels, whose logs are written here.
-"""
-
-import csv
 import json
-import os
-import random
-import subprocess
-import sys
-import time
-from collections import Counter
-from contextlib import ExitStack
-from datetime import UTC, datetime
+import re
+from unittest.mock import Mock
+from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
-from log_samples import end, ops, start, stats
-from netns import Lab
+from lab_samples import NOW, Lab
+from test_report import page_of
 
-HOSTS = [f"pc{number}" for number in range(1, 6)]
-WORKERS = [f"worker{number}" for number in range(1, 4)]
-SCHEDULER = "tcp://scheduler:8786"
-STORE = "s3://lab/logtrace"
-LOG = "/var/log/kern.log"
-OWNERS = ["2021202045", "2021202046", "2021202047"]
-S3 = {
-    "AWS_ACCESS_KEY_ID": "lab",
-    "AWS_SECRET_ACCESS_KEY": "secret",
-    "AWS_REGION": "us-east-1",
-    "AWS_ENDPOINT_URL": "http://store:5000",
-    "AWS_ALLOW_HTTP": "true",
-}
-STEPS = 24
-KEPT_PARTS = STEPS  # of a rotated log, more than there may be rotations
-PATIENCE_S = 180
+from logtrace import hosts, schema
+from logtrace.engine import Engine, Filters
+from logtrace.overview import gather, is_of_many, machines
+from logtrace.report import read_csv, write_report
+
+SEOUL = ZoneInfo("Asia/Seoul")
+GROUPINGS = [["owner"], ["program"], ["host"], ["file"]]
 
 
-class Course:
-    """Machines whose kernels print runs, and what they printed."""
-
-    def __init__(self, lab, folder, seed):
-        self.lab = lab
-        self.runs = Counter()
-        self.read_bytes = Counter()
-        self._random = random.Random(seed)
-        self._folder = folder
-        self._pid = 1000
-        self._printed = dict.fromkeys(HOSTS, 0)
-        self._half = {}
-        self._watches = {}
-        for number, host in enumerate(HOSTS):
-            lab.path(host, "/etc/machine-id").write_text(f"{number + 1:032x}\n")
-            lab.path(host, LOG).touch()
-            self.watch(host)
-
-    def watch(self, host):
-        """Start a machine's watch, unless it is there."""
-        if host in self._watches and self._watches[host].poll() is None:
-            return
-        with (self._folder / f"{host}.log").open("a") as told:
-            self._watches[host] = self.lab.run(
-                host,
-                [*LOGTRACE, "watch", LOG, "--store", "/var/lib/logtrace", "--ship-to", STORE],
-                env=os.environ | S3,
-                stdout=told,
-                stderr=told,
-            )
-
-    def print_runs(self, host, runs):
-        """Print the rest of a run, whole runs, and the beginning of one."""
-        lines = self._half.pop(host, [])
-        for _ in range(runs):
-            lines += self._run(host)
-        *_, first, second, third, fourth = lines + self._run(host)
-        self._write(host, [*lines, first, second])
-        self._half[host] = [third, fourth]
-
-    def finish(self):
-        """Print what is missing of runs that have begun, and see that everything runs."""
-        for host in HOSTS:
-            self._write(host, self._half.pop(host, []))
-            self.watch(host)
-
-    def _run(self, host):
-        self._pid += 1
-        owner = self._random.choice(OWNERS)
-        read = self._random.randrange(1, 10**6)
-        self.runs[host, owner] += 1
-        self.read_bytes[host, owner] += read
-        said = stats(read=read).replace("2021202045", owner)
-        return [start(self._pid), said, ops(), end(self._pid)]
-
-    def _write(self, host, lines):
-        with self.lab.path(host, LOG).open("a") as log:
-            for line in lines:
-                self._printed[host] += 1
-                at = datetime.now(UTC).isoformat(timespec="microseconds")
-                stamp = f"[{100 + self._printed[host] / 1000:12.6f}]"
-                log.write(f"{at} {host} kernel: {stamp} {line}\n")
-
-    def rotate(self, host):
-        """Rotate a machine's log as logrotate does."""
-        for number in range(KEPT_PARTS, 0, -1):
-            older = self.lab.path(host, f"{LOG}.{number}")
-            newer = self.lab.path(host, f"{LOG}.{number - 1}" if number > 1 else LOG)
-            if newer.exists():
-                newer.rename(older)
-        self.lab.path(host, LOG).touch()
+def gathered(engine, filters=None):
+    return gather(engine, filters or Filters(), GROUPINGS, zone=SEOUL, now=NOW, most_runs=10_000)
 
 
-LOGTRACE = [sys.executable, "-m", "logtrace"]
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory):
+    """A report on a thousand machines, and where its files are."""
+    data = gathered(Engine(Lab(tmp_path_factory.mktemp("lab"), 1000), "Asia/Seoul"))
+    out = tmp_path_factory.mktemp("out")
+    write_report(data, out)
+    return data, out
 
 
-@pytest.fixture
-def lab(tmp_path):
-    with ExitStack() as opened:
-        lab = opened.enter_context(Lab(*HOSTS, *WORKERS, "store", "scheduler"))
-
-        def serve(name, *command):
-            told = opened.enter_context((tmp_path / f"{name}.log").open("w"))
-            lab.run(name, command, env=os.environ | S3, stdout=told, stderr=told)
-
-        bin_folder = os.path.dirname(sys.executable)
-        serve("store", f"{bin_folder}/moto_server", "-H", "0.0.0.0", "-p", "5000")
-        serve("scheduler", f"{bin_folder}/dask", "scheduler", "--no-dashboard", "--port", "8786")
-        for name in WORKERS:
-            serve(name, *dask_worker(name))
-        bucket = "import boto3; boto3.client('s3').create_bucket(Bucket='lab')"
-        until(lambda: ask(lab, [sys.executable, "-c", bucket]).returncode == 0)
-        yield lab
+def table(out, name):
+    return pd.read_csv(out / f"{name}.csv", parse_dates=["last_sign"], keep_default_na=False)
 
 
-def dask_worker(name):
-    options = ("--no-dashboard", "--nthreads=1", "--memory-limit=1GB", f"--name={name}")
-    bin_folder = os.path.dirname(sys.executable)
-    return [f"{bin_folder}/dask", "worker", SCHEDULER, *options, "--local-directory=/var/tmp"]
+def test_a_thousand_machines_are_on_one_page_of_less_than_two_megabytes(thousand):
+    _, out = thousand
+    assert (out / "index.html").stat().st_size < 2_000_000
 
 
-def ask(lab, command):
-    """Run a command on the scheduler's machine to its end."""
-    pipe = subprocess.PIPE
-    process = lab.run(
-        "scheduler", command, env=os.environ | S3, stdout=pipe, stderr=pipe, text=True
-    )
-    out, error = process.communicate(timeout=PATIENCE_S)
-    return subprocess.CompletedProcess(command, process.returncode, out, error)
+def test_the_page_has_each_machine_as_the_csv_has_it(thousand):
+    data, out = thousand
+    carried = page_of(data).payload["hosts"]
+    told = table(out, "hosts").set_index("host")
+    names = [carried["host"]["values"][code] for code in carried["host"]["codes"]]
+    assert sorted(names) == sorted(told.index)
+    assert carried["runs"] == told.loc[names, "runs"].tolist()
+    assert carried["incidents"] == told.loc[names, "incidents"].tolist()
+    last = pd.Series(carried["last_sign"]["ms"]) + carried["last_sign"]["base"]
+    local = told.loc[names, "last_sign"].dt.tz_convert(SEOUL).dt.tz_localize(None)
+    assert last.tolist() == (local.astype("datetime64[ms]").astype("int64")).tolist()
+    states = [carried["state"]["values"][code] for code in carried["state"]["codes"]]
+    assert [state.startswith("silent") for state in states] == told.loc[names, "silent"].tolist()
+    assert states == sorted(states, key=lambda state: state == "as usual")
 
 
-def until(condition, tell=lambda: "it did not happen"):
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, tell()
-        time.sleep(1)
+def test_the_counts_of_the_page_are_those_of_pandas(thousand):
+    data, out = thousand
+    runs = read_csv(out / "runs.csv", schema.RUNS)
+    told = table(out, "hosts").set_index("host")
+    assert told["runs"].equals(runs.groupby("host").size().rename("runs"))
+    incomplete = (runs["status"] != "complete").groupby(runs["host"]).sum()
+    assert told["incomplete"].tolist() == incomplete.tolist()
+    owners = pd.read_csv(out / "by-owner.csv", dtype={"owner": "str"}).set_index("owner")
+    counted = runs.groupby("owner")["host"].nunique()
+    assert owners["hosts"].sort_index().tolist() == counted.sort_index().tolist()
+    page = page_of(data)
+    said = re.search(r"In the store (\S+) .*? Silent (\S+) Clock off (\S+)", page.text)
+    counts = len(told), (told["silent"]).sum(), (told["clock"] != "").sum()
+    assert said.groups() == tuple(f"{count:,}" for count in counts)
+    assert "20 machines are silent. 10 clocks are off." in page.text
 
 
-def stored(lab):
-    """Count the runs of each machine and owner in the lab's store."""
-    by = ["stats", "--by", "host,owner", "--store", STORE, "--format", "json"]
-    done = ask(lab, [*LOGTRACE, *by])
-    if done.returncode:
-        return {}
-    return {(row["host"], row["owner"]): row["runs"] for row in json.loads(done.stdout)}
+def test_versions_and_modules_are_counted_across_machines(thousand):
+    data, out = thousand
+    found = pd.read_csv(out / "versions.csv")
+    assert found["hosts"].sum() == 1000
+    assert found.loc[found["version"].isna(), "hosts"].tolist() == [100]
+    faulty = pd.read_csv(out / "incidents-by-module.csv")
+    each = data.incidents
+    assert dict(zip(faulty["module"].fillna(""), faulty["hosts"], strict=True)) == {
+        module: each.loc[each["module"].fillna("") == module, "host"].nunique()
+        for module in each["module"].fillna("").unique()
+    }
+    page = page_of(data)
+    rows = page.tables["Incidents by module, most frequent first"][1:]
+    assert [row[1] for row in rows] == faulty["incidents"].tolist()
+    (first, *_) = page.tables["Machines by module and kernel, most machines first"][1:]
+    assert first[3] == found["hosts"].max()
 
 
-def missing(lab, course):
-    """Tell which runs of the truth the lab's store lacks, and which it has too often."""
-    there = Counter(stored(lab))
-    return f"missing: {dict(course.runs - there)}; too many: {dict(there - course.runs)}"
+def test_of_many_machines_those_stand_first_of_which_something_is_missing(thousand):
+    data, _ = thousand
+    rows = page_of(data).tables["What is missing by host and boot"]
+    headings = rows[0]
+    whole = [row[headings.index("Runs")] == row[headings.index("Complete")] for row in rows[1:]]
+    lost = [row[headings.index("Records lost")] for row in rows[1:]]
+    assert len(whole) == 100
+    assert all(not each or number for each, number in zip(whole, lost, strict=True))
 
 
-def disturb(lab, course, chance):
-    """Let one thing go wrong, or right again."""
-    host = chance.choice(HOSTS)
-    match chance.choice(["cut", "heal", "kill", "kill", "rotate", "store", "nothing"]):
-        case "cut":
-            lab.cut(host)
-        case "heal":
-            for name in [*HOSTS, "store"]:
-                lab.heal(name)
-        case "kill":
-            lab.kill(host)
-        case "rotate":
-            course.rotate(host)
-        case "store":
-            lab.cut("store")
+@pytest.mark.parametrize("ask", [gathered, lambda engine: machines(engine, Filters(), NOW)])
+def test_more_machines_are_no_more_questions(tmp_path, monkeypatch, ask):
+    asked = []
+    for count in (2, 20):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        engine = Engine(Lab(folder, count), "Asia/Seoul")
+        parts = Mock(wraps=engine._parts, database=engine._parts.database)
+        monkeypatch.setattr(engine, "_parts", parts)
+        ask(engine)
+        asked.append(parts.ask.call_count)
+    assert asked[0] == asked[1] > 0
 
 
-def test_every_run_is_in_the_labs_store_once_and_both_engines_report_the_truth(lab, tmp_path):
-    chance = random.Random(28)
-    course = Course(lab, tmp_path, seed=28)
-    for host in HOSTS:
-        course.print_runs(host, 1)
-    until(lambda: len(stored(lab)) == len(HOSTS))  # a first watch begins with the newest part
-    for _ in range(STEPS):
-        for host in HOSTS:
-            course.print_runs(host, chance.randrange(20))
-        disturb(lab, course, chance)
-        time.sleep(chance.uniform(0.2, 1.5))
-        course.watch(chance.choice(HOSTS))
-    for name in [*HOSTS, "store"]:
-        lab.heal(name)
-    course.finish()
-    until(lambda: stored(lab) == dict(course.runs), lambda: missing(lab, course))
+def test_one_machine_is_no_lab(tmp_path):
+    engine = Engine(Lab(tmp_path, 3))
+    assert is_of_many(engine, Filters())
+    data = gathered(engine, Filters(host="lab0001"))
+    assert data.hosts is None
+    page = page_of(data)
+    assert "#machines" not in page.links
+    assert page.payload["hosts"] is None
 
-    until_now = ["--until", datetime.now(UTC).isoformat()]
-    reports = {}
-    for engine in (["local"], ["dask", "--scheduler", SCHEDULER]):
-        out = tmp_path / engine[0]
-        command = ["report", "--store", STORE, *until_now, "--format", "csv", "--out", str(out)]
-        reported = lab.run(
-            "scheduler",
-            [*LOGTRACE, *command, "--engine", *engine],
-            env=os.environ | S3,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if engine[0] == "dask":
-            time.sleep(3)
-            assert reported.poll() is None  # a worker dies while it is asked
-            lab.kill(WORKERS[1])
-        _, error = reported.communicate(timeout=PATIENCE_S)
-        assert reported.returncode == 0, error
-        reports[engine[0]] = {file.name: file.read_bytes() for file in out.iterdir()}
-    assert reports["local"] == reports["dask"]
 
-    rows = list(csv.DictReader(reports["dask"]["runs.csv"].decode().splitlines()))
-    assert len({row["run_id"] for row in rows}) == len(rows) == course.runs.total()
-    read_bytes = Counter()
-    for row in rows:
-        read_bytes[row["host"], row["owner"]] += int(row["read_bytes"])
-    assert read_bytes == course.read_bytes
-    assert {row["status"] for row in rows} == {"complete"}
+def test_usage_by_host_has_how_each_stands_and_those_without_runs(tmp_path):
+    from click.testing import CliRunner
+    from report_samples import run_row
+    from store_samples import store_with
+
+    from logtrace.cli import cli
+
+    runs = [run_row(0), run_row(1, host="lab02", owner="b"), run_row(2, host="lab03", owner="b")]
+    store_with(tmp_path, runs)
+
+    def told(*options):
+        arguments = ["stats", "--by", "host", "--store", str(tmp_path), *options]
+        done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+        return done.stdout
+
+    rows = json.loads(told("--json", "--since", "2026-11-22T15:01Z"))
+    assert [(row["host"], row["runs"]) for row in rows] == [
+        ("lab02", 1),
+        ("lab03", 1),
+        ("lab01", 0),
+    ]
+    assert set(hosts.COLUMNS) <= set(rows[0])
+    assert {row["first_run"] for row in rows} == {
+        f"2026-11-22T15:0{n}:00.000000Z" for n in range(3)
+    }
+    assert [row["host"] for row in json.loads(told("--json", "--owner", "2021202045"))] == ["lab01"]
+    assert re.search(r"Host +Runs .*State .*Kernel", told())
