@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from lab_files import FILES, make_certificates, require
 from netns import Lab
+from report_samples import run_row
+
+from logtrace.engine import Engine
+from logtrace.positions import Position
+from logtrace.store import Store
 
 PLAYBOOK = Path(sys.executable).with_name("ansible-playbook")
 UNITS = sorted((FILES / "systemd").glob("*.service"))
@@ -55,6 +60,28 @@ def test_a_unit_is_understood_by_systemd_and_may_do_little(unit, tmp_path):
     )
     exposure = float(re.search(r"Overall exposure level.*?: ([\d.]+)", weighed.stdout)[1])
     assert exposure <= MOST_EXPOSED
+
+
+def numbers_in(folder):
+    rows = Engine(Store(str(folder))).rows("runs", order="first_seq")
+    return list(rows["first_seq"] // 4)
+
+
+def test_a_backup_of_a_store_that_is_written_to_is_whole(tmp_path):
+    require(rsync="/usr/bin/rsync")
+    backup = re.search(r"## Backup.*?```sh\n(.*?)```", text_of("README.md"), re.S)[1]
+    store, copy = tmp_path / "store", tmp_path / "copy"
+    commands = backup.replace("/var/lib/logtrace", str(store))
+    commands = commands.replace("/srv/backup/logtrace", str(copy)).splitlines()
+    copied = [run_row(number) for number in range(3)]
+    tables = Store(str(store)).host("lab01")
+    tables.append("kmsg:b", Position(1, 1), runs=copied)
+    for number, command in enumerate(commands, 2):
+        subprocess.run(command, shell=True, check=True)
+        tables.append("kmsg:b", Position(number, number), runs=[run_row(number + 5)])
+    assert numbers_in(copy) == [0, 1, 2]
+    subprocess.run("\n".join(commands), shell=True, check=True)
+    assert numbers_in(copy) == [0, 1, 2, 7, 8]
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from lab_files import (
+    FILES,
     PATIENCE_S,
     give_certificate,
     install,
@@ -195,6 +196,22 @@ def test_whatever_fails_on_the_way_each_run_is_stored_once_for_its_machine(colle
     for log in collection.remote.glob("*/kern.log"):
         stamps = {line.split()[0] for line in log.read_text().splitlines()}
         assert all(re.fullmatch(STAMP, stamp) for stamp in stamps)
+
+
+def test_machines_of_one_name_are_told_apart_by_addresses(collection):
+    collector = collection.collector
+    edit = re.search(r"`(sed .*FROMHOST-IP.*)`", (FILES / "README.md").read_text())[1]
+    assert collection.lab.run("collector", ["sh", "-c", edit]).wait() == 0
+    collector.end(signal.SIGTERM)
+    collector.start()
+    wait_for(collection.listens)
+    for machine in collection.machines:
+        assert collection.lab.run(machine.name, ["hostname", "pc7"]).wait() == 0
+        machine.start()
+        machine.print()
+    wait_for(lambda: collection.store.is_dir() and len(collection.engine.rows("runs")) == 2)
+    addresses = [collection.lab.addresses[name] for name in MACHINES]
+    assert list(collection.engine.rows("runs", order="host")["host"]) == addresses
 
 
 def test_who_has_no_certificate_of_the_lab_is_not_heard(collection):
