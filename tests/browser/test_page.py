@@ -611,8 +611,8 @@ def test_a_printed_page_has_its_charts_and_no_controls(browser, lab):
 
 @pytest.fixture(scope="session")
 def lab_of_many(tmp_path_factory):
-    """A report on sixty machines, of which some are silent and one has a clock that is ahead."""
-    engine = Engine(Lab(tmp_path_factory.mktemp("many"), 60), "Asia/Seoul")
+    """A report on some machines, of which one is silent and one has a clock that is ahead."""
+    engine = Engine(Lab(tmp_path_factory.mktemp("many"), 24, 4), "Asia/Seoul")
     groupings = [["owner"], ["host"]]
     data = gather(engine, Filters(), groupings, zone=ZoneInfo("Asia/Seoul"), now=NOW)
     out = tmp_path_factory.mktemp("many-out")
@@ -622,24 +622,24 @@ def lab_of_many(tmp_path_factory):
 
 def test_machines_are_a_page_of_rows_those_first_that_need_a_look(browser, lab_of_many):
     browser.open(lab_of_many)
-    assert browser.texts("#hosts-table_info") == ["1 to 10 of 60 machines"]
+    assert browser.texts("#hosts-table_info") == ["1 to 10 of 24 machines"]
     states = browser.texts("#hosts-table tbody td:nth-child(2)")
-    assert states[:4] == ["silent", "clock ahead by 1 h 55 min", "silent", "as usual"]
+    assert states[:4] == ["silent", "clock ahead by 1 h 55 min", "as usual", "as usual"]
     assert browser.complaints() == []
 
 
 def test_a_machine_is_searched_for_and_chosen_by_a_click(browser, lab_of_many):
     browser.open(lab_of_many)
-    press(browser, "#machines ~ .dt-container input", "lab0042")
+    press(browser, "#machines ~ .dt-container input", "lab0017")
     browser.until(
         "document.getElementById('hosts-table_info').textContent.includes('1 to 1')", True
     )
     browser.one("#hosts-table button.pick").click()
-    assert browser.texts(".chips .clip") == ["Host: lab0042"]
-    assert shown(browser) == 10
+    assert browser.texts(".chips .clip") == ["Host: lab0017"]
+    assert shown(browser) == 4
     browser.one("#filters [name=clear]").click()
     press(browser, "#machines ~ .dt-container input", *["\b"] * 7)
-    assert browser.texts("#hosts-table_info") == ["1 to 10 of 60 machines"]
+    assert browser.texts("#hosts-table_info") == ["1 to 10 of 24 machines"]
 
 
 def test_without_script_machines_are_where_the_page_says(browser, lab_of_many):
