@@ -101,9 +101,8 @@ def of_store(
     hosts["incidents"] = incidents.groupby("host").size()
     hosts["lost"] = boots["lost"].sum()
     hosts = hosts.fillna({"runs": 0, "incomplete": 0, "incidents": 0, "lost": 0})
-    hosts["lost"] = (
-        hosts["lost"].astype("Int64").mask(unknown.reindex(hosts.index, fill_value=False))
-    )
+    unknown = unknown.reindex(hosts.index, fill_value=False)
+    hosts["lost"] = hosts["lost"].astype("Int64").mask(unknown)
     for name in ("traced", "untraced"):
         hosts[name] = boots[name].first()
     hosts = hosts.join(_quiet(signs)).join(_tracing(tracer)).join(_clocks(signs, hosts, now, rules))

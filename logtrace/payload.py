@@ -129,7 +129,8 @@ def hosts_payload(hosts: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
     -------
     dict
         ``count``; times as ``last_sign`` and ``first_run``, see `wall_times`; texts as ``values``
-        and ``codes`` (-1 for null), ``state`` as `logtrace.display.state_text` says it; numbers as arrays.
+        and ``codes`` (-1 for null), ``state`` as `logtrace.display.state_text` says it; numbers as
+        arrays.
     """
     import pandas as pd
 

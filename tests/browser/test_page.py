@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pandas as pd
 import pytest
 from conftest import skip
+from lab_samples import NOW, Lab
 from report_samples import (
     HOSTILE,
     detail_row,
@@ -574,8 +575,11 @@ def axe():
 
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_axe_finds_no_violation(browser, lab, detailed_run, gathered_report, axe, width, dark):
+def test_axe_finds_no_violation(
+    browser, lab, detailed_run, gathered_report, lab_of_many, axe, width, dark
+):
     gathered = gathered_report / "index.html", next((gathered_report / "runs").iterdir())
+    gathered = *gathered, lab_of_many
     for page in (lab[0], detailed_run, *gathered):
         browser.open(page, width=width, dark=dark)
         if page == lab[0]:
@@ -603,3 +607,42 @@ def test_a_printed_page_has_its_charts_and_no_controls(browser, lab):
     ground = browser.ask("getComputedStyle(document.body).backgroundColor")
     assert ground == "rgb(255, 255, 255)"
     browser.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+@pytest.fixture(scope="session")
+def lab_of_many(tmp_path_factory):
+    """A report on some machines, of which one is silent and one has a clock that is ahead."""
+    engine = Engine(Lab(tmp_path_factory.mktemp("many"), 24, 4), "Asia/Seoul")
+    groupings = [["owner"], ["host"]]
+    data = gather(engine, Filters(), groupings, zone=ZoneInfo("Asia/Seoul"), now=NOW)
+    out = tmp_path_factory.mktemp("many-out")
+    write_report(data, out)
+    return out / "index.html"
+
+
+def test_machines_are_a_page_of_rows_those_first_that_need_a_look(browser, lab_of_many):
+    browser.open(lab_of_many)
+    assert browser.texts("#hosts-table_info") == ["1 to 10 of 24 machines"]
+    states = browser.texts("#hosts-table tbody td:nth-child(2)")
+    assert states[:4] == ["silent", "clock ahead by 1 h 55 min", "as usual", "as usual"]
+    assert browser.complaints() == []
+
+
+def test_a_machine_is_searched_for_and_chosen_by_a_click(browser, lab_of_many):
+    browser.open(lab_of_many)
+    press(browser, "#machines ~ .dt-container input", "lab0017")
+    browser.until(
+        "document.getElementById('hosts-table_info').textContent.includes('1 to 1')", True
+    )
+    browser.one("#hosts-table button.pick").click()
+    assert browser.texts(".chips .clip") == ["Host: lab0017"]
+    assert shown(browser) == 4
+    browser.one("#filters [name=clear]").click()
+    press(browser, "#machines ~ .dt-container input", *["\b"] * 7)
+    assert browser.texts("#hosts-table_info") == ["1 to 10 of 24 machines"]
+
+
+def test_without_script_machines_are_where_the_page_says(browser, lab_of_many):
+    browser.open(lab_of_many, script=False)
+    assert any("hosts.csv" in each.text for each in browser.all("#machines ~ noscript"))
+    assert browser.one("#machines ~ .tiles").is_displayed()
