@@ -977,7 +977,7 @@ def doctor(ctx: click.Context, logs: tuple[Path, ...], url: str | None, as_json:
     line looks like one of a run and is not understood.
     """
     from logtrace import terminal
-    from logtrace.doctor import examine
+    from logtrace.doctor import examine, examine_bucket
     from logtrace.store import Store, default_url
 
     if logs:
@@ -988,7 +988,10 @@ def doctor(ctx: click.Context, logs: tuple[Path, ...], url: str | None, as_json:
             text = json.dumps(summarize(check)) if as_json else "\n".join(describe(check))
             click.echo(text)
         ctx.exit(int(any(check.not_understood for check in found)))
-    checks = examine(Store(url or default_url()).root)
+    store = Store(url or default_url())
+    checks = examine(None if store.is_remote else store.root)
+    if store.is_remote:
+        checks.append(examine_bucket(store))
     if as_json:
         click.echo(json.dumps([vars(check) for check in checks], indent=2))
     else:

@@ -55,12 +55,12 @@ class StoreError(LogtraceError):
     """A store can't be opened, read or written."""
 
 
-class ClusterError(LogtraceError):
-    """A cluster can't be reached, or not be used."""
-
-
 class ConflictError(StoreError):
     """Another process wrote the same table at the same moment; nothing was written."""
+
+
+class ClusterError(LogtraceError):
+    """A cluster can't be reached, or not be used."""
 
 
 class QueryError(LogtraceError):

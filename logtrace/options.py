@@ -58,8 +58,8 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
         "url",
         metavar="URL",
         default=None,
-        help="Folder of the store. Default: $LOGTRACE_STORE, else /var/lib/logtrace for root"
-        " and ~/.local/share/logtrace for a user.",
+        help="Folder of the store, or s3://BUCKET/PREFIX. Default: $LOGTRACE_STORE, else"
+        " /var/lib/logtrace for root and ~/.local/share/logtrace for a user.",
     )(command)
 
 

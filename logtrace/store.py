@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import socket
@@ -140,7 +141,7 @@ def open_to_store(url: str | None, environ: Mapping[str, str] = os.environ) -> S
         As for `default_url`.
     """
     store = Store(url or default_url(environ))
-    if not store.in_bucket:
+    if not store.is_remote:
         refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
     return store
 
@@ -169,7 +170,7 @@ class Store:
     def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
         self._require_room = require_room
         self._bucket: Bucket | None = None
-        self._is_fresh = False
+        self._looked_s = -math.inf
         parts = urlsplit(url)
         if parts.scheme == "s3":
             from logtrace.bucket import Bucket
@@ -192,14 +193,14 @@ class Store:
         return self._bucket.url if self._bucket else str(self._folder)
 
     @property
-    def in_bucket(self) -> bool:
-        """Whether the tables are in a bucket, and what is read are copies."""
-        return self._bucket is not None
-
-    @property
     def root(self) -> Path:
         """The folder that is read: of a store in a bucket, that of the copies."""
         return self._bucket.copies if self._bucket else self._folder
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in a bucket."""
+        return self._bucket is not None
 
     def is_there(self) -> bool:
         """Say whether its folder exists; raises StoreError if its bucket can't be read."""
@@ -213,17 +214,22 @@ class Store:
         place = self._bucket.host(name) if self._bucket else Folder(self.root / folder_name(name))
         return HostTables(place, self._require_room)
 
-    def refresh(self) -> None:
+    def refresh(self, after_s: float = 0.0) -> None:
         """Look again at a store in a bucket, which is else read as it was at the first look.
+
+        Parameters
+        ----------
+        after_s
+            How many seconds must have passed since it was looked at.
 
         Raises
         ------
         StoreError
             If it can't be read.
         """
-        if self._bucket:
+        if self._bucket and time.monotonic() >= self._looked_s + after_s:
             self._bucket.refresh()
-        self._is_fresh = True
+            self._looked_s = time.monotonic()
 
     def require(self) -> None:
         """Raise StoreError if there is no store."""
@@ -255,16 +261,15 @@ class Store:
         StoreError
             If a table can't be read.
         """
+        self._look()
         positions = Positions()
-        for folder in self._host_folders():
-            if hosts is not None and host_name(folder.name) not in hosts:
-                continue
-            reached = _transactions(folder / "runs")
+        for host in self.hosts() if hosts is None else hosts:
+            reached = _transactions(self.root / folder_name(host) / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))
                 if resume is not None and not source.startswith("log:"):
                     position = Position(reached[source], resume, reached.get(_check(source)))
-                    positions.note(host_name(folder.name), source, position)
+                    positions.note(host, source, position)
         return positions
 
     def files(self, table: str) -> list[str]:
@@ -348,7 +353,7 @@ class Store:
         return False
 
     def _look(self) -> None:
-        if not self._is_fresh:
+        if self._bucket and self._looked_s == -math.inf:
             self.refresh()
 
     def _host_folders(self) -> list[Path]:

@@ -188,7 +188,7 @@ def open_views(
     database
         Where they are created.
     files
-        Those of whole machines.
+        Those of whole machines; those in a bucket are brought here.
     never_totals
         Gives the dialects whose counters are never totals: see `logtrace.sequences`.
 
@@ -197,6 +197,7 @@ def open_views(
     StoreError
         If a file can't be read.
     """
+    files = {table: local_files(own) for table, own in files.items()}
     with store_errors():
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
