@@ -196,6 +196,29 @@ def test_a_collectors_store_is_shipped_with_all_its_hosts(own, lab):
     assert everything(lab) == everything(own)
 
 
+def test_what_is_stored_meanwhile_comes_with_all_that_belongs_to_it(own, lab, monkeypatch):
+    watch(own, 10, losses=[loss(0, 9)])
+    opened = storing.HostTables.open
+    news = iter([20, 30, 40, 50, 60, 70])
+
+    def open_then_store(self, name):
+        delta = opened(self, name)
+        if str(own) in str(self._place) and (seq := next(news, None)):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(storing.HostTables, "open", opened)
+                watch(own, seq, losses=[loss(seq - 6, seq - 1)])
+        return delta
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storing.HostTables, "open", open_then_store)
+        ship(own, lab, ONE)
+    runs = rows(lab, "runs", "run_id")
+    assert len(runs) < 7
+    assert set(runs) <= set(rows(lab, "files", "run_id")) & set(rows(lab, "calls", "run_id"))
+    ship(own, lab, ONE)
+    assert everything(lab) == everything(own)
+
+
 @in_folder_and_bucket
 def test_hosts_ship_in_any_order_and_at_once(tmp_path, lab):
     hosts = {name: Store(str(tmp_path / name)) for name in ("a", "b", "c")}
@@ -304,7 +327,7 @@ def test_a_store_that_was_lost_reads_the_log_again_and_doubles_nothing(own, lab)
     ship(own, lab, ONE)
     lose(own)
     # the first run's first lines were overwritten meanwhile, and the boot's beginning long ago
-    cut = run(12, status="no_start", pid=10, last_seq=13)
+    cut = run(13, status="no_start", pid=10, last_seq=13)
     own.host("lab1").append(SOURCE, Position(13, 13), runs=[cut], files=[], losses=[loss(0, 11)])
     watch(own, 20, 30, 40)
     own.host("lab1").append_tracer("modules:2", 6, [tracer(2)])
@@ -717,9 +740,12 @@ def test_what_was_shipped_is_removed_oldest_first_before_there_is_no_room(own, l
 
 
 def test_the_source_goes_on_where_it_was_when_rows_are_removed(own, lab):
+    own.host("lab1").append_tracer("modules:1", 5, [tracer(1)])
     fill(own, *range(10))
     ship_all(own, lab, ONE, spool_bytes=1)
+    # of each table the last rows that were shipped tell that it is the same as then
     assert rows(own) == [9]
+    assert rows(own, "tracer", "watch") == [1]
     assert own.host("lab1").position(SOURCE) == Position(9, 9)
 
 
