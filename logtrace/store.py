@@ -878,11 +878,10 @@ def _transactions(folder: Path) -> dict[str, int]:
     log = folder / "_delta_log"
     found: dict[str, int] = {}
     try:
-        checkpoint = -1
-        if (last := log / "_last_checkpoint").exists():
-            checkpoint = json.loads(last.read_bytes())["version"]
-            for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
-                found |= _checkpointed(file)
+        checkpoints = log.glob("*.checkpoint*.parquet")
+        checkpoint = max((int(file.name[:20]) for file in checkpoints), default=-1)
+        for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
+            found |= _checkpointed(file)
         for version in range(checkpoint + 1, delta.version() + 1):
             for line in (log / f"{version:020}.json").read_bytes().splitlines():
                 if txn := json.loads(line).get("txn"):

@@ -81,7 +81,7 @@ def test_of_a_long_log_only_what_is_behind_the_last_checkpoint_is_brought(lab, s
     positions = Store(str(lab)).positions()
     _lists, logs, data = counted(s3)
     assert data == 0
-    assert logs == 1 + 3  # the checkpoint of commit 5, and the commits to 8
+    assert logs == 1 + 4  # the checkpoint of commit 4, and the commits to 8
     assert positions.of("s0") == positions.of("s7") == {"lab1": Position(1, 1)}
     lab.host("lab1").vacuum()
     s3.take_requests()
