@@ -366,6 +366,17 @@ def test_what_runs_were_open_of_when_the_store_was_lost_was_not_read(own, lab):
     assert rows(lab, "losses", "first_seq", "last_seq") == [(5, 19)]
 
 
+def test_details_of_runs_whose_end_no_record_told_are_not_doubled(own, lab):
+    for _ in range(2):
+        one, two = run(10), run(20)
+        files = [details(one, descriptor=3) | {"ended_seq": None}, details(two, descriptor=3)]
+        own.host("lab1").append("log:1", Position(99, 99), runs=[one, two], files=files)
+        ship(own, lab, ONE)
+        lose(own)
+    assert rows(lab) == [10, 20]
+    assert len(rows(lab, "files", "run_id")) == 2
+
+
 def test_other_boots_need_no_look_at_what_is_there(own, lab):
     watch(own, 10)
     ship(own, lab, ONE)

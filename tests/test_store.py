@@ -285,7 +285,7 @@ def test_rows_are_received_in_the_state_that_was_looked_at_or_not_at_all(lab, ta
             tables.receive("runs", looked_at, each, {"x": 1})
     after = tables.receive("runs", tables.open("runs"), received, {"x": 2})
     assert after.transaction_version("x") == 2
-    assert rows(lab) == [1, 2, 3] if there else [2, 3]
+    assert rows(lab) == ([1, 2, 3] if there else [2, 3])
 
 
 def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
