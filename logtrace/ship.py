@@ -244,9 +244,10 @@ class _Shipment:
             rows = _as_stored(name, batch.rows)
             if self._name != self._host:
                 rows = _told_apart(rows, self._name, self._machine)
-            # also where no losses are there, it may be known of some that they are none
+            # of losses it may be known that they are none, whatever is there
             if batch.compare or name == "losses":
-                rows = without_known(name, rows, lab, partial(_read_up_to, tables))
+                known = lab if batch.compare else None
+                rows = without_known(name, rows, known, partial(_read_up_to, tables))
             reached = dict(batch.reached)
             if name == "runs" and batch.is_last:
                 reached.update(self._positions(delta, lab))

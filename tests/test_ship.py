@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
@@ -364,6 +365,24 @@ def test_what_runs_were_open_of_when_the_store_was_lost_was_not_read(own, lab):
     watch(own, 20, losses=[loss(0, 19)])
     ship(own, lab, ONE)
     assert rows(lab, "losses", "first_seq", "last_seq") == [(5, 19)]
+
+
+def test_losses_without_a_number_are_told_apart_by_when_they_were_noticed(own, lab):
+    emptied = loss(0, 0, first_seq=None, last_seq=None, records=None, reason="emptied")
+    noticed = [datetime(2026, 11, day, tzinfo=UTC) for day in (1, 2)]
+    for number, at in enumerate(noticed):
+        own.host("lab1").append(
+            "file:x", Position(number, number), losses=[emptied | {"noticed_at": at}]
+        )
+        ship(own, lab, ONE)
+    assert rows(lab, "losses", "noticed_at") == noticed
+    lose(own)
+    for number, at in enumerate([*noticed, datetime(2026, 11, 3, tzinfo=UTC)]):
+        own.host("lab1").append(
+            "file:x", Position(number, number), losses=[emptied | {"noticed_at": at}]
+        )
+    ship(own, lab, ONE)
+    assert len(rows(lab, "losses", "noticed_at")) == 3
 
 
 def test_details_of_runs_whose_end_no_record_told_are_not_doubled(own, lab):
