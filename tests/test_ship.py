@@ -1,5 +1,6 @@
 """What a host has stored comes into the lab's store exactly once, whatever happens."""
 
+import io
 import json
 import os
 import random
@@ -18,9 +19,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import run_row
+from rich.console import Console
 from store_samples import log_of
 
-from logtrace import columns, machine
+from logtrace import columns, machine, ship_command, terminal
 from logtrace import ship as shipping
 from logtrace import store as storing
 from logtrace.cli import cli
@@ -904,3 +906,20 @@ def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_pa
     assert done.exit_code == 0
     assert f"not shipped: the lab's store {tmp_path / 'lab'} is not there" in done.stderr
     assert rows(own, "runs", "pid") == [1]
+
+
+# On a terminal
+
+
+@pytest.mark.parametrize(("after_s", "is_shown"), [(0, True), (3600, False)])
+def test_a_bar_is_shown_on_a_terminal_for_what_takes_long(own, lab, monkeypatch, after_s, is_shown):
+    watch(own, 10, 20)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr(terminal, "console", lambda *, stderr: console)
+    monkeypatch.setattr(ship_command, "_BAR_AFTER_S", after_s)
+    monkeypatch.setattr(shipping, "_BATCH_ROWS", 1)
+    done = CliRunner().invoke(cli, ["ship", "--store", str(own), "--to", str(lab)])
+    assert done.exit_code == 0
+    assert (f"rows to {str(lab)[:10]}" in screen.getvalue()) is is_shown
+    assert ("10/10" in screen.getvalue()) is is_shown
