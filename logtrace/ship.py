@@ -207,11 +207,7 @@ class _Shipment:
         return self._note.reached(self._lab_url, name) == last_number(delta) > 0
 
     def bring(self) -> None:
-        name = self._note.name(self._lab_url)
-        if self._local or name is None:
-            for each in self._local:
-                self._require_what_was_there(self._lab.host(name or self._host), each)
-            name = _claim(self._lab, self._host, self._machine)
+        name = self._note.name(self._lab_url) or _claim(self._lab, self._host, self._machine)
         self._name = self._progress.names[self._host] = name
         tables = self._lab.host(name)
         is_due = [self._bring_table(tables, *each) for each in self._local.items()]
@@ -225,9 +221,11 @@ class _Shipment:
         self._note.keep(self._lab_url, self._name, name, last_number(delta))
         return any(version % _COMPACT_EVERY == 0 for version in commits)
 
-    def _require_what_was_there(self, tables: HostTables, name: str) -> None:
-        known = self._note.reached(self._lab_url, name)
-        if known is not None and tables.open(name) is None:
+    # What is remembered of the lab's store holds as long as that is the same.
+    def _require_the_same(self, name: str, lab: DeltaTable | None) -> None:
+        if self._note.reached(self._lab_url, name) is None:
+            return
+        if lab is None or lab.transaction_version(_MACHINE) != self._machine.number:
             raise StoreError(
                 f"the lab's store {self._lab_url} has none of the {name} that were brought there",
                 f"mount it, or remove {self._note.path} if it was begun anew",
@@ -237,6 +235,7 @@ class _Shipment:
     def _bring(self, tables: HostTables, name: str, delta: DeltaTable) -> list[int] | None:
         commits: list[int] = []
         lab = tables.open(name)
+        self._require_the_same(name, lab)
         count, batches = _news(delta, lab)
         self._progress.whole = self._progress.done + count
         for batch in batches:
@@ -248,7 +247,7 @@ class _Shipment:
             if batch.compare or name == "losses":
                 known = lab if batch.compare else None
                 rows = without_known(name, rows, known, partial(_read_up_to, tables))
-            reached = dict(batch.reached)
+            reached = {**batch.reached, _MACHINE: self._machine.number}
             if name == "runs" and batch.is_last:
                 reached.update(self._positions(delta, lab))
             try:

@@ -915,7 +915,7 @@ def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_pa
 def test_a_bar_is_shown_on_a_terminal_for_what_takes_long(own, lab, monkeypatch, after_s, is_shown):
     watch(own, 10, 20)
     screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=100)
+    console = Console(file=screen, force_terminal=True, width=300)
     monkeypatch.setattr(terminal, "console", lambda *, stderr: console)
     monkeypatch.setattr(ship_command, "_BAR_AFTER_S", after_s)
     monkeypatch.setattr(shipping, "_BATCH_ROWS", 1)
