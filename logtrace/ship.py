@@ -249,7 +249,7 @@ class _Shipment:
                 rows = without_known(name, rows, known, partial(_read_up_to, tables))
             reached = {**batch.reached, _MACHINE: self._machine.number}
             if name == "runs" and batch.is_last:
-                reached.update(self._positions(delta, lab))
+                reached.update(self._positions(delta, lab if batch.compare else None))
             try:
                 lab = tables.receive(name, lab, Table.from_arrow(rows), reached)
             except ConflictError:
@@ -297,9 +297,9 @@ def _owner(tables: HostTables, machine: Machine) -> int:
 # How many rows a table has that the lab's has not, or may not have, and the rows.
 def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Batch]]:
     key = f"ship:{delta.metadata().id}"
-    shipped, shippers, brought = (
-        lab.transaction_version(each) if lab else None
-        for each in (key, _SHIPPERS, f"{key}{_WITHOUT_NUMBER}")
+    # each look at a transaction reads the table's log anew
+    shipped, shippers = (
+        lab.transaction_version(each) if lab else None for each in (key, _SHIPPERS)
     )
     last = last_number(delta)
     if shipped is not None and shipped == last > 0:
@@ -312,7 +312,10 @@ def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Bat
     elif shipped and shipped not in counts:
         # the table was set back, or it is a copy: its numbers do not tell what is there
         counts, shipped, shippers = numbers(delta), None, max(2, shippers)
-    without = counts[None] if counts[None] != brought else 0
+    without, brought = counts[None], None
+    if without and lab:
+        brought = lab.transaction_version(f"{key}{_WITHOUT_NUMBER}")
+        without = without if without != brought else 0
     news = {number: rows for number, rows in counts.items() if number and number > (shipped or 0)}
     always = {key: shipped or 0, _SHIPPERS: shippers}
 
