@@ -51,7 +51,7 @@ def measure(store: Path, runs: int, rounds: int) -> list[str]:
     python = [sys.executable, "-c"]
     files = store / "host=*" / "runs" / "*.parquet"
     beside = GROUP_BY.format(sums=SUMS, files=files) if many else "import pandas"
-    chosen = [] if many else ["--since", "2026-11-27", "--tz", "Asia/Seoul"]
+    chosen = [] if many else ["--since", "2026-11-26", "--tz", "Asia/Seoul"]
     with tempfile.TemporaryDirectory() as out:
         options = ["--store", str(store), "--format", "html", "--out", out, *chosen]
         report = [sys.executable, "-m", "logtrace", "report", *options]

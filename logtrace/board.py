@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
     from logtrace.contents import ReportData
+    from logtrace.store import Store
 
 _LOOK_APART_S = 0.5
+_LOOK_AGAIN_S = 30.0  # at a bucket, as each look costs a request a machine
 _SHARE = 5  # at most one fifth of the time goes into reports
 _RUN_ID = re.compile(r"[0-9a-f]{1,64}")
 
@@ -78,6 +80,7 @@ class Board:
         self._groupings = groupings
         self._zone = zone
         self._versions: Versions | None = None
+        self._store: Store | None = None
         self._snapshot: Snapshot | None = None
         self._look_at = 0.0
         self._make_at = 0.0
@@ -168,8 +171,10 @@ class Board:
 
     # With the day, as words such as `today` mean another then.
     def _version(self) -> str:
-        if self._versions is None:
-            self._versions = Versions(self._opened().store.root)
+        if self._versions is None or self._store is None:
+            self._store = self._opened().store
+            self._versions = Versions(self._store.root)
+        self._store.refresh(_LOOK_AGAIN_S)
         day = utc_now().astimezone(self._zone).date().isoformat()
         state = json.dumps([day, self._versions.look()])
         return hashlib.sha256(state.encode()).hexdigest()[:16]

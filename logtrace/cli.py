@@ -148,7 +148,7 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import default_url, hostname
+    from logtrace.store import hostname, open_to_store
     from logtrace.watch import Watch
 
     beside: list[Repeated] = []
@@ -157,7 +157,7 @@ def watch(
         for each in beside:
             each.note()
 
-    store, lab = own_store(url or default_url(), ship_to)
+    store, lab = own_store(str(open_to_store(url)), ship_to)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -372,9 +372,9 @@ def import_(
     """
     spare_memory()
     from logtrace.importer import find_logs, import_log
-    from logtrace.store import Store, default_url
+    from logtrace.store import open_to_store
 
-    tables = Store(url or default_url()).host(host)
+    tables = open_to_store(url).host(host)
     failed = False
     for path in find_logs(paths):
         try:
@@ -949,7 +949,7 @@ def doctor(ctx: click.Context, logs: tuple[Path, ...], url: str | None, as_json:
     line looks like one of a run and is not understood.
     """
     from logtrace import terminal
-    from logtrace.doctor import examine
+    from logtrace.doctor import examine, examine_bucket
     from logtrace.store import Store, default_url
 
     if logs:
@@ -960,7 +960,10 @@ def doctor(ctx: click.Context, logs: tuple[Path, ...], url: str | None, as_json:
             text = json.dumps(summarize(check)) if as_json else "\n".join(describe(check))
             click.echo(text)
         ctx.exit(int(any(check.not_understood for check in found)))
-    checks = examine(Store(url or default_url()).root)
+    store = Store(url or default_url())
+    checks = examine(None if store.is_remote else store.root)
+    if store.is_remote:
+        checks.append(examine_bucket(store))
     if as_json:
         click.echo(json.dumps([vars(check) for check in checks], indent=2))
     else:

@@ -3,6 +3,7 @@
 ::
 
     store = "/srv/lab"        # where commands read and write, without --store
+    scheduler = "tcp://lab:8786"   # of --engine dask, without --scheduler
 
     [findings]                # see docs/findings.md
     small_bytes = 16
@@ -25,6 +26,8 @@ from logtrace.errors import ConfigError
 from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
+
+_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,8 @@ class Config:
     ----------
     store
         URL of the store, or None.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
     ship
@@ -97,6 +102,7 @@ class Config:
     """
 
     store: str | None = None
+    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
     ship: Shipping = field(default_factory=Shipping)
 
@@ -157,17 +163,25 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    return Config(
-        _url(path, "store", data.get("store", config.store)),
-        replace(config.findings, **_findings(path, data)),
-        replace(config.ship, **_shipping(path, data)),
+    texts = {
+        name: _text(path, name, data[name], example)
+        for name, example in _TEXTS.items()
+        if name in data
+    }
+    return replace(
+        config,
+        **texts,
+        findings=replace(config.findings, **_findings(path, data)),
+        ship=replace(config.ship, **_shipping(path, data)),
     )
 
 
-def _url(path: Path, name: str, value: object) -> str | None:
-    if not isinstance(value, str | None) or value == "":
-        raise ConfigError(f"{path}: {name} is no text", f'write {name.split(".")[-1]} = "/srv/lab"')
-    return value
+def _text(path: Path, name: str, text: object, example: str) -> str:
+    if not isinstance(text, str) or not text:
+        raise ConfigError(
+            f"{path}: {name} is no text", f'write {name.split(".")[-1]} = "{example}"'
+        )
+    return text
 
 
 def _table(path: Path, data: Mapping[str, Any], name: str, known: type[Any]) -> dict[str, Any]:
@@ -187,7 +201,8 @@ def _findings(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shipping(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
     shipping = _table(path, data, "ship", Shipping)
-    _url(path, "ship.to", shipping.get("to"))
+    if "to" in shipping:
+        _text(path, "ship.to", shipping["to"], _TEXTS["store"])
     most = shipping.get("spool_bytes", 1)
     if not isinstance(most, int) or isinstance(most, bool) or not 0 < most < 2**63:
         raise ConfigError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from logtrace import schema, stats
+from logtrace import local_time, schema, stats
 from logtrace.engine import Engine, Filters, Measure
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ _KEPT = (
     6,
     3,
 )  # names of each kind that have cells of their own
-_TIME = "coalesce(started_at, ended_at)"
-_HOUR_OF_WEEK = f"(isodow({_TIME}) - 1) * 24 + hour({_TIME})"
+_HOUR_OF_WEEK = f"({local_time.WEEKDAY} - 1) * 24 + {local_time.HOUR}"
 _MEASURES = ("runs", "incomplete", *schema.COUNTERS, "last_seen")
 
 
@@ -129,9 +128,9 @@ def of_store(
     assert plan  # a few names of each kind over the buckets of a timeline always fit
     chosen, most = plan
     names, folded = _folded(combinations, keys, most)
-    bucket = {"bucket": stats.bucket_of_time(chosen)}
+    bucket = {"bucket": local_time.bucket(chosen)}
     cells = engine.aggregate(bucket | names, _measures(*_MEASURES), filters)
-    if stats.BUCKETS[chosen] <= timedelta(hours=1):
+    if local_time.BUCKETS[chosen] <= timedelta(hours=1):
         return Cube(cells, chosen, folded)
     return Cube(cells, chosen, folded, _week(engine, filters, combinations))
 
@@ -166,10 +165,10 @@ def _measures(*names: str) -> list[Measure]:
 
 # The widths of buckets from the finest that makes sense to the timeline's, and how many of each.
 def _widths(timeline: pd.DataFrame, width: str) -> Iterator[tuple[str, int]]:
-    covered = stats.BUCKETS[width]
+    covered = local_time.BUCKETS[width]
     if len(timeline):
         covered += (timeline["start"].iloc[-1] - timeline["start"].iloc[0]).to_pytimedelta()
-    for name, each in stats.BUCKETS.items():
+    for name, each in local_time.BUCKETS.items():
         buckets = math.ceil(covered / each) + 1
         if buckets <= _MOST_BUCKETS or name == width:
             yield name, buckets

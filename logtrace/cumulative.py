@@ -58,6 +58,16 @@ class Totals:
         spans = [last.span for last in self._last.values()] + list(self._loaded.values())
         return min((span.needed_from for span in spans), default=None)
 
+    def carry_on(self, first: int) -> None:
+        """Go on in another log, of which `first` is the first record; what was before is needed."""
+        self._last = {
+            key: _Last(last.totals, last.span._replace(needed_from=first))
+            for key, last in self._last.items()
+        }
+        self._loaded = {
+            dialect: span._replace(needed_from=first) for dialect, span in self._loaded.items()
+        }
+
     def forget(self) -> None:
         """Know nothing more, as runs may have gone unseen."""
         self._last.clear()

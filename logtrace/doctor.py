@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from logtrace import kmod, ways
-from logtrace.errors import KernelModuleError
+from logtrace.errors import KernelModuleError, StoreError
+
+if TYPE_CHECKING:
+    from logtrace.store import Store
 
 State = Literal["ok", "warning", "failed"]
 
@@ -475,6 +478,26 @@ def _virtual_machine(host: Machine) -> Check:
         found = f"{' and '.join(missing)} not found (only the demo and the tests need them)"
         return Check("virtual machine", "warning", found, remedy)
     return Check("virtual machine", "ok", "qemu and virtme-ng")
+
+
+def examine_bucket(store: Store) -> Check:
+    """Say whether a store in a bucket can be read.
+
+    Parameters
+    ----------
+    store
+        The store.
+
+    Returns
+    -------
+    Check
+        Failed with what a command would say that reads it.
+    """
+    try:
+        store.is_there()
+    except StoreError as error:
+        return Check("store", "failed", error.message, error.remedy)
+    return Check("store", "ok", f"{store} can be read")
 
 
 def _store(store: Path) -> Check:

@@ -1,86 +1,29 @@
 """Queries over the tables of a store.
 
-A statistic is defined once, as *partial* (over a group of files) and *merge* (of the
-partials). Here DuckDB does both inside this process.
+A statistic is defined once, as *partial* (over a group of machines) and *merge* (of the
+partials). DuckDB does both inside this process, or the first where `logtrace.cluster` asks for it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logtrace import schema, sequences
-from logtrace.errors import QueryError, StoreError
-from logtrace.location import local_files
+from logtrace import local_time, schema, views
+from logtrace.errors import QueryError
 from logtrace.record import printable
+from logtrace.views import Query
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     import pyarrow as pa
 
+    from logtrace.cluster import Cluster
     from logtrace.store import Store
 
-
-# An incident hit the run of its process that was open then: of the runs of this process in the
-# same log, the one that began last before it, if it had not ended. What its note says had no End
-# line is open until the next run of the process, but the process id may be another's by then.
-_HITS = """
-    SELECT * EXCLUDE (hit, found_run, found_owner),
-        CASE WHEN hit THEN found_run END AS run_id,
-        CASE WHEN hit THEN found_owner END AS owner
-    FROM (
-        SELECT incidents.*, found.run_id AS found_run, found.owner AS found_owner,
-            incidents.first_seq <= found.last_seq OR (
-                coalesce(contains(found.note, 'the End line is missing'), false)
-                AND coalesce(incidents.comm = found.comm, true)
-                AND coalesce(incidents.us >= found.started_us, true)
-            ) AS hit
-        FROM incidents ASOF LEFT JOIN (SELECT *, coalesce(boot_id, '') AS boot FROM runs) AS found
-            ON incidents.host = found.host AND coalesce(incidents.boot_id, '') = found.boot
-            AND incidents.source = found.source AND incidents.pid = found.pid
-            AND incidents.first_seq >= found.first_seq
-    )
-"""
-
-# What the lines a file and a call say of a run as a whole: how many files, and three of them.
-# Standard streams are left open as a matter of course.
-_OF_FILES = """
-    SELECT run_id, sum(unclosed)::BIGINT AS unclosed,
-        list(path ORDER BY path) FILTER (unclosed > 0)[:3] AS unclosed_paths,
-        count(*) FILTER (opens > 0 AND reads + writes = 0) AS unused,
-        list(path ORDER BY path) FILTER (opens > 0 AND reads + writes = 0)[:3] AS unused_paths,
-        count(*) FILTER (opens > 1 AND writes > 0) AS rewritten,
-        list(path ORDER BY path) FILTER (opens > 1 AND writes > 0)[:3] AS rewritten_paths
-    FROM (
-        SELECT run_id, path, sum(opens) AS opens, sum(reads) AS reads, sum(writes) AS writes,
-            count(*) FILTER (open_at_end AND opens > 0 AND descriptor > 2) AS unclosed
-        FROM files GROUP BY run_id, path
-    ) GROUP BY run_id
-"""
-_OF_CALLS = """
-    SELECT run_id, sum(calls)::BIGINT AS every_call, sum(errors)::BIGINT AS failed_calls,
-        coalesce(sum(errors) FILTER (call = 'openat'), 0)::BIGINT AS failed_opens,
-        coalesce(sum(errors) FILTER (call = 'read'), 0)::BIGINT AS failed_reads,
-        bool_or(call = 'mmap') AS mapped,
-        arg_max(call, errors) AS failing_call, max(errors) AS failing_errors,
-        arg_max(calls, errors) AS failing_calls
-    FROM calls GROUP BY run_id
-"""
-# Where the trace has no line a call, a failed openat can't be told from one that was not closed
-_FACTS = """
-    SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
-        coalesce(started_at, ended_at) AS "at",
-        CASE WHEN detail THEN coalesce(unclosed, 0)
-            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
-        END AS left_open
-    FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
-        LEFT JOIN ({calls}) AS of_calls USING (run_id)
-"""
 
 _OF_DETAILS = re.compile(
     r"\b(?:left_open|unclosed|unused|rewritten|every_call|failed_\w+|failing_\w+|mapped|\w+_paths)\b"
@@ -154,7 +97,7 @@ _TIME_OF = {
 
 
 class Engine:
-    """DuckDB over all files of a store.
+    """Queries over all files of a store.
 
     Parameters
     ----------
@@ -164,6 +107,8 @@ class Engine:
         Name of the time zone in which days and hours are cut.
     never_totals
         Gives the dialects whose counters are never totals: see `logtrace.sequences`.
+    cluster
+        Where parts of the store are asked; without it, DuckDB in this process asks all of it.
 
     Raises
     ------
@@ -174,45 +119,33 @@ class Engine:
     """
 
     def __init__(
-        self, store: Store, zone: str = "UTC", never_totals: Callable[[], Iterable[str]] = tuple
+        self,
+        store: Store,
+        zone: str = "UTC",
+        never_totals: Callable[[], Iterable[str]] = tuple,
+        cluster: Cluster | None = None,
     ) -> None:
-        import duckdb
-
         self.store = store
-        self._database = duckdb.connect()
-        try:
-            self._database.execute("SET TimeZone = ?", [zone])
-        except duckdb.Error:
-            raise QueryError(
-                f"time zone {zone} is not known", "name one such as Asia/Seoul or UTC with --tz"
-            ) from None
-        self._empty: set[str] = set()
-        with _store_errors():
-            for table, columns in schema.TABLES.items():
-                files = local_files(store.files(table))
-                name = "stored_runs" if table == "runs" else table
-                _create_view(self._database, name, columns, files)
-                if not files:
-                    self._empty.add(table)
-            sequences.create_view(self._database, never_totals)
-            self._database.execute(f"CREATE VIEW hits AS {_HITS}")
-            of_details = _FACTS.format(files=_OF_FILES, calls=_OF_CALLS)
-            self._database.execute(f"CREATE VIEW facts AS {of_details}")
+        files = {table: store.files(table) for table in schema.TABLES}
+        self._empty = {table for table, own in files.items() if not own}
         if "incidents" in self._empty:
             self._empty.add("hits")
+        open_parts = cluster.parts if cluster else views.InProcess
+        self._parts: views.Parts = open_parts(files, zone, never_totals)
+        self._calendars: dict[Filters, pa.Table] = {}
 
     def interrupt(self) -> None:
         """End a query that is under way; from any thread."""
-        self._database.interrupt()
+        self._parts.interrupt()
 
     def rows(
         self,
         table: str,
         filters: Filters | None = None,
         *,
-        order: str = "1",
+        order: str = "ALL",
         limit: int | None = None,
-        of_first: tuple[str, int] | None = None,
+        among: pd.Series | None = None,
     ) -> pd.DataFrame:
         """Give rows of a table.
 
@@ -226,8 +159,8 @@ class Engine:
             SQL of the order.
         limit
             At most how many.
-        of_first
-            Of the tables `OF_RUNS`: SQL of an order of the runs, and of how many of them.
+        among
+            Of the tables `OF_RUNS`: the ids of runs that have been chosen; `filters` do not matter.
 
         Returns
         -------
@@ -236,12 +169,14 @@ class Engine:
         """
         if table in self._empty:
             return schema.empty_frame(schema.VIEWS[table])
-        where, values = _where(table, filters or Filters(), of_first)
+        where, values = _where(table, filters or Filters())
+        frames = {}
+        if among is not None:
+            where, values = "SEMI JOIN wanted USING (run_id)", []
+            frames = {"wanted": _of_ids(among)}
         names = ", ".join(f'"{name}"' for name in schema.VIEWS[table].names)
-        query = f"SELECT {names} FROM {table} {where} ORDER BY {order}"
-        if limit is not None:
-            query += f" LIMIT {limit:d}"
-        return schema.to_frame(self._arrow(query, values).cast(schema.VIEWS[table]))
+        query = _in_order(f"SELECT {names} FROM {table} {where}", order, limit, values, frames)
+        return schema.to_frame(self._parts.ask(query).cast(schema.VIEWS[table]))
 
     def aggregate(
         self,
@@ -278,14 +213,16 @@ class Engine:
         partial = _select(
             [(sql, name) for name, sql in keys.items()],
             [(measure.partial, measure.name) for measure in measures],
-            f"{self._beside(beside, _source(keys.values(), measures))} {where}",
+            f"{_joined(_source(keys.values(), measures), beside)} {where}",
         )
-        merged = _select(
+        merge = _select(
             [(f'"{name}"', name) for name in keys],
             [(measure.merge, measure.name) for measure in measures],
-            f"({partial})",
+            "parts",
         )
-        return schema.to_frame(_utc(self._arrow(f"{merged} ORDER BY {order}", values)))
+        frames = self._calendar(keys.values(), filters) | _beside(beside)
+        query = Query(partial, f"{merge} ORDER BY {order}", values, frames)
+        return schema.to_frame(_utc(self._parts.ask(query)))
 
     def aggregate_each(
         self,
@@ -315,10 +252,12 @@ class Engine:
         place = f"GROUPING({_names(keys)})" if keys else "0"
         partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
         columns = "".join(f'"by {name}", ' for name in keys)
-        partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows} GROUP BY"
+        partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows}"
         merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
-        query = f"SELECT {columns}place, {merges} FROM ({partial} GROUPING SETS ({sets}))"
-        found = schema.to_frame(_utc(self._arrow(f"{query} GROUP BY {columns}place", values)))
+        merge = f"SELECT {columns}place, {merges} FROM parts GROUP BY {columns}place"
+        frames = self._calendar(keys.values(), filters)
+        query = Query(f"{partial} GROUP BY GROUPING SETS ({sets})", merge, values, frames)
+        found = schema.to_frame(_utc(self._parts.ask(query)))
         found.columns = [*keys, *found.columns[len(keys) :]]
         return [_of_grouping(found, [*keys], grouping) for grouping in groupings]
 
@@ -344,7 +283,7 @@ class Engine:
         where
             SQL of a further condition.
         order
-            SQL of the order.
+            SQL of the order, over these columns.
         limit
             At most how many.
         beside
@@ -359,10 +298,11 @@ class Engine:
         """
         chosen, values = _where("runs", filters or Filters())
         names = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
-        source = self._beside(beside, among)
-        query = f"SELECT {names} FROM {source} {chosen or 'WHERE true'} AND ({where})"
-        query += f" ORDER BY {order}" + ("" if limit is None else f" LIMIT {limit:d}")
-        return schema.to_frame(_utc(self._arrow(query, values)))
+        source = f"{_joined(among, beside)} {chosen or 'WHERE true'} AND ({where})"
+        query = _in_order(f"SELECT {names} FROM {source}", order, limit, values, _beside(beside))
+        if among == _ASIDE:
+            return schema.to_frame(_utc(views.run(self._parts.database, query.whole, query)))
+        return schema.to_frame(_utc(self._parts.ask(query)))
 
     def set_aside(self, run_ids: pd.Series) -> str:
         """Set runs aside that are looked at again and again.
@@ -377,36 +317,26 @@ class Engine:
         str
             What `select` knows them by, until others are set aside.
         """
-        self._database.register("wanted", run_ids.rename("run_id").drop_duplicates().to_frame())
-        with _store_errors():
-            self._database.execute(
-                "CREATE OR REPLACE TEMP TABLE aside AS"
-                " SELECT * FROM facts SEMI JOIN wanted USING (run_id)"
-            )
-        return "aside"
+        facts = "SELECT * FROM facts SEMI JOIN wanted USING (run_id)"
+        found = self._parts.ask(Query(facts, "FROM parts", frames={"wanted": _of_ids(run_ids)}))
+        views.keep(self._parts.database, _ASIDE, found)
+        return _ASIDE
 
-    def _beside(self, beside: Mapping[str, pd.DataFrame] | None, source: str = "facts") -> str:
-        for column, frame in (beside or {}).items():
-            self._database.register(f"by_{column}", frame)
-            source += f' LEFT JOIN by_{column} USING ("{column}")'
-        return source
+    # The days and hours of runs, where keys speak of them.
+    def _calendar(self, keys: Iterable[str], filters: Filters | None) -> dict[str, pa.Table]:
+        if not local_time.is_in(" ".join(keys)):
+            return {}
+        filters = filters or Filters()
+        if filters not in self._calendars:
+            where, values = _where("runs", filters)
+            merge = "SELECT DISTINCT quarter FROM parts"
+            quarters = self._parts.ask(Query(f"{local_time.QUARTERS} {where}", merge, values))
+            named = Query("", local_time.CALENDAR, frames={"quarters": quarters})
+            self._calendars[filters] = views.run(self._parts.database, named.merge, named)
+        return {"calendar": self._calendars[filters]}
 
-    def _arrow(self, query: str, values: Sequence[Any]) -> pa.Table:
-        with _store_errors():
-            return self._database.sql(query, params=values).to_arrow_table()
 
-
-# What goes wrong with a file's reading or its contents; any other error is one of a query.
-@contextmanager
-def _store_errors() -> Iterator[None]:
-    import duckdb
-
-    try:
-        yield
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise StoreError(
-            f"the store can't be read: {error}", "restore the file, or import its log anew"
-        ) from None
+_ASIDE = "aside"
 
 
 def _names(keys: Iterable[str]) -> str:
@@ -424,24 +354,42 @@ def _of_grouping(found: pd.DataFrame, keys: list[str], grouping: Iterable[str]) 
 # Most statistics need nothing of the details, and to join them takes longer than the rest.
 def _source(keys: Iterable[str], measures: Iterable[Measure]) -> str:
     said = " ".join([*keys, *(measure.partial for measure in measures)])
-    return "facts" if _OF_DETAILS.search(said) else "runs"
+    source = "facts" if _OF_DETAILS.search(said) else "runs"
+    return f"{source} {local_time.JOIN}" if local_time.is_in(said) else source
 
 
-def _create_view(
-    database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
-) -> None:
-    empty = database.from_arrow(columns.empty_table())
-    if not files:
-        empty.create_view(table)
-        return
-    # a folder's name is an escaped form of the host's: the column in the files is exact
-    stored = database.read_parquet(files, union_by_name=True, hive_partitioning=False)
-    missing = [
-        f'CAST(NULL AS {kind}) AS "{name}"'
-        for name, kind in zip(empty.columns, empty.types, strict=True)
-        if name not in stored.columns
-    ]
-    stored.project(", ".join(["*", *missing])).create_view(table)
+def _joined(source: str, beside: Mapping[str, pd.DataFrame] | None) -> str:
+    return " ".join([source, *(f'LEFT JOIN by_{name} USING ("{name}")' for name in beside or {})])
+
+
+def _beside(beside: Mapping[str, pd.DataFrame] | None) -> dict[str, pa.Table]:
+    import pyarrow as pa
+
+    return {
+        f"by_{name}": pa.Table.from_pandas(frame, preserve_index=False)
+        for name, frame in (beside or {}).items()
+    }
+
+
+def _of_ids(run_ids: pd.Series) -> pa.Table:
+    import pyarrow as pa
+
+    ids = run_ids.rename("run_id").drop_duplicates().to_frame()
+    return pa.Table.from_pandas(ids, preserve_index=False)
+
+
+# The first rows of all are among the first ones of each part. Rows that are alike in what is asked
+# for are in the order of all columns, so that it never matters who is asked.
+def _in_order(
+    rows: str, order: str, limit: int | None, values: Sequence[Any], frames: Mapping[str, pa.Table]
+) -> Query:
+    order = order if order == "ALL" else f"{order}, COLUMNS(*)"
+    merge = f"SELECT * FROM parts ORDER BY {order}"
+    if limit is None:
+        return Query(rows, merge, values, frames)
+    first = f" LIMIT {limit:d}"
+    partial = f"SELECT * FROM ({rows}) ORDER BY {order}"
+    return Query(partial + first, merge + first, values, frames)
 
 
 def _select(
@@ -453,13 +401,12 @@ def _select(
     return f"SELECT {columns} FROM {source} {grouping}"
 
 
-def _where(
-    table: str, filters: Filters, of_first: tuple[str, int] | None = None
-) -> tuple[str, list[Any]]:
+def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
     if table in OF_RUNS:
-        return _where_of_runs(filters, of_first)
+        of_runs, values = _where("runs", filters)
+        return (f"WHERE run_id IN (SELECT run_id FROM runs {of_runs})" if of_runs else ""), values
     conditions: list[str] = []
-    values: list[Any] = []
+    values = []
     names = set(schema.VIEWS[table].names)
     for entry in fields(filters):
         value = getattr(filters, entry.name)
@@ -477,13 +424,6 @@ def _where(
         # the tables keep what is not printable as \\xNN
         values.append(printable(value) if isinstance(value, str) else value)
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
-
-
-def _where_of_runs(filters: Filters, of_first: tuple[str, int] | None) -> tuple[str, list[Any]]:
-    where, values = _where("runs", filters)
-    if of_first:
-        where += " ORDER BY {} LIMIT {:d}".format(*of_first)
-    return (f"WHERE run_id IN (SELECT run_id FROM runs {where})" if where else ""), values
 
 
 # DuckDB gives times in the session's zone; the tables keep them in UTC.

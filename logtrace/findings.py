@@ -189,7 +189,7 @@ def of_runs(
     filters: Filters | None = None,
     thresholds: Thresholds | None = None,
     history: History | None = None,
-    among: pd.Series | None = None,
+    among: str = "facts",
 ) -> pd.DataFrame:
     """Find what stands out in runs.
 
@@ -204,7 +204,7 @@ def of_runs(
     history
         What the programs of the store did, if it was looked up before.
     among
-        The ids of the runs to look at; None for all.
+        Which runs were set aside to be looked at; default: all.
 
     Returns
     -------
@@ -216,7 +216,6 @@ def of_runs(
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
-    source = "facts" if among is None else engine.set_aside(among)
     beside = {"comm": usual(history or of_store(engine))}
     found = []
     for name, rule in RULES.items():
@@ -229,7 +228,7 @@ def of_runs(
                 where=_condition(rule, thresholds),
                 order='weight DESC, "at" DESC, run_id',
                 beside=beside,
-                among=source,
+                among=among,
             )
         )
     return pd.concat(found, ignore_index=True)
@@ -266,7 +265,7 @@ def survey(
     counts : pandas.DataFrame
         rule (``str``) and runs (``Int64``), in the order of `RULES`; only those that found one.
     heaviest : pandas.Series
-        The ids of the runs of most weight by each rule (``str``), for `of_runs`.
+        The ids of the runs of most weight by each rule (``str``), to be set aside for `of_runs`.
     """
     import pandas as pd
 

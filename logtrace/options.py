@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+    from logtrace.cluster import Cluster
     from logtrace.engine import Engine, Filters
 
 P = ParamSpec("P")
@@ -57,8 +58,8 @@ def store_option(command: Callable[P, R]) -> Callable[P, R]:
         "url",
         metavar="URL",
         default=None,
-        help="Folder of the store. Default: $LOGTRACE_STORE, else /var/lib/logtrace for root"
-        " and ~/.local/share/logtrace for a user.",
+        help="Folder of the store, or s3://BUCKET/PREFIX. Default: $LOGTRACE_STORE, else"
+        " /var/lib/logtrace for root and ~/.local/share/logtrace for a user.",
     )(command)
 
 
@@ -89,6 +90,41 @@ def host_option(command: Callable[P, R]) -> Callable[P, R]:
         callback=named,
         help="Whose log it is, where the log does not say. Default: this machine's name.",
     )(command)
+
+
+def engine_options(command: Callable[..., R]) -> Callable[..., R]:
+    """Add ``--engine`` and ``--scheduler``; the command gets what connects to the cluster."""
+
+    @functools.wraps(command)
+    def with_cluster(engine: str | None, scheduler: str | None, **rest: Any) -> R:
+        if engine == "local" and scheduler:
+            raise click.UsageError("--scheduler is of --engine dask, and the engine is local")
+        if engine != "dask" and not scheduler:
+            return command(connect=lambda: None, **rest)
+        ctx = click.get_current_context()
+
+        @functools.cache
+        def connect() -> Cluster:
+            from logtrace.cluster import Cluster, default_scheduler
+
+            cluster = Cluster(scheduler or default_scheduler())
+            ctx.call_on_close(cluster.close)
+            return cluster
+
+        return command(connect=connect, **rest)
+
+    choose = click.option(
+        "--engine",
+        type=click.Choice(["local", "dask"]),
+        help="Who does the work: this process, or a Dask cluster. Default: local, and dask with"
+        " --scheduler.",
+    )
+    address = click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="The cluster's scheduler, such as tcp://lab:8786. Default: $LOGTRACE_SCHEDULER.",
+    )
+    return choose(address(with_cluster))
 
 
 def format_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -129,17 +165,22 @@ def trace_options(command: Callable[..., R]) -> Callable[..., R]:
 
 
 def filter_options(command: Callable[..., R]) -> Callable[..., R]:
-    """Add the filters, ``--store`` and ``--tz``; the command gets them as `Selection`."""
+    """Add the filters, store, zone and engine; the command gets them as `Selection`."""
 
     @functools.wraps(command)
     def with_selection(
-        url: str | None, zone: ZoneInfo, since: str | None, until: str | None, **rest: Any
+        url: str | None,
+        zone: ZoneInfo,
+        since: str | None,
+        until: str | None,
+        connect: Callable[[], Cluster | None],
+        **rest: Any,
     ) -> R:
         names = ("host", "owner", "comm", "file", "pid", "status", "boot")
         exact = {name: rest.pop(name) for name in names}
         by_name = any(value is not None for value in exact.values())
         choose = functools.partial(_filters, since, until, zone, exact)
-        return command(Selection(url, zone, choose(), by_name, choose), **rest)
+        return command(Selection(url, zone, choose(), by_name, choose, connect), **rest)
 
     options: list[Callable[..., Any]] = [
         click.option("--since", metavar="TIME", help="Only runs from this time on: today,"
@@ -155,6 +196,7 @@ def filter_options(command: Callable[..., R]) -> Callable[..., R]:
         click.option("--boot", metavar="ID", help="Only runs of this boot id."),
         zone_option,
         store_option,
+        engine_options,
     ]  # fmt: skip
     for option in reversed(options):
         with_selection = option(with_selection)
@@ -177,6 +219,8 @@ class Selection:
         Whether something is asked for by name, so that finding nothing is a failure.
     choose
         Gives the filters anew, with what words for times mean by then.
+    connect
+        Gives the cluster to ask, if it is one, always the same.
     """
 
     url: str | None
@@ -184,13 +228,15 @@ class Selection:
     filters: Filters
     by_name: bool
     choose: Callable[[], Filters]
+    connect: Callable[[], Cluster | None]
 
     def engine(self) -> Engine:
         """Open the store to read it."""
         from logtrace.engine import Engine
         from logtrace.store import Store, default_url
 
-        return Engine(Store(self.url or default_url()), str(self.zone), _never_totals)
+        store = Store(self.url or default_url())
+        return Engine(store, str(self.zone), _never_totals, self.connect())
 
 
 # Reading the dialects is put off: most stores have no runs of which it must be known.

@@ -81,17 +81,18 @@ def gather(
     totalled = stats.statistics_of_each(engine, groupings, filters, before)
     usage = {",".join(by): frame for by, frame in zip(groupings, totalled, strict=True)}
     timeline, width = stats.timeline(engine, filters)
-    of_first = None if most_runs is None else (NEWEST_FIRST, most_runs)
+    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
+    listed = None if most_runs is None else runs["run_id"]
     details = {
-        table: engine.rows(table, filters, order=order, of_first=of_first)
+        table: engine.rows(table, filters, order=order, among=listed)
         for table, order in _ORDER_OF_DETAILS.items()
     }
-    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
     programs = history.of_store(engine)
     counts, heaviest = findings.survey(engine, filters, thresholds, programs)
     totals = stats.totals(engine, filters)
     paged = runs.head(pages_of(totals["runs"]) if pages else 0)
-    among = None if most_runs is None else pd.concat([heaviest, paged["run_id"]])
+    aside = engine.set_aside(pd.concat([heaviest, paged["run_id"]]))
+    among = "facts" if most_runs is None else aside
     losses = engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
     spans = coverage.of_store(engine, filters, now)
     return ReportData(
@@ -113,23 +114,21 @@ def gather(
         stands_out=counts,
         findings=findings.of_runs(engine, filters, thresholds, programs, among),
         incidents=incidents(engine, filters),
-        of_pages=_of_pages(engine, filters, paged, programs) if pages else None,
+        of_pages=_of_pages(engine, filters, aside, programs) if pages else None,
         files=details["files"],
         calls=details["calls"],
     )
 
 
 # What only the pages of runs show.
-def _of_pages(
-    engine: Engine, filters: Filters, runs: pd.DataFrame, programs: history.History
-) -> OfPages:
+def _of_pages(engine: Engine, filters: Filters, aside: str, programs: history.History) -> OfPages:
     around = replace(filters, owner=None, comm=None, file=None, pid=None, status=None, run=None)
     if around.since:
         around = replace(around, since=around.since - NEAR)
     if around.until:
         around = replace(around, until=around.until + NEAR)
     columns = {name: f'"{name}"' for name in (*schema.RUNS.names, "lines")}
-    logged = engine.select(columns, among=engine.set_aside(runs["run_id"]))
+    logged = engine.select(columns, among=aside)
     return OfPages(
         lines={row["run_id"]: as_logged(row) for row in schema.to_rows(logged)},
         near=incidents(engine, around),

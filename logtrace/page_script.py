@@ -37,7 +37,7 @@ class Libraries(NamedTuple):
 
 def pack(text: str) -> str:
     """Compress text to stand in a page: the base64 of gzip, the same for the same text."""
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
 def digest(text: str) -> str:

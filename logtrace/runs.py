@@ -194,7 +194,7 @@ class RunAssembler:
             self._number = last
             if item.source != self._source:
                 self._source, self._needed_from = item.source, first
-                self._totals.forget()
+                self._totals.carry_on(first)
             found = rows if last > self.seen else stored
             if isinstance(item, Loss):
                 self._lose(item, found)

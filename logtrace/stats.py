@@ -7,37 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
-from logtrace import quantiles, schema
+from logtrace import local_time, quantiles, schema
 from logtrace.engine import Engine, Filters, Measure
 from logtrace.errors import QueryError
+from logtrace.local_time import TIME
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_TIME = "coalesce(started_at, ended_at)"
-
-BUCKETS = {
-    "1min": timedelta(minutes=1),
-    "10min": timedelta(minutes=10),
-    "1h": timedelta(hours=1),
-    "1d": timedelta(days=1),
-    "1w": timedelta(weeks=1),
-    "4w": timedelta(weeks=4),
-    "52w": timedelta(weeks=52),
-}
 _MOST_BUCKETS = 120
-
-
-# The origin is a monday at midnight in the engine's zone. Days are cut on the zone's calendar:
-# cut as so many hours, those of summer would begin at one.
-def bucket_of_time(width: str) -> str:
-    """Write the SQL of the bucket of time, of a width out of `BUCKETS`, that a run stands in."""
-    seconds = int(BUCKETS[width].total_seconds())
-    if BUCKETS[width] < timedelta(days=1):
-        return f"time_bucket(INTERVAL '{seconds} seconds', {_TIME}, TIMESTAMPTZ '2001-01-01')"
-    days = f"INTERVAL '{BUCKETS[width].days} days'"
-    return f"time_bucket({days}, ({_TIME})::TIMESTAMP, TIMESTAMP '2001-01-01')::TIMESTAMPTZ"
-
 
 KEYS = {
     "owner": "owner",
@@ -48,10 +26,10 @@ KEYS = {
     "file": '"file"',
     "status": "status",
     "dialect": "dialect",
-    "day": bucket_of_time("1d"),
-    "hour": bucket_of_time("1h"),
-    "weekday": f"isodow({_TIME})",
-    "hour-of-day": f"hour({_TIME})",
+    "day": local_time.bucket("1d"),
+    "hour": local_time.bucket("1h"),
+    "weekday": local_time.WEEKDAY,
+    "hour-of-day": local_time.HOUR,
 }
 """What runs can be grouped by: name -> SQL."""
 
@@ -73,8 +51,8 @@ def _sum(name: str, partial: str) -> Measure:
 _RUNS = _sum("runs", "count(*)")
 _INCOMPLETE = _sum("incomplete", "count(*) FILTER (status <> 'complete')")
 _RANGE = (
-    Measure("first_seen", f"min({_TIME})", "min(first_seen)"),
-    Measure("last_seen", f"max({_TIME})", "max(last_seen)"),
+    Measure("first_seen", f"min({TIME})", "min(first_seen)"),
+    Measure("last_seen", f"max({TIME})", "max(last_seen)"),
 )
 
 USAGE = (
@@ -98,7 +76,7 @@ _TIMELINE = (
 _TOTALS = (
     _RUNS,
     _INCOMPLETE,
-    _sum("unclocked", f"count(*) FILTER ({_TIME} IS NULL)"),
+    _sum("unclocked", f"count(*) FILTER ({TIME} IS NULL)"),
     _distinct("hosts", "host"),
     _distinct("owners", "owner"),
     _distinct("programs", "comm"),
@@ -461,10 +439,13 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
     ends = engine.aggregate({}, _RANGE, filters).iloc[0]
     covered = ends["last_seen"] - ends["first_seen"]
     width = _width(covered.to_pytimedelta()) if covered == covered else "1h"
-    frame = engine.aggregate({"start": bucket_of_time(width)}, _TIMELINE, filters, order="start")
+    start = {"start": local_time.bucket(width)}
+    frame = engine.aggregate(start, _TIMELINE, filters, order="start")
     return frame[frame["start"].notna()].reset_index(drop=True), width
 
 
 def _width(covered: timedelta) -> str:
-    fitting = (name for name, width in BUCKETS.items() if covered / width <= _MOST_BUCKETS)
+    fitting = (
+        name for name, width in local_time.BUCKETS.items() if covered / width <= _MOST_BUCKETS
+    )
     return next(fitting, "52w")

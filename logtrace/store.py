@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import re
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -35,6 +36,7 @@ from logtrace.location import (
     host_name,
     open_folder,
 )
+from logtrace.mounts import refuse_absent
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
 from logtrace.record import printable
@@ -111,10 +113,37 @@ def default_url(environ: Mapping[str, str] = os.environ, *, uid: int | None = No
         return named
     if configured := config.load(config.places(environ)).store:
         return configured
+    return _usual_url(environ, uid)
+
+
+def _usual_url(environ: Mapping[str, str], uid: int | None = None) -> str:
     if (os.geteuid() if uid is None else uid) == 0:
         return "/var/lib/logtrace"
     data = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return str(Path(data) / "logtrace")
+
+
+def open_to_store(url: str | None, environ: Mapping[str, str] = os.environ) -> Store:
+    """Open a store to put something in; it is made if it is not there.
+
+    Parameters
+    ----------
+    url
+        As for `Store`, or None for that of `default_url`.
+    environ
+        As for `default_url`.
+
+    Raises
+    ------
+    StoreError
+        As for `Store`; also if it is not there and its disk seems to be away.
+    ConfigError
+        As for `default_url`.
+    """
+    store = Store(url or default_url(environ))
+    if not store.is_remote:
+        refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
+    return store
 
 
 def hostname() -> str:
@@ -141,7 +170,7 @@ class Store:
     def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
         self._require_room = require_room
         self._bucket: Bucket | None = None
-        self._is_fresh = False
+        self._looked_s = -math.inf
         parts = urlsplit(url)
         if parts.scheme == "s3":
             from logtrace.bucket import Bucket
@@ -168,6 +197,11 @@ class Store:
         """The folder that is read: of a store in a bucket, that of the copies."""
         return self._bucket.copies if self._bucket else self._folder
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is in a bucket."""
+        return self._bucket is not None
+
     def is_there(self) -> bool:
         """Say whether its folder exists; raises StoreError if its bucket can't be read."""
         if self._bucket:
@@ -180,17 +214,22 @@ class Store:
         place = self._bucket.host(name) if self._bucket else Folder(self.root / folder_name(name))
         return HostTables(place, self._require_room)
 
-    def refresh(self) -> None:
+    def refresh(self, after_s: float = 0.0) -> None:
         """Look again at a store in a bucket, which is else read as it was at the first look.
+
+        Parameters
+        ----------
+        after_s
+            How many seconds must have passed since it was looked at.
 
         Raises
         ------
         StoreError
             If it can't be read.
         """
-        if self._bucket:
+        if self._bucket and time.monotonic() >= self._looked_s + after_s:
             self._bucket.refresh()
-        self._is_fresh = True
+            self._looked_s = time.monotonic()
 
     def require(self) -> None:
         """Raise StoreError if there is no store."""
@@ -204,8 +243,13 @@ class Store:
         """Name the hosts that have tables here, sorted."""
         return sorted(host_name(path.name) for path in self._host_folders())
 
-    def positions(self) -> Positions:
-        """Say how far each source that is watched has been stored, for every host.
+    def positions(self, hosts: Collection[str] | None = None) -> Positions:
+        """Say how far each source that is watched has been stored.
+
+        Parameters
+        ----------
+        hosts
+            For which of them. Default: for every host.
 
         Returns
         -------
@@ -217,14 +261,15 @@ class Store:
         StoreError
             If a table can't be read.
         """
+        self._look()
         positions = Positions()
-        for folder in self._host_folders():
-            reached = _transactions(folder / "runs")
+        for host in self.hosts() if hosts is None else hosts:
+            reached = _transactions(self.root / folder_name(host) / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))
                 if resume is not None and not source.startswith("log:"):
                     position = Position(reached[source], resume, reached.get(_check(source)))
-                    positions.note(host_name(folder.name), source, position)
+                    positions.note(host, source, position)
         return positions
 
     def files(self, table: str) -> list[str]:
@@ -308,7 +353,7 @@ class Store:
         return False
 
     def _look(self) -> None:
-        if not self._is_fresh:
+        if self._bucket and self._looked_s == -math.inf:
             self.refresh()
 
     def _host_folders(self) -> list[Path]:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from logtrace.engine import Engine, Filters, Measure
+from logtrace.local_time import TIME
 from logtrace.stats import KEYS
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 PARTS = 16
 """Into how many parts of equal length the time is cut."""
 
-_TIME = "coalesce(started_at, ended_at)"
+
 _RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
 _WHOLE_AS_PARTS = ("day", "hour")  # groups that are parts of the time themselves
 
@@ -74,9 +75,9 @@ def trend(
 def _part(start: datetime, end: datetime) -> str:
     begin = f"TIMESTAMPTZ '{start.isoformat()}'"
     width = max(1, (end - start) // timedelta(microseconds=PARTS))
-    part = f"(epoch_us({_TIME}) - epoch_us({begin})) // {width}"
+    part = f"(epoch_us({TIME}) - epoch_us({begin})) // {width}"
     # `least` leaves out what is null
-    return f"CASE WHEN {_TIME} IS NOT NULL THEN least({part}, {PARTS - 1})::INTEGER END"
+    return f"CASE WHEN {TIME} IS NOT NULL THEN least({part}, {PARTS - 1})::INTEGER END"
 
 
 # Null is a group too: pandas joins it with null.

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from logtrace.errors import SourceError, StoreError
@@ -22,6 +22,9 @@ from logtrace.record import Loss, Record
 from logtrace.runs import Row, Rows, RunAssembler
 from logtrace.source import Log, LogTree, Source
 from logtrace.store import HostTables
+
+if TYPE_CHECKING:
+    from logtrace.source.follow import Moved
 
 _COMMIT_AFTER_S = 0.5
 _RETRY_AFTER_S = 5.0
@@ -436,6 +439,9 @@ class Watch:
         return records
 
     def _take(self, log: Log) -> int:
+        if log not in self._watched:
+            for moved in getattr(log, "moved", ()):
+                self._move(moved)
         items = log.drain()
         watched = self._watched.get(log)
         if watched is None:
@@ -445,6 +451,16 @@ class Watch:
         if new := watched.only_new(items):
             self._feed(watched, new)
         return len(items)
+
+    # What is known of a log goes with it when its folder is renamed, and is stored so.
+    def _move(self, moved: Moved) -> None:
+        if moved.log and (old := self._watched.pop(moved.log, None)):
+            self._queue += old.take(everything=True)
+            self._due.pop(old, None)
+            for stream in old.streams.values():
+                self._open.pop(stream, None)
+        known = self._positions.move(moved.path, moved.to, moved.hosts)
+        self._queue += [_Batch(*each) for each in known]
 
     def _feed(self, watched: _Watched, items: Sequence[Record | Loss]) -> None:
         fed = watched.feed(items)

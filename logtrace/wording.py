@@ -21,6 +21,7 @@ DIALECT = "loose"
 _LONGEST_ASIDE = 80  # characters behind what a line has to say, or before its calls
 _MOST_WORDS = 2  # of no known meaning in a Start or End line: a program's name
 _LARGEST_PID = 1 << 22
+_NAMED = {"owner", "comm", "file"}  # what a line has whose numbers are told by a letter each
 _FEWEST_CALLS = 3  # named in a line that may have other words as well
 
 # Characters that are written for others, one for one; all values keep their places
@@ -87,6 +88,9 @@ class Wording:
         )
         self._moved = pattern(
             rf"(?<![\w.])(?P<number>-?\d++)\s*+(?:{{of_bytes}}\s*+)?{moved}(?![a-z_\d])"
+        )
+        self._letters = pattern(
+            r"(?<![^\W_])(?:(?P<read>r)|(?P<written>w))(?![a-z_])(?=[\s:=\[({<~-]){value}"
         )
         self._calls = pattern(
             rf"""(?<![^\W_]) (?:\w{{1,20}}?_)?? {called} (?:[\s_]?{{of_calls}})? (?![a-z_])
@@ -238,7 +242,18 @@ class Wording:
     def _read_stats(self, line: str) -> list[Field] | None:
         items = _valued(self._bytes.finditer(line)) or self._numbers_before(self._moved, line)
         if not items:
-            return self._read_name(line)
+            return self._read_letters(line) or self._read_name(line)
+        return self._read_moved(line, items)
+
+    # A letter tells little: all else of the line must be there.
+    def _read_letters(self, line: str) -> list[Field] | None:
+        items = _valued(self._letters.finditer(line))
+        if len(items) != 2 or not all(item["number"] for item in items):
+            return None
+        fields = self._read_moved(line, items)
+        return fields if fields and {field.name for field in fields} >= _NAMED else None
+
+    def _read_moved(self, line: str, items: Sequence[re.Match[str]]) -> list[Field] | None:
         if len(items) < 2:
             return None
         first, second = items[-2:]

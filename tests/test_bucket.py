@@ -12,6 +12,7 @@ from store_samples import fill
 
 from logtrace import bucket, store
 from logtrace.columns import TABLES, to_table
+from logtrace.doctor import examine_bucket
 from logtrace.engine import Engine
 from logtrace.errors import ConflictError, StoreError
 from logtrace.location import local_files
@@ -274,6 +275,23 @@ def test_copies_of_replaced_files_are_removed_after_a_while(lab, monkeypatch):
     monkeypatch.setattr(bucket, "_KEEP_COPIES_S", -1)
     assert pids(lab) == [0, 1, 2]
     assert not any(map(os.path.exists, before))
+
+
+def test_the_doctor_says_whether_the_bucket_can_be_read(lab):
+    check = examine_bucket(lab)
+    assert (check.state, check.found) == ("ok", f"{lab} can be read")
+    check = examine_bucket(Store("s3://nowhere/lab"))
+    assert (check.state, check.remedy) == ("failed", "make it, or name another")
+
+
+def test_a_store_in_a_bucket_is_looked_at_again_after_a_while_only(lab):
+    opened = Store(str(lab))
+    assert opened.hosts() == []
+    fill(lab, runs_of("lab1", 1), host="lab1")
+    opened.refresh(60)
+    assert opened.hosts() == []
+    opened.refresh()
+    assert opened.hosts() == ["lab1"]
 
 
 def test_files_of_folders_are_where_they_are(tmp_path):

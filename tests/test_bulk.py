@@ -320,6 +320,19 @@ def test_a_run_that_is_not_like_the_others_is_read_as_it_is(lines, place, part_b
     assert read(log, bulk, part_bytes=part_bytes) == read(log)
 
 
+@pytest.mark.parametrize("name", ["abc.txt", "a]b", "r - 1", "r - 1 / w - 2", "read - 1", "w[7"])
+@pytest.mark.parametrize("place", [0, 4])
+def test_where_a_letter_tells_bytes_the_rows_are_the_same(name, place):
+    def lettered(pid, file):
+        line = stats(file=file, read=pid).replace("read -", "r -").replace("written", "w")
+        return [start(pid), line, ops(pid), end(pid)]
+
+    runs = [lettered(pid, "abc.txt") for pid in range(1, 9)]
+    runs.insert(place, lettered(50, name))
+    log = dmesg(["usb"], *runs, *map(run_of, range(60, 69)), ["usb"]).encode()
+    assert read(log, bulk, part_bytes=700) == read(log)
+
+
 @pytest.mark.parametrize("priority", [6, 7, 8, 12, 30])
 def test_only_what_the_kernel_said_is_a_run(priority):
     texts = [line for pid in range(1, 9) for line in run_of(pid)]

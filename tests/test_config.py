@@ -13,14 +13,14 @@ def written(path, text):
 
 def test_what_no_file_says_is_built_in(tmp_path):
     assert config.load([]) == Config()
-    assert config.load([written(tmp_path / "a", "")]) == Config(None, Thresholds())
+    assert config.load([written(tmp_path / "a", "")]) == Config(findings=Thresholds())
 
 
 def test_later_files_go_over_earlier_ones_line_by_line(tmp_path):
     first = written(tmp_path / "a", 'store = "/one"\n[findings]\nseeks = 5\nsmall_bytes = 2.5\n')
     second = written(tmp_path / "b", "[findings]\nseeks = 6\n")
     loaded = config.load([first, second])
-    assert loaded == Config("/one", Thresholds(seeks=6, small_bytes=2.5))
+    assert loaded == Config("/one", findings=Thresholds(seeks=6, small_bytes=2.5))
 
 
 def test_where_to_ship_and_how_much_may_wait_are_configured(tmp_path):
@@ -33,7 +33,7 @@ def test_where_to_ship_and_how_much_may_wait_are_configured(tmp_path):
     ("text", "said"),
     [
         ("stoer = 1", "stoer is not known (did you mean store?)"),
-        ("colour = 1", "colour is not known (it may have store, findings, ship)"),
+        ("colour = 1", "colour is not known (it may have store, scheduler, findings, ship)"),
         ("store = 5", "store is no text"),
         ('store = ""', "store is no text"),
         ("findings = 1", "findings is no table"),

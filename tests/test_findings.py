@@ -195,7 +195,7 @@ def test_a_survey_counts_all_and_names_the_heaviest(tmp_path):
     counts, heaviest = findings.survey(engine, most=2)
     assert counts.values.tolist() == [["left_open", 4], ["seek_storm", 1]]
     assert heaviest.tolist() == ["05", "04", "06"]
-    named = findings.of_runs(engine, among=heaviest)
+    named = findings.of_runs(engine, among=engine.set_aside(heaviest))
     assert named["run_id"].tolist() == ["05", "04", "06"]
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 
 import pytest
 from log_samples import record, start
-from report_samples import run_row, runs_frame
+from report_samples import report_data, run_row, runs_frame
 from store_samples import CONTRACT
 
 from logtrace.engine import Engine
 from logtrace.errors import SourceError
 from logtrace.export import write_table
+from logtrace.page import index_page
 from logtrace.record import Loss, parse_kmsg
+from logtrace.run_page import run_pages
 from logtrace.runs import RunAssembler
 from logtrace.source import kmsg
 from logtrace.source.folder import FileTree, Layout
@@ -231,6 +233,16 @@ def test_14_without_the_right_to_read_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr(kmsg.os, "open", refuse)
     with pytest.raises(SourceError, match=r"CAP_SYSLOG.*dmesg_restrict"):
         KmsgSource("b1")
+
+
+def test_15_text_of_the_log_is_no_markup_for_a_browser():
+    texts = [start(47283), LINES[1].replace("test", "<b>x</b>"), LINES[2], LINES[3]]
+    (run,) = runs_of(texts)
+    data = report_data([run_row(1, comm=run["comm"])])
+    pages = [index_page(data, ()), *(html for _, html in run_pages(data))]
+    assert len(pages) == 2
+    assert "&lt;b&gt;x" in pages[1]
+    assert not any("<b>x" in page for page in pages)
 
 
 def test_15_text_of_the_log_harms_no_terminal_and_no_spreadsheet():

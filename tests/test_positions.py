@@ -1,6 +1,6 @@
 from deltalake import DeltaTable
 
-from logtrace.positions import Position
+from logtrace.positions import Position, Positions, part_name
 from logtrace.store import Store
 
 
@@ -23,3 +23,16 @@ def test_a_store_tells_the_positions_of_all_hosts_also_across_checkpoints(tmp_pa
     assert positions.knows_path("file:/x")
     assert positions.knows_below("/")
     assert not positions.knows_below("/x")
+    assert store.positions({"pc1"}).hosts() == {"pc1"}
+
+
+def test_parts_of_followed_logs_are_known_by_the_source_of_their_rows():
+    positions = Positions()
+    digest = "0123456789ab" + 52 * "c"
+    names = [part_name("/var/log/a:b@c", digest), part_name("/x", digest + "+12"), "kmsg:b"]
+    for name in names:
+        positions.note("pc1", name, Position(1, 1))
+    assert positions.parts() == [
+        ("pc1", "/var/log/a:b@c@0123456789ab"),
+        ("pc1", "/x@0123456789ab+12"),
+    ]

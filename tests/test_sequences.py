@@ -1,22 +1,30 @@
 """Modules that never set their counters back are found from the sequence of their runs."""
 
 import re
+from dataclasses import replace
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from log_samples import end, log, lost, ops, start, stats
+from log_samples import AT, end, log, lost, ops, start, stats
 
 from logtrace import schema, sequences
 from logtrace.engine import Engine
+from logtrace.positions import part_name
+from logtrace.record import Record
 from logtrace.runs import RunAssembler
 from logtrace.store import Position, Store
 
 ONE = (20, 26, 1, 1, 4, 5, 9)
 OTHER = (700, 0, 2, 2, 9, 0, 1)
 NONE = (None,) * 7
+
+
+counts = st.tuples(*[st.integers(0, 12)] * 7)
 
 
 def times(number, of=ONE):
@@ -67,6 +75,41 @@ def stored(folder, lines):
     position = Position(10**6, 10**6)
     store.host("lab1").append("kmsg:b", position, runs=rows.runs, losses=rows.losses)
     return Engine(store)
+
+
+def parts_of(*parts, **changes):
+    """Give the items of a log that was followed over its parts, a second from one to the next."""
+    items = []
+    for number, lines in enumerate(parts):
+        for item in log(*lines):
+            at = AT + timedelta(seconds=len(items))
+            source = f"/var/log/kern.log@{'cab'[number]:0>12}"
+            usec = 1_000_000 * (1 + len(items))
+            if isinstance(item, Record):
+                items.append(item._replace(**{"source": source, "at": at, "usec": usec} | changes))
+            else:
+                items.append(replace(item, source=source))
+    return items
+
+
+def rows_of_parts(items):
+    assembler = RunAssembler("lab1")
+    rows = assembler.feed(items)
+    rows.add(assembler.finish())
+    return rows
+
+
+def asked_of_parts(items, followed=True):
+    """Ask for the runs of a log of several parts, in its order."""
+    rows = rows_of_parts(items)
+    sources = {("lab1", item.source) for item in items} if followed else ()
+    database = duckdb.connect()
+    runs = schema.to_table(rows.runs, schema.RUNS)
+    database.from_arrow(runs).create_view("stored_runs")
+    database.from_arrow(schema.to_table(rows.losses, schema.LOSSES)).create_view("losses")
+    sequences.create_view(database, followed=lambda hosts: sources if hosts == {"lab1"} else ())
+    table = database.sql("FROM runs ORDER BY started_us").to_arrow_table()
+    return schema.to_frame(table.cast(schema.RUNS))
 
 
 def counters(frame, before=""):
@@ -137,6 +180,105 @@ def test_runs_of_different_programs_files_or_owners_are_no_evidence(changes):
     assert counters(asked(lines)) == [ONE, times(2), times(3)]
 
 
+def test_totals_go_on_over_the_parts_of_a_log_that_is_rotated():
+    rows = asked_of_parts(
+        parts_of(
+            printed(ONE, times(2), times(3)),
+            [*run(4, plus(times(3), OTHER)), *run(5, plus(times(4), OTHER))],
+            run(6, plus(times(5), OTHER)),
+        )
+    )
+    assert counters(rows) == [ONE, ONE, ONE, OTHER, ONE, ONE]
+    assert counters(rows, "raw_")[5] == plus(times(5), OTHER)
+    assert set(rows["note"]) == {sequences.NOTE}
+
+
+def test_evidence_may_stand_in_several_parts():
+    parts = [run(number, times(number)) for number in (1, 2, 3)]
+    assert counters(asked_of_parts(parts_of(*parts))) == [ONE] * 3
+
+
+def test_a_run_may_begin_in_one_part_and_end_in_the_next():
+    two = run(2, times(2))
+    parts = [*run(1, ONE), *two[:2]], [*two[2:], *run(3, times(3))], run(4, times(4))
+    assert counters(asked_of_parts(parts_of(*parts))) == [ONE] * 4
+
+
+def test_a_run_that_begins_before_one_of_the_part_before_has_ended_has_nothing_of_its_own():
+    four, five = run(4, times(4)), run(5, times(5))
+    # the numbers of its lines do not tell: that of its last line is larger than that of its first
+    others = ["usb 1-1"] * 30
+    parts = [
+        [*printed(ONE, times(2), times(3)), four[0]],
+        [five[0], *others, *four[1:], *five[1:]],
+    ]
+    rows = asked_of_parts(parts_of(*parts))
+    assert counters(rows) == [ONE, ONE, ONE, ONE, NONE]
+
+
+@pytest.mark.parametrize("between", [lost(None, "emptied"), "open[1] close[1] read[x]"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_was_not_seen_between_two_parts_leaves_a_doubt(between, alone):
+    first = printed(ONE, times(2), times(3))
+    last = run(8, times(6))
+    parts = [first, [between], last] if alone else [first, [between, *last]]
+    rows = asked_of_parts(parts_of(*parts))
+    rows = rows[rows["pid"] == 8]
+    assert counters(rows)[0] in (NONE, times(6))  # never the difference
+    assert set(rows["status"]) <= {"ambiguous", "complete"}
+
+
+def test_where_a_part_was_not_seen_what_comes_behind_it_is_not_known():
+    between = lost(None, "emptied")
+    parts = printed(ONE, times(2), times(3)), [between, *run(8, times(6)), *run(9, times(7))]
+    rows = asked_of_parts(parts_of(*parts))
+    assert counters(rows) == [ONE, ONE, ONE, NONE, ONE]
+
+
+def test_files_that_nobody_followed_may_have_others_between_them():
+    parts = printed(ONE, times(2), times(3)), run(8, times(6))
+    assert counters(asked_of_parts(parts_of(*parts), followed=False))[3] == times(6)
+
+
+def test_parts_without_wall_clock_times_are_logs_of_their_own():
+    parts = printed(ONE, times(2), times(3)), run(8, times(4))
+    rows = asked_of_parts(parts_of(*parts, at=None))
+    assert counters(rows) == [ONE, ONE, ONE, times(4)]
+
+
+def test_totals_begin_anew_when_the_machine_does_in_another_part():
+    first = parts_of(printed(ONE, times(2), times(3)))
+    second = parts_of([], run(4, times(5)))
+    second = [item._replace(usec=1000, at=item.at + timedelta(hours=1)) for item in second]
+    rows = asked_of_parts([*first, *second])
+    assert sorted(counters(rows)) == sorted([ONE, ONE, ONE, times(5)])
+
+
+@settings(max_examples=20, deadline=None)
+@given(others=st.lists(counts, max_size=9), places=st.sets(st.integers(0, 47), max_size=2))
+def test_wherever_a_log_is_rotated_its_runs_get_what_they_added(others, places):
+    own = [ONE, ONE, ONE, *others]
+    totals, rows = (0,) * 7, []
+    for each in own:
+        totals = plus(totals, each)
+        rows.append(totals)
+    lines = printed(*rows)
+    cuts = [0, *sorted(places), len(lines)]
+    parts = [lines[begin:stop] for begin, stop in pairwise(cuts)]
+    assert counters(asked_of_parts(parts_of(*parts))) == own
+
+
+def test_a_store_knows_which_of_its_sources_are_parts_of_a_log(tmp_path):
+    store = Store(str(tmp_path))
+    parts = [run(number, times(number)) for number in (1, 2, 3)]
+    rows = rows_of_parts(parts_of(*parts))
+    for number, row in enumerate(rows.runs):
+        path, _, short = row["source"].partition("@")
+        name = part_name(path, short.ljust(64, "0"))
+        store.host("lab1").append(name, Position(number, number), runs=[row])
+    assert counters(Engine(store).rows("runs", order="started_us")) == [ONE] * 3
+
+
 def test_two_modules_that_print_at_once_have_totals_of_their_own():
     lines = []
     for number in (1, 2, 3):
@@ -198,9 +340,6 @@ def test_sums_are_those_of_what_runs_added(tmp_path):
 def test_details_and_incidents_of_detected_runs_are_found_as_ever(tmp_path):
     engine = stored(tmp_path, printed(ONE, times(2), times(3)))
     assert len(engine.rows("hits")) == len(engine.rows("files")) == 0
-
-
-counts = st.tuples(*[st.integers(0, 12)] * 7)
 
 
 @settings(max_examples=30, deadline=None)

@@ -91,6 +91,51 @@ def test_without_a_process_there_may_be_no_other_words():
     assert read("My Assignment 2 ftrace Start") is None
 
 
+@pytest.mark.parametrize("moved", ["r - 20 / w - 26", "R: 20, W: 26", "w[26] r[20]", "r=20 w=26"])
+def test_a_letter_is_enough_for_bytes_where_the_line_has_all_else(moved):
+    line = stats().replace("read - 20 / written - 26", moved)
+    assert read(line) == ("stats", "loose", NAMES | MOVED)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "r - 20 / w - 26",
+        "[2021202045] r - 20 / w - 26",
+        "[2021202045] test stats [x] r - 20 / w - 26",
+        "[2021202045] test file[abc.txt] r - 20",
+        "[2021202045] test file[abc.txt] stats [x] r - 20 / w - 26 / r - 1",
+        "[2021202045] test file[abc.txt] stats [x] r - 20 / r - 26",
+        "[2021202045] test file[r - 1 / w - 2] stats [x] r - 20 / w - 26",
+        "[sda] test file[abc.txt] mode r - 20 / w - 26",
+        "[17] task file[x] r 20 w 26 x 1",
+        "nvme0n1: [7] r - 20 / w - 26 file[x]",
+    ],
+)
+def test_a_letter_alone_is_no_word_for_bytes(line):
+    assert read(line) is None
+
+
+@pytest.mark.parametrize("name", ["r - 1 / w - 2", "r 5", "w[3"])
+def test_letters_in_the_name_of_a_file_are_no_bytes(name):
+    kind, _, values = read(f"[2021202045] test file[{name}]") or ("stats", "", {"file": name})
+    assert (kind, values.get("file")) == ("stats", name)
+    assert "read_bytes" not in values
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OS Assignment2 ftrace [0x1a2b] Start",
+        "OS Assignment2 ftrace [0x1a2b] End",
+        "[17] task file[x] r 20 w 26 x 1",
+    ],
+)
+def test_a_line_that_is_not_understood_is_shown(line):
+    assert read(line) is None
+    assert grammar.looks_like_trace(line)
+
+
 @pytest.mark.parametrize("nothing", ["n/a", "(null)", "none", "?"])
 def test_what_says_that_there_is_no_number_is_null(nothing):
     line = stats().replace("- 20", f"- {nothing}")

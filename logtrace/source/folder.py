@@ -32,7 +32,7 @@ from watchdog.observers.polling import PollingObserver
 
 from logtrace.errors import SourceError
 from logtrace.record import printable
-from logtrace.source.follow import Beginning, GrowingLog
+from logtrace.source.follow import Beginning, GrowingLog, Moved
 from logtrace.source.rotation import Folders, is_log, place_of
 
 _MOST_OPEN = 200  # files; a process may usually have 1024
@@ -168,6 +168,7 @@ class FileTree:
         self._logs: dict[Path, GrowingLog] = {}
         self._waiting: dict[GrowingLog, None] = {}
         self._recent: dict[GrowingLog, None] = {}
+        self._gone: dict[str, list[Path]] | None = None  # logs without files, by their names
         self._notices: list[str] = []
         self._noticed: set[str] = set()
         self._lock = threading.Lock()
@@ -280,6 +281,7 @@ class FileTree:
     def _take_changes(self) -> None:
         with self._lock:
             changed, self._changed = self._changed, {}
+        self._gone = None
         for path, is_folder in changed.items():
             if path == self._layout.root:
                 if not path.exists():
@@ -328,17 +330,47 @@ class FileTree:
                 return
             self._beginning.followed.add(name)
             self._logs[name] = self._new_log(name)
+            self._find_moved(name)
         self._waiting[self._logs[name]] = None
+
+    # A log whose folder was renamed goes on where it was under its old name.
+    def _find_moved(self, path: Path) -> None:
+        log = self._logs[path]
+        for old in self._gone_logs().get(path.name, ()):
+            other = self._logs.get(old)
+            if old != path and log.goes_on_with(printable(str(old)), other):
+                names = printable(str(old)), printable(str(path))
+                log.moved.append(Moved(other, *names, (self._host_of(old), self._host_of(path))))
+                if other is not None:
+                    self._forget(old, other)
+
+    def _forget(self, path: Path, log: GrowingLog) -> None:
+        log.close()
+        del self._logs[path]
+        self._waiting.pop(log, None)
+        self._recent.pop(log, None)
+        self._beginning.followed.discard(path)
+
+    def _gone_logs(self) -> dict[str, list[Path]]:
+        if self._gone is None:
+            self._gone = {}
+            known = map(Path, self._beginning.positions.logs())
+            below = (path for path in known if path.is_relative_to(self._layout.root))
+            for path in dict.fromkeys([*self._logs, *below]):
+                if not self._folders.parts(path):
+                    self._gone.setdefault(path.name, []).append(path)
+        return self._gone
+
+    def _host_of(self, path: Path) -> str:
+        named = None if self._beginning.forced else self._layout.host_of(path)
+        return named or self._beginning.host
 
     def _is_hidden(self, path: Path) -> bool:
         return any(part.startswith(".") for part in path.relative_to(self._layout.root).parts)
 
     # The one file that was asked for must be readable; of many, the others go on.
     def _new_log(self, path: Path) -> GrowingLog:
-        host = self._layout.host_of(path) or self._beginning.host
-        beginning = (
-            self._beginning if self._beginning.forced else replace(self._beginning, host=host)
-        )
+        beginning = replace(self._beginning, host=self._host_of(path))
 
         def wake() -> None:
             self._waiting[log] = None

@@ -11,10 +11,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 from logtrace.errors import SourceError
-from logtrace.positions import Position, Positions
+from logtrace.positions import Position, Positions, part_name, part_source
 from logtrace.record import Loss, Record, printable
 from logtrace.source.forms import Dating, form_of
 from logtrace.source.logfile import LogText, open_log
@@ -62,6 +62,25 @@ class Beginning:
     followed: set[Path] = field(default_factory=set)
 
 
+class Moved(NamedTuple):
+    """Where a log was before its folder was renamed.
+
+    Parameters
+    ----------
+    log
+        What read it there; None if that was another watch.
+    path, to
+        Its paths, before and now.
+    hosts
+        The machines of its records that name none, before and now.
+    """
+
+    log: GrowingLog | None
+    path: str
+    to: str
+    hosts: tuple[str, str]
+
+
 def _refuse(_path: Path, text: str) -> None:
     raise SourceError(text)
 
@@ -107,6 +126,8 @@ class GrowingLog:
         self.path = path.absolute()
         self.check: int | None = None
         """A digest of the line at `position`; 0 where none can be given."""
+        self.moved: list[Moved] = []
+        """Where it was before; its positions there are to be its own before it is drained."""
         self._from = beginning or Beginning()
         self._begin = self._from.begin
         self._positions = self._from.positions
@@ -114,7 +135,7 @@ class GrowingLog:
         self._whole = whole or self._begin == "oldest"
         self._trouble = trouble
         self._wake = wake
-        self._prefix = printable(f"file:{self.path}:")
+        self._prefix = printable(part_name(str(self.path), ""))
         self.name = self._prefix
         self._part: _Part | None = None
         self._left: _Part | None = None  # the part that was read last, when it has been left
@@ -162,6 +183,34 @@ class GrowingLog:
         if items:
             self._wake()
         return items
+
+    def goes_on_with(self, path: str, log: GrowingLog | None) -> bool:
+        """Say whether a part of it is known as one of a log of another path.
+
+        Parameters
+        ----------
+        path
+            Of the other log.
+        log
+            What read it, if it was this watch.
+        """
+        for part in map(self._opened, reversed(self._folders.parts(self.path))):
+            if part is None:
+                continue
+            with closing(part):
+                assert part.head is not None
+                name = part_name(path, hashlib.sha256(part.head).hexdigest())
+                count = 0
+                while last := self._last_of(name + (f"+{count}" if count else ""), log):
+                    if last.check and part.check_at(last.seen) == last.check:
+                        return True
+                    count += 1
+        return False
+
+    def _last_of(self, name: str, log: GrowingLog | None) -> Position | _Reached | None:
+        if log and (reached := log._reached.get(name)):
+            return reached
+        return max(self._positions.of(name).values(), key=lambda at: at.seen, default=None)
 
     def park(self) -> None:
         """Let go of the descriptor until there is more to read."""
@@ -296,9 +345,7 @@ class GrowingLog:
         )
         self.name = part.name
         self._position = reached.seen if reached else resume
-        digest = part.name.removeprefix(self._prefix)
-        short = digest[:12] + digest[64:]
-        source = printable(f"{self.path}@{short}")
+        source = part_source(part.name)
         form = part.form_before(self._position)
         part.text = LogText(source, self._from.boot_id, form, self._dating)
         part.go_to(None if self._begin == "now" else max(self._position, 0))
@@ -368,7 +415,7 @@ class GrowingLog:
                 if part.was_cut():  # since that was looked at: it is of another log
                     return []
                 for offset, line in part.lines(chunk):
-                    self._add(part, part.text.feed(offset, line), items)
+                    self._feed(part, offset, line, items)
             if not items:
                 self._add(part, part.text.finish(), items)
         except (EOFError, lzma.LZMAError, zlib.error) as error:
@@ -379,6 +426,11 @@ class GrowingLog:
     def _tell(self, path: Path, error: Exception) -> None:
         reason = f"{path}: {getattr(error, 'strerror', None) or error}"
         self._trouble(path, str(error) if isinstance(error, SourceError) else printable(reason))
+
+    def _feed(self, part: _Part, offset: int, line: bytes, items: list[Record | Loss]) -> None:
+        if not part.is_placed and offset > self._position:
+            part.place(offset)
+        self._add(part, part.text.feed(offset, line), items)
 
     def _add(self, part: _Part, record: Record | None, items: list[Record | Loss]) -> None:
         if record is None:
@@ -403,7 +455,7 @@ class GrowingLog:
         items: list[Record | Loss] = []
         rest, part.rest = part.rest, b""
         if rest and not part.is_told:
-            self._add(part, part.text.feed(part.offset, rest), items)
+            self._feed(part, part.offset, rest, items)
         last = part.text.finish()
         self._add(part, last._replace(truncated=True) if last and rest else last, items)
         part.close()
@@ -441,6 +493,7 @@ class _Part:
         self.text = LogText("")
         self.offset = 0  # of the line that `rest` begins
         self.rest = b""
+        self.is_placed = False  # whether it is known what was told before the next line
         self.is_told = False  # whether that is what is left of a line too long to wait for its end
         self.read_ns = 0
         self._lines: dict[int, bytes] = {}
@@ -501,6 +554,12 @@ class _Part:
         self.rest, self.is_told = b"", False
         end = os.SEEK_END
         self.offset = self.stream.seek(0, end) if offset is None else self.stream.seek(offset)
+
+    # Left until there is a new line, as for most of many logs there is none for long.
+    def place(self, offset: int) -> None:
+        """Know what the lines before an offset tell of those behind it."""
+        self.is_placed = True
+        self.text.go_on(self.stream, offset)
 
     def read(self) -> bytes:
         chunk = self.stream.read(_CHUNK_BYTES)

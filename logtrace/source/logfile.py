@@ -39,6 +39,8 @@ _USER_FACILITY = 1
 _HEAD_LINES = 100
 _HEAD_BYTES = 8192
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
+_BOOT_BYTES = 64  # more than such a line has
+_FORMS_WITH_BOOTS = (None, "syslog", "verbose")  # those that journalctl writes between boots
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _UTF8 = codecs.BOM_UTF8
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes what ssh gave
@@ -111,10 +113,9 @@ class LogText:
             if whole is None:
                 return None
             line = whole
-        elif self._form in (None, "syslog", "verbose") and (boot := _BOOT.match(line)):
+        elif self._form in _FORMS_WITH_BOOTS and (boot := _BOOT.match(line)):
             complete = self.finish()
-            self._boot_id = boot_id_of(boot[1].decode()) if boot[1] else None
-            self._given_boot_id = None
+            self._begin_boot(boot)
             return complete
         elif self._form == "verbose" and (self._entry or begins_entry(line)):
             return self._add_to_entry(seq, line)
@@ -128,6 +129,23 @@ class LogText:
         self._indent = parsed.indent if parsed else 0
         self._room = _RECORD_BYTES - len(line) if parsed else 0
         return complete
+
+    def go_on(self, stream: BinaryIO, offset: int) -> None:
+        """Know the boot of what follows, where reading begins inside a log.
+
+        Parameters
+        ----------
+        stream
+            The log; it is where it was again.
+        offset
+            Where the next line begins. All that stands before it is looked through.
+        """
+        if self._form in _FORMS_WITH_BOOTS and (boot := _last_boot(stream, offset)):
+            self._begin_boot(boot)
+
+    def _begin_boot(self, told: re.Match[bytes]) -> None:
+        self._boot_id = boot_id_of(told[1].decode()) if told[1] else None
+        self._given_boot_id = None
 
     def entry(self, seq: int, fields: Mapping[str, Any]) -> Record | None:
         """Give the record of an entry of the journal; None if it has no message."""
@@ -181,6 +199,24 @@ class LogText:
         if self._lines and self._room >= 0 and self._form != "kmsg":
             blanks = b" " * self._indent
             self._lines.append(decode_printed(line.removeprefix(blanks)))
+
+
+# The line by which journalctl told a boot last, before an offset.
+def _last_boot(stream: BinaryIO, offset: int) -> re.Match[bytes] | None:
+    place, found = stream.tell(), None
+    stream.seek(0)
+    left, text = offset, b"\n"
+    while left > 0 and (chunk := stream.read(min(left, LINE_BYTES))):
+        left -= len(chunk)
+        text += chunk
+        end = len(text)
+        while (end := text.rfind(b"\n-- ", 0, end)) >= 0:
+            if boot := _BOOT.match(text, end + 1):
+                found = boot
+                break
+        text = text[-_BOOT_BYTES:]
+    stream.seek(place)
+    return found
 
 
 @contextmanager

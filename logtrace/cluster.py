@@ -1,0 +1,397 @@
+"""Parts of a store, asked on the workers of an existing Dask cluster.
+
+A part is the tables of some machines. A worker opens its files, and answers from the same views by
+the same SQL as one process does that has them all. What a worker that died had to answer is
+asked of another one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import os
+import threading
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from logtrace import config, schema, views
+from logtrace.errors import ClusterError, QueryError, StoreError
+from logtrace.views import Files, Query
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+    from distributed import Client, Future
+
+T = TypeVar("T")
+
+SAME = ("python", "logtrace", "dask", "distributed", "duckdb", "pandas", "pyarrow", "deltalake")
+"""What has to be of one version everywhere."""
+
+_CONNECT_S = 5
+_ALONE_S = 60  # without any worker; one that is started again needs less
+_LOOK_S = 5
+_PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
+_OPEN_PARTS = 64  # in a worker
+_SHARE = 0.6  # of a worker's memory, for DuckDB
+_NAMED = 3
+
+
+class Cluster:
+    """An existing Dask cluster.
+
+    Parameters
+    ----------
+    scheduler
+        Its scheduler's address, such as ``tcp://lab:8786``.
+
+    Raises
+    ------
+    ClusterError
+        If Dask is not installed, the scheduler can't be reached or has no workers, or what is
+        installed there is of other versions.
+    """
+
+    def __init__(self, scheduler: str) -> None:
+        self.scheduler = scheduler
+        self.client = _connected(scheduler)
+        try:
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def _check(self) -> None:
+        found: Any = self.client.get_versions(packages=list(SAME[1:]))
+        workers = {f"worker {name}": each["packages"] for name, each in found["workers"].items()}
+        if not workers:
+            raise ClusterError(
+                f"scheduler {self.scheduler} has no worker",
+                f"start some: dask worker {self.scheduler}",
+            )
+        others = {"the scheduler": found["scheduler"]["packages"], **workers}
+        if differing := differences(found["client"]["packages"], others):
+            raise ClusterError(
+                f"scheduler {self.scheduler}: versions differ: {'; '.join(differing)}",
+                "install the same everywhere, logtrace[dask] too",
+            )
+
+    def parts(
+        self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]]
+    ) -> views.Parts:
+        """Spread the files of a store over the workers, those of a machine in one part."""
+        return _Spread(self, files, zone, tuple(never_totals()))
+
+    def threads(self) -> int:
+        """Count what can be done at a time."""
+        each: Iterable[int] = self.client.nthreads().values()
+        return max(1, sum(each))
+
+    def gather(self, futures: Iterable[Future[T]]) -> Iterator[T]:
+        """Give results as they come.
+
+        Raises
+        ------
+        ClusterError
+            If the scheduler or all workers are gone, or workers die of this work.
+        """
+        from distributed import CancelledError, wait
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
+
+        waiting = set(futures)
+        alone_s = 0
+        try:
+            while waiting:
+                try:
+                    with self.client.as_current():
+                        done, waiting = wait(waiting, _LOOK_S, return_when="FIRST_COMPLETED")
+                except TimeoutError:
+                    alone_s = 0 if self.client.nthreads() else alone_s + _LOOK_S
+                    if alone_s >= _ALONE_S:
+                        raise ClusterError(
+                            f"scheduler {self.scheduler} has no worker any more",
+                            f"start some: dask worker {self.scheduler}",
+                        ) from None
+                    continue
+                yield from (future.result() for future in done)
+        except KilledWorker as error:
+            raise ClusterError(
+                f"scheduler {self.scheduler}: workers died of the same task, the last one "
+                f"{error.last_worker.address}",
+                "see their logs, and give them more memory: dask worker --memory-limit",
+            ) from None
+        except (CancelledError, CommClosedError):
+            raise ClusterError(
+                f"scheduler {self.scheduler} went away", "start it, and the command again"
+            ) from None
+        finally:
+            self.client.cancel(list(waiting))
+
+    def close(self) -> None:
+        """Leave the cluster."""
+        self.client.close()
+
+
+def default_scheduler(environ: Mapping[str, str] = os.environ) -> str:
+    """Find the scheduler that is used where none is named.
+
+    Parameters
+    ----------
+    environ
+        ``LOGTRACE_SCHEDULER`` goes first, then the configuration.
+
+    Returns
+    -------
+    str
+        Its address.
+
+    Raises
+    ------
+    QueryError
+        If neither names one.
+    ConfigError
+        If a file of the configuration makes no sense.
+    """
+    named = environ.get("LOGTRACE_SCHEDULER") or config.load(config.places(environ)).scheduler
+    if not named:
+        raise QueryError(
+            "--engine dask: no scheduler is named",
+            "name it with --scheduler tcp://HOST:8786 or $LOGTRACE_SCHEDULER",
+        )
+    return named
+
+
+def differences(
+    here: Mapping[str, str | None], others: Mapping[str, Mapping[str, str | None]]
+) -> list[str]:
+    """Say which versions differ, and where.
+
+    Parameters
+    ----------
+    here
+        Version of each of `SAME`; None for what is not installed.
+    others
+        The same of others, by what they are called.
+
+    Returns
+    -------
+    list of str
+        One for each of `SAME` that is not the same everywhere.
+    """
+    told = []
+    for package in SAME:
+        own = here.get(package)
+        where: defaultdict[str | None, list[str]] = defaultdict(list)
+        for name, versions in others.items():
+            if versions.get(package) != own:
+                where[versions.get(package)].append(name)
+        for version, names in where.items():
+            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+            on = f"on {', '.join(names[:_NAMED])}{more}"
+            told.append(f"{package} is {own} here, and {version or 'missing'} {on}")
+    return told
+
+
+def _connected(scheduler: str) -> Client:
+    try:
+        from distributed import Client
+        from distributed.comm.addressing import get_address_host_port
+        from distributed.versions import VersionMismatchWarning
+    except ImportError as error:
+        raise ClusterError(
+            f"--engine dask needs {error.name}, which is not installed",
+            "pip install 'logtrace[dask]'",
+        ) from None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", VersionMismatchWarning)  # an error, later
+        try:
+            get_address_host_port(scheduler)  # a client of no address is never closed
+            return Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError, ImportError) as error:
+            raise ClusterError(
+                f"scheduler {scheduler} can't be reached: {error}",
+                "start it with `dask scheduler`, or name another with --scheduler",
+            ) from None
+
+
+class Part(NamedTuple):
+    """The tables of some machines.
+
+    Parameters
+    ----------
+    files
+        Their files.
+    zone
+        The zone of days and hours.
+    never_totals
+        Dialects whose counters are never totals.
+    """
+
+    files: Files
+    zone: str
+    never_totals: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The same for the same files, zone and dialects."""
+        text = json.dumps(self, sort_keys=True)
+        return f"part-{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+class _Spread:
+    def __init__(
+        self, cluster: Cluster, files: Files, zone: str, never_totals: tuple[str, ...]
+    ) -> None:
+        self.database = views.connect(zone)
+        self._cluster = cluster
+        self._asked: list[Future[pa.Table]] = []
+        most = cluster.threads() * _PARTS_A_THREAD
+        parts = [Part(own, zone, never_totals) for own in grouped(files, most)]
+        # that a worker has opened a part draws what is asked of it to this worker
+        self._parts = [
+            cluster.client.submit(opened, part, key=f"opened-{part.name}") for part in parts
+        ]
+
+    def ask(self, query: Query) -> pa.Table:
+        import pyarrow as pa
+
+        submit = self._cluster.client.submit
+        self._asked = [submit(answer, part, query, pure=False) for part in self._parts]
+        try:
+            parts = pa.concat_tables(self._cluster.gather(self._asked))
+        finally:
+            self._asked = []
+        return views.run(self.database, query.merge, Query("", "", frames={"parts": parts}))
+
+    def interrupt(self) -> None:
+        self._cluster.client.cancel(self._asked)
+
+
+def grouped(files: Files, most: int) -> list[Files]:
+    """Group files by machines into parts of about as many bytes.
+
+    Parameters
+    ----------
+    files
+        Of each table.
+    most
+        How many parts at most. A machine is never divided.
+
+    Returns
+    -------
+    list of dict
+        The files of each part, of each table; at least one part.
+    """
+    machines: defaultdict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for table, own in files.items():
+        for file in own:
+            machines[file.rpartition(f"/{table}/")[0]][table].append(file)
+    sizes = {name: sum(map(_size, chain(*own.values()))) for name, own in machines.items()}
+    parts: list[dict[str, list[str]]] = [
+        {table: [] for table in schema.TABLES} for _ in range(max(1, min(most, len(machines))))
+    ]
+    lightest = [(0, number) for number in range(len(parts))]
+    for name in sorted(machines, key=lambda name: (-sizes[name], name)):
+        size, number = heapq.heappop(lightest)
+        for table, own in machines[name].items():
+            parts[number][table] += own
+        heapq.heappush(lightest, (size + sizes[name], number))
+    return list(parts)
+
+
+def _size(file: str) -> int:
+    return os.stat(file).st_size
+
+
+# What follows runs in workers. All parts share one instance of DuckDB, so that its memory and its
+# threads are a worker's, however many parts there are; each is a database of its own in it.
+
+
+class _Opened:
+    def __init__(self, part: Part) -> None:
+        self.lock = threading.Lock()
+        self._part = part
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    def database(self) -> duckdb.DuckDBPyConnection:
+        if self._database is None:
+            self._database = _connect_in_worker(self._part.zone)
+            self._database.execute(f"ATTACH ':memory:' AS \"{self._part.name}\"")
+            self._database.execute(f'USE "{self._part.name}"')
+            try:
+                never = self._part.never_totals
+                views.open_views(self._database, self._part.files, lambda: never)
+            except BaseException:
+                self.close()
+                raise
+        return self._database
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.execute("USE memory")
+            self._database.execute(f'DETACH "{self._part.name}"')
+            self._database.close()
+            self._database = None
+
+
+_opened: OrderedDict[str, _Opened] = OrderedDict()
+_guard = threading.Lock()
+
+
+def opened(part: Part) -> Part:
+    """Open a part, to be asked soon."""
+    with _in_worker(part):
+        return part
+
+
+def answer(part: Part, query: Query) -> pa.Table:
+    """Give the partial rows of a query."""
+    with _in_worker(part) as database:
+        return views.run(database, query.partial, query)
+
+
+@contextmanager
+def _in_worker(part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
+    from distributed import get_worker
+
+    with _guard:
+        own = _opened.setdefault(part.name, _Opened(part))
+        _opened.move_to_end(part.name)
+        _close_oldest()
+    with own.lock:
+        try:
+            yield own.database()
+        except StoreError as error:
+            raise StoreError(
+                f"worker {get_worker().address}: {error.message}",
+                "each worker has to see the store at the same place as this machine",
+            ) from None
+
+
+# Those that are being asked stay.
+def _close_oldest() -> None:
+    for name, each in [*_opened.items()][: max(0, len(_opened) - _OPEN_PARTS)]:
+        if each.lock.acquire(blocking=False):
+            each.close()
+            each.lock.release()
+            del _opened[name]
+
+
+def _connect_in_worker(zone: str) -> duckdb.DuckDBPyConnection:
+    from distributed import get_worker
+
+    worker = get_worker()
+    database = views.connect(zone, ":memory:logtrace")
+    database.execute("SET arrow_lossless_conversion = true")  # a sum has 128 bits
+    database.execute(f"SET threads = {worker.state.nthreads:d}")
+    database.execute("SET temp_directory = ?", [str(Path(worker.local_directory) / "logtrace")])
+    if limit := worker.memory_manager.memory_limit:
+        database.execute(f"SET memory_limit = '{int(limit * _SHARE)}B'")
+    return database

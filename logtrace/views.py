@@ -1,0 +1,260 @@
+"""The tables of a store as views of DuckDB: of all machines, or of some of them.
+
+No view joins what is of different machines. So what is asked of runs can be asked of any groups of
+machines, and merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from logtrace import schema, sequences
+from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
+from logtrace.store import Store
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+Files = Mapping[str, list[str]]
+"""The Parquet files of each of ``schema.TABLES``."""
+
+
+# An incident hit the run of its process that was open then: of the runs of this process in the
+# same log, the one that began last before it, if it had not ended. What its note says had no End
+# line is open until the next run of the process, but the process id may be another's by then.
+_HITS = """
+    SELECT * EXCLUDE (hit, found_run, found_owner),
+        CASE WHEN hit THEN found_run END AS run_id,
+        CASE WHEN hit THEN found_owner END AS owner
+    FROM (
+        SELECT incidents.*, found.run_id AS found_run, found.owner AS found_owner,
+            incidents.first_seq <= found.last_seq OR (
+                coalesce(contains(found.note, 'the End line is missing'), false)
+                AND coalesce(incidents.comm = found.comm, true)
+                AND coalesce(incidents.us >= found.started_us, true)
+            ) AS hit
+        FROM incidents ASOF LEFT JOIN (SELECT *, coalesce(boot_id, '') AS boot FROM runs) AS found
+            ON incidents.host = found.host AND coalesce(incidents.boot_id, '') = found.boot
+            AND incidents.source = found.source AND incidents.pid = found.pid
+            AND incidents.first_seq >= found.first_seq
+    )
+"""
+
+# What the lines a file and a call say of a run as a whole: how many files, and three of them.
+# Standard streams are left open as a matter of course.
+_OF_FILES = """
+    SELECT run_id, sum(unclosed)::BIGINT AS unclosed,
+        list(path ORDER BY path) FILTER (unclosed > 0)[:3] AS unclosed_paths,
+        count(*) FILTER (opens > 0 AND reads + writes = 0) AS unused,
+        list(path ORDER BY path) FILTER (opens > 0 AND reads + writes = 0)[:3] AS unused_paths,
+        count(*) FILTER (opens > 1 AND writes > 0) AS rewritten,
+        list(path ORDER BY path) FILTER (opens > 1 AND writes > 0)[:3] AS rewritten_paths
+    FROM (
+        SELECT run_id, path, sum(opens) AS opens, sum(reads) AS reads, sum(writes) AS writes,
+            count(*) FILTER (open_at_end AND opens > 0 AND descriptor > 2) AS unclosed
+        FROM files GROUP BY run_id, path
+    ) GROUP BY run_id
+"""
+_OF_CALLS = """
+    SELECT run_id, sum(calls)::BIGINT AS every_call, sum(errors)::BIGINT AS failed_calls,
+        coalesce(sum(errors) FILTER (call = 'openat'), 0)::BIGINT AS failed_opens,
+        coalesce(sum(errors) FILTER (call = 'read'), 0)::BIGINT AS failed_reads,
+        bool_or(call = 'mmap') AS mapped,
+        arg_max(call, row(errors, calls, call)) FILTER (errors IS NOT NULL) AS failing_call,
+        max(errors) AS failing_errors,
+        arg_max(calls, row(errors, calls, call)) FILTER (errors IS NOT NULL) AS failing_calls
+    FROM calls GROUP BY run_id
+"""
+# Where the trace has no line a call, a failed openat can't be told from one that was not closed
+_FACTS = """
+    SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
+        coalesce(started_at, ended_at) AS "at",
+        CASE WHEN detail THEN coalesce(unclosed, 0)
+            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
+        END AS left_open
+    FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
+        LEFT JOIN ({calls}) AS of_calls USING (run_id)
+"""
+
+
+class Query(NamedTuple):
+    """What is asked of the views of each part of a store, and of all that the parts gave.
+
+    Parameters
+    ----------
+    partial
+        SQL over the views and `frames`.
+    merge
+        SQL over ``parts``, the rows that all parts gave.
+    values
+        Of the question marks of `partial`.
+    frames
+        Tables that `partial` joins, by name.
+    """
+
+    partial: str
+    merge: str
+    values: Sequence[Any] = ()
+    frames: Mapping[str, pa.Table] = {}
+
+    @property
+    def whole(self) -> str:
+        """SQL of the answer where there is one part."""
+        return f"WITH parts AS NOT MATERIALIZED ({self.partial}) {self.merge}"
+
+
+class Parts(Protocol):
+    """The parts of a store, wherever they are asked.
+
+    Parameters
+    ----------
+    database
+        Is in the zone of days and hours; what is kept of answers is kept here.
+    """
+
+    database: duckdb.DuckDBPyConnection
+
+    def ask(self, query: Query) -> pa.Table:
+        """Give the merged rows; raises StoreError where a file can't be read."""
+
+    def interrupt(self) -> None:
+        """End a query that is under way; from any thread."""
+
+
+class InProcess:
+    """All of a store as one part, in this process.
+
+    Parameters
+    ----------
+    files, zone, never_totals
+        As of `open_views`.
+    """
+
+    def __init__(self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]]) -> None:
+        self.database = connect(zone)
+        open_views(self.database, files, never_totals)
+
+    def ask(self, query: Query) -> pa.Table:
+        """Give the merged rows."""
+        return run(self.database, query.whole, query)
+
+    def interrupt(self) -> None:
+        """End a query that is under way; from any thread."""
+        self.database.interrupt()
+
+
+def connect(zone: str, name: str = ":memory:") -> duckdb.DuckDBPyConnection:
+    """Open a database without tables, in which days and hours are those of a zone.
+
+    Raises
+    ------
+    QueryError
+        If the zone is unknown.
+    """
+    import duckdb
+
+    database = duckdb.connect(name)
+    try:
+        database.execute("SET TimeZone = ?", [zone])
+    except duckdb.Error:
+        raise QueryError(
+            f"time zone {zone} is not known", "name one such as Asia/Seoul or UTC with --tz"
+        ) from None
+    return database
+
+
+def open_views(
+    database: duckdb.DuckDBPyConnection,
+    files: Files,
+    never_totals: Callable[[], Iterable[str]] = tuple,
+) -> None:
+    """Create the views of `logtrace.schema.VIEWS`, and ``facts``: runs with what details say.
+
+    Parameters
+    ----------
+    database
+        Where they are created.
+    files
+        Those of whole machines; those in a bucket are brought here.
+    never_totals
+        Gives the dialects whose counters are never totals: see `logtrace.sequences`.
+
+    Raises
+    ------
+    StoreError
+        If a file can't be read.
+    """
+    files = {table: local_files(own) for table, own in files.items()}
+    with store_errors():
+        for table, columns in schema.TABLES.items():
+            name = "stored_runs" if table == "runs" else table
+            _create_view(database, name, columns, files[table])
+        sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
+        database.execute(f"CREATE VIEW hits AS {_HITS}")
+        database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
+
+
+# The parts of followed logs that the stores of these files have positions of.
+def _followed(files: Files, hosts: set[str]) -> Iterator[tuple[str, str]]:
+    for root in {Path(file).parents[2] for file in files["runs"]}:
+        yield from Store(str(root)).positions(hosts).parts()
+
+
+def run(database: duckdb.DuckDBPyConnection, sql: str, query: Query) -> pa.Table:
+    """Run SQL with a query's values and frames.
+
+    Raises
+    ------
+    StoreError
+        If a file can't be read.
+    """
+    for name, frame in query.frames.items():
+        database.register(name, frame)
+    with store_errors():
+        found: pa.Table = database.sql(sql, params=query.values).to_arrow_table()
+    for name in query.frames:
+        database.unregister(name)
+    return found
+
+
+def keep(database: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
+    """Keep rows as a table, in place of those that were kept by this name."""
+    database.register("kept", rows)
+    database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM kept")
+    database.unregister("kept")
+
+
+# What goes wrong with a file's reading or its contents; any other error is one of a query.
+@contextmanager
+def store_errors() -> Iterator[None]:
+    """Turn errors of reading files into those of the store."""
+    import duckdb
+
+    try:
+        yield
+    except (duckdb.IOException, duckdb.InvalidInputException) as error:
+        raise StoreError(
+            f"the store can't be read: {error}", "restore the file, or import its log anew"
+        ) from None
+
+
+def _create_view(
+    database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
+) -> None:
+    empty = database.from_arrow(columns.empty_table())
+    if not files:
+        empty.create_view(table)
+        return
+    # a folder's name is an escaped form of the host's: the column in the files is exact
+    stored = database.read_parquet(files, union_by_name=True, hive_partitioning=False)
+    known = set(stored.columns)
+    named = [
+        f'"{name}"' if name in known else f'CAST(NULL AS {kind}) AS "{name}"'
+        for name, kind in zip(empty.columns, empty.types, strict=True)
+    ]
+    stored.project(", ".join(named)).create_view(table)
