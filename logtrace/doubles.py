@@ -25,7 +25,7 @@ _IDENTITY = {
     "calls": ("run_id",),
     "incidents": ("incident_id",),
     "tracer": ("boot_id", "at", "module", "action", "watch"),
-    "losses": ("boot_id", "source", "first_seq", "last_seq", "records", "reason", "text"),
+    "losses": ("boot_id", "source", "first_seq", "last_seq", "reason", "text", "noticed_at"),
 }
 _PLACE = {
     "runs": ("first_seq", "last_seq"),
@@ -62,11 +62,9 @@ def without_known(
     """
     if not len(rows):
         return rows
-    identity = _IDENTITY[name]
     others = _read_near(name, rows, known)
-    ids = set(zip(*(others[column].to_pylist() for column in identity), strict=True))
-    own = zip(*(rows[column].to_pylist() for column in identity), strict=True)
-    rows = rows.filter(pa.array([each not in ids for each in own], pa.bool_()))
+    ids = set(_ids(name, others))
+    rows = rows.filter(pa.array([each not in ids for each in _ids(name, rows)], pa.bool_()))
     if name == "runs":
         return _without_overlapping(rows, others)
     if name == "losses":
@@ -74,6 +72,13 @@ def without_known(
             list(_not_read(rows.to_pylist(), read_up_to)), schema=rows.schema
         )
     return rows
+
+
+def _ids(name: str, rows: pa.Table) -> Iterator[tuple[Any, ...]]:
+    for row in zip(*(rows[column].to_pylist() for column in _IDENTITY[name]), strict=True):
+        # when a range was noticed does not matter, but what has no number is known by that alone
+        is_range = name == "losses" and None not in row[2:4]
+        yield row[:-1] if is_range else row
 
 
 def _read_near(name: str, rows: pa.Table, known: DeltaTable | None) -> pa.Table:

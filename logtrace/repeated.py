@@ -60,6 +60,7 @@ class Repeated:
         self._behind = True
         self._ending = False
         self._process: subprocess.Popen[str] | None = None
+        self._given_up = False
         self._killed: list[subprocess.Popen[str]] = []
         self._failures = 0
         self._thread = Thread(target=self._keep, name=what)
@@ -133,6 +134,8 @@ class Repeated:
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
         with self._changed:
             self._process = process
+            if self._given_up:  # while it was being started
+                self._kill()
         told = process.communicate()[1].strip()
         with self._changed:
             self._process = None
@@ -145,7 +148,7 @@ class Repeated:
     def _give_up(self) -> None:
         with self._changed:
             self._behind = False
-            self._ending = True
+            self._ending = self._given_up = True
             self._kill()
 
     def _kill(self) -> None:

@@ -207,11 +207,7 @@ class _Shipment:
         return self._note.reached(self._lab_url, name) == last_number(delta) > 0
 
     def bring(self) -> None:
-        name = self._note.name(self._lab_url)
-        if self._local or name is None:
-            for each in self._local:
-                self._require_what_was_there(self._lab.host(name or self._host), each)
-            name = _claim(self._lab, self._host, self._machine)
+        name = self._note.name(self._lab_url) or _claim(self._lab, self._host, self._machine)
         self._name = self._progress.names[self._host] = name
         tables = self._lab.host(name)
         is_due = [self._bring_table(tables, *each) for each in self._local.items()]
@@ -225,9 +221,11 @@ class _Shipment:
         self._note.keep(self._lab_url, self._name, name, last_number(delta))
         return any(version % _COMPACT_EVERY == 0 for version in commits)
 
-    def _require_what_was_there(self, tables: HostTables, name: str) -> None:
-        known = self._note.reached(self._lab_url, name)
-        if known is not None and tables.open(name) is None:
+    # What is remembered of the lab's store holds as long as that is the same.
+    def _require_the_same(self, name: str, lab: DeltaTable | None) -> None:
+        if self._note.reached(self._lab_url, name) is None:
+            return
+        if lab is None or lab.transaction_version(_MACHINE) != self._machine.number:
             raise StoreError(
                 f"the lab's store {self._lab_url} has none of the {name} that were brought there",
                 f"mount it, or remove {self._note.path} if it was begun anew",
@@ -237,6 +235,7 @@ class _Shipment:
     def _bring(self, tables: HostTables, name: str, delta: DeltaTable) -> list[int] | None:
         commits: list[int] = []
         lab = tables.open(name)
+        self._require_the_same(name, lab)
         count, batches = _news(delta, lab)
         self._progress.whole = self._progress.done + count
         for batch in batches:
@@ -244,12 +243,13 @@ class _Shipment:
             rows = _as_stored(name, batch.rows)
             if self._name != self._host:
                 rows = _told_apart(rows, self._name, self._machine)
-            # also where no losses are there, it may be known of some that they are none
+            # of losses it may be known that they are none, whatever is there
             if batch.compare or name == "losses":
-                rows = without_known(name, rows, lab, partial(_read_up_to, tables))
-            reached = dict(batch.reached)
+                known = lab if batch.compare else None
+                rows = without_known(name, rows, known, partial(_read_up_to, tables))
+            reached = {**batch.reached, _MACHINE: self._machine.number}
             if name == "runs" and batch.is_last:
-                reached.update(self._positions(delta, lab))
+                reached.update(self._positions(delta, lab if batch.compare else None))
             try:
                 lab = tables.receive(name, lab, Table.from_arrow(rows), reached)
             except ConflictError:
@@ -297,9 +297,9 @@ def _owner(tables: HostTables, machine: Machine) -> int:
 # How many rows a table has that the lab's has not, or may not have, and the rows.
 def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Batch]]:
     key = f"ship:{delta.metadata().id}"
-    shipped, shippers, brought = (
-        lab.transaction_version(each) if lab else None
-        for each in (key, _SHIPPERS, f"{key}{_WITHOUT_NUMBER}")
+    # each look at a transaction reads the table's log anew
+    shipped, shippers = (
+        lab.transaction_version(each) if lab else None for each in (key, _SHIPPERS)
     )
     last = last_number(delta)
     if shipped is not None and shipped == last > 0:
@@ -312,7 +312,10 @@ def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Bat
     elif shipped and shipped not in counts:
         # the table was set back, or it is a copy: its numbers do not tell what is there
         counts, shipped, shippers = numbers(delta), None, max(2, shippers)
-    without = counts[None] if counts[None] != brought else 0
+    without, brought = counts[None], None
+    if without and lab:
+        brought = lab.transaction_version(f"{key}{_WITHOUT_NUMBER}")
+        without = without if without != brought else 0
     news = {number: rows for number, rows in counts.items() if number and number > (shipped or 0)}
     always = {key: shipped or 0, _SHIPPERS: shippers}
 

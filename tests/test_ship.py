@@ -1,5 +1,6 @@
 """What a host has stored comes into the lab's store exactly once, whatever happens."""
 
+import io
 import json
 import os
 import random
@@ -11,15 +12,17 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import run_row
+from rich.console import Console
 from store_samples import log_of
 
-from logtrace import columns, machine
+from logtrace import columns, machine, ship_command, terminal
 from logtrace import ship as shipping
 from logtrace import store as storing
 from logtrace.cli import cli
@@ -196,6 +199,29 @@ def test_a_collectors_store_is_shipped_with_all_its_hosts(own, lab):
     assert everything(lab) == everything(own)
 
 
+def test_what_is_stored_meanwhile_comes_with_all_that_belongs_to_it(own, lab, monkeypatch):
+    watch(own, 10, losses=[loss(0, 9)])
+    opened = storing.HostTables.open
+    news = iter([20, 30, 40, 50, 60, 70])
+
+    def open_then_store(self, name):
+        delta = opened(self, name)
+        if str(own) in str(self._place) and (seq := next(news, None)):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(storing.HostTables, "open", opened)
+                watch(own, seq, losses=[loss(seq - 6, seq - 1)])
+        return delta
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storing.HostTables, "open", open_then_store)
+        ship(own, lab, ONE)
+    runs = rows(lab, "runs", "run_id")
+    assert len(runs) < 7
+    assert set(runs) <= set(rows(lab, "files", "run_id")) & set(rows(lab, "calls", "run_id"))
+    ship(own, lab, ONE)
+    assert everything(lab) == everything(own)
+
+
 @in_folder_and_bucket
 def test_hosts_ship_in_any_order_and_at_once(tmp_path, lab):
     hosts = {name: Store(str(tmp_path / name)) for name in ("a", "b", "c")}
@@ -304,7 +330,7 @@ def test_a_store_that_was_lost_reads_the_log_again_and_doubles_nothing(own, lab)
     ship(own, lab, ONE)
     lose(own)
     # the first run's first lines were overwritten meanwhile, and the boot's beginning long ago
-    cut = run(12, status="no_start", pid=10, last_seq=13)
+    cut = run(13, status="no_start", pid=10, last_seq=13)
     own.host("lab1").append(SOURCE, Position(13, 13), runs=[cut], files=[], losses=[loss(0, 11)])
     watch(own, 20, 30, 40)
     own.host("lab1").append_tracer("modules:2", 6, [tracer(2)])
@@ -341,6 +367,35 @@ def test_what_runs_were_open_of_when_the_store_was_lost_was_not_read(own, lab):
     watch(own, 20, losses=[loss(0, 19)])
     ship(own, lab, ONE)
     assert rows(lab, "losses", "first_seq", "last_seq") == [(5, 19)]
+
+
+def test_losses_without_a_number_are_told_apart_by_when_they_were_noticed(own, lab):
+    emptied = loss(0, 0, first_seq=None, last_seq=None, records=None, reason="emptied")
+    noticed = [datetime(2026, 11, day, tzinfo=UTC) for day in (1, 2)]
+    for number, at in enumerate(noticed):
+        own.host("lab1").append(
+            "file:x", Position(number, number), losses=[emptied | {"noticed_at": at}]
+        )
+        ship(own, lab, ONE)
+    assert rows(lab, "losses", "noticed_at") == noticed
+    lose(own)
+    for number, at in enumerate([*noticed, datetime(2026, 11, 3, tzinfo=UTC)]):
+        own.host("lab1").append(
+            "file:x", Position(number, number), losses=[emptied | {"noticed_at": at}]
+        )
+    ship(own, lab, ONE)
+    assert len(rows(lab, "losses", "noticed_at")) == 3
+
+
+def test_details_of_runs_whose_end_no_record_told_are_not_doubled(own, lab):
+    for _ in range(2):
+        one, two = run(10), run(20)
+        files = [details(one, descriptor=3) | {"ended_seq": None}, details(two, descriptor=3)]
+        own.host("lab1").append("log:1", Position(99, 99), runs=[one, two], files=files)
+        ship(own, lab, ONE)
+        lose(own)
+    assert rows(lab) == [10, 20]
+    assert len(rows(lab, "files", "run_id")) == 2
 
 
 def test_other_boots_need_no_look_at_what_is_there(own, lab):
@@ -717,9 +772,12 @@ def test_what_was_shipped_is_removed_oldest_first_before_there_is_no_room(own, l
 
 
 def test_the_source_goes_on_where_it_was_when_rows_are_removed(own, lab):
+    own.host("lab1").append_tracer("modules:1", 5, [tracer(1)])
     fill(own, *range(10))
     ship_all(own, lab, ONE, spool_bytes=1)
+    # of each table the last rows that were shipped tell that it is the same as then
     assert rows(own) == [9]
+    assert rows(own, "tracer", "watch") == [1]
     assert own.host("lab1").position(SOURCE) == Position(9, 9)
 
 
@@ -848,3 +906,20 @@ def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_pa
     assert done.exit_code == 0
     assert f"not shipped: the lab's store {tmp_path / 'lab'} is not there" in done.stderr
     assert rows(own, "runs", "pid") == [1]
+
+
+# On a terminal
+
+
+@pytest.mark.parametrize(("after_s", "is_shown"), [(0, True), (3600, False)])
+def test_a_bar_is_shown_on_a_terminal_for_what_takes_long(own, lab, monkeypatch, after_s, is_shown):
+    watch(own, 10, 20)
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=300)
+    monkeypatch.setattr(terminal, "console", lambda *, stderr: console)
+    monkeypatch.setattr(ship_command, "_BAR_AFTER_S", after_s)
+    monkeypatch.setattr(shipping, "_BATCH_ROWS", 1)
+    done = CliRunner().invoke(cli, ["ship", "--store", str(own), "--to", str(lab)])
+    assert done.exit_code == 0
+    assert (f"rows to {str(lab)[:10]}" in screen.getvalue()) is is_shown
+    assert ("10/10" in screen.getvalue()) is is_shown

@@ -18,7 +18,7 @@ from arro3.core import Schema
 from deltalake import DeltaTable
 
 from logtrace import columns, store
-from logtrace.errors import StoreError
+from logtrace.errors import ConflictError, StoreError
 from logtrace.location import local_files
 from logtrace.store import Position, Store, default_url
 
@@ -270,6 +270,22 @@ def test_every_commit_has_a_number_of_its_own_that_rises_also_where_the_clock_go
     }
     assert sorted(numbers["runs"]) == [2000, 2000, 2001, 2001, *[2_000_000] * 2, *[3_000_000] * 2]
     assert sorted(numbers["files"]) == [1000, 2_000_000, 3_000_000]
+
+
+@in_folder_and_bucket
+@pytest.mark.parametrize("there", [True, False])
+def test_rows_are_received_in_the_state_that_was_looked_at_or_not_at_all(lab, tables, there):
+    if there:
+        tables.append(SOURCE, Position(1, 1), runs=[run(1)])
+    looked_at = tables.open("runs")
+    tables.append(SOURCE, Position(2, 2), runs=[run(2)])
+    received = columns.to_table([run(3)], columns.TABLES["runs"])
+    for each in (received, received.slice(0, 0)):
+        with pytest.raises(ConflictError, match="another process writes to it too"):
+            tables.receive("runs", looked_at, each, {"x": 1})
+    after = tables.receive("runs", tables.open("runs"), received, {"x": 2})
+    assert after.transaction_version("x") == 2
+    assert rows(lab) == ([1, 2, 3] if there else [2, 3])
 
 
 def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):

@@ -428,6 +428,12 @@ def test_the_live_view_names_the_report_that_is_kept_fresh():
     assert "report: /out/index.html" in view(progress_of(), report="/out/index.html")
 
 
+def test_the_live_view_says_how_shipping_stands():
+    assert "ship to s3://lab: all is there" in view(
+        progress_of(shipping="ship to s3://lab: all is there")
+    )
+
+
 def test_the_live_view_keeps_the_newest_runs_that_fit_the_screen():
     rows = [run_row(number, pid=number) for number in range(100, 160)]
     lines = view(progress_of(latest=rows), height=20)
