@@ -16,7 +16,7 @@ import threading
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -39,6 +39,7 @@ SAME = ("python", "logtrace", "dask", "distributed", "duckdb", "pandas", "pyarro
 
 _CONNECT_S = 5
 _ANSWER_S = 5
+_CLOSE_S = 2
 _ALONE_S = 60  # without any worker; one that is started again needs less
 _LOOK_S = 5
 _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
@@ -147,7 +148,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster."""
-        self.client.close()
+        with suppress(TimeoutError):  # it is gone
+            self.client.close(timeout=_CLOSE_S)
 
 
 def default_scheduler(environ: Mapping[str, str] = os.environ) -> str:
@@ -306,8 +308,11 @@ class _Spread:
 
 
 def file_size(file: str) -> int:
-    """Give the bytes of a file."""
-    return os.stat(file).st_size
+    """Give the bytes of a file; of what is in no folder, of which it is not known, 1."""
+    try:
+        return 1 if "://" in file else os.stat(file).st_size
+    except OSError:
+        return 0  # whoever reads it tells
 
 
 def grouped(files: Files, most: int, size_of: Callable[[str], int] = file_size) -> list[Files]:

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 
 from distributed import Client
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 def until(condition):

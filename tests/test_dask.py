@@ -250,6 +250,23 @@ def test_a_wrong_query_is_not_taken_for_a_broken_cluster(engines):
 # The cluster
 
 
+def test_duckdb_has_a_share_of_a_workers_memory_and_its_threads(engines, cluster, scheduler):
+    engines[1].rows("losses")
+    settings = ["memory_limit", "threads", "temp_directory"]
+
+    def limits():  # inside, so that its code is sent
+        import duckdb
+
+        with duckdb.connect(":memory:logtrace") as database:
+            named = [f"current_setting('{setting}')" for setting in settings]
+            return database.execute(f"SELECT {', '.join(named)}").fetchone()
+
+    memory, threads, folder = cluster.client.submit(limits, pure=False).result()
+    assert memory == "572.2 MiB"  # 60 % of 1 GB
+    assert threads == 1
+    assert folder.startswith(str(scheduler.folder))
+
+
 def asked(*options):
     return CliRunner().invoke(cli, ["stats", "--store", "/nowhere", *options])
 
