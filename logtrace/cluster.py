@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import heapq
 import json
+import logging
 import os
 import threading
 import warnings
@@ -220,6 +221,8 @@ def _connected(scheduler: str) -> Client:
             f"--engine dask needs {error.name}, which is not installed",
             "pip install 'logtrace[dask]'",
         ) from None
+    # what it logs of a scheduler that goes away, tracebacks too, is told by an error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # an error, later
         try:
