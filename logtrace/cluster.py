@@ -22,6 +22,7 @@ from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 from logtrace import config, schema, views
 from logtrace.errors import ClusterError, QueryError, StoreError
@@ -360,13 +361,14 @@ class _Opened:
     def __init__(self, part: Part) -> None:
         self.lock = threading.Lock()
         self._part = part
+        self._name = uuid4().hex
         self._database: duckdb.DuckDBPyConnection | None = None
 
     def database(self) -> duckdb.DuckDBPyConnection:
         if self._database is None:
             self._database = _connect_in_worker(self._part.zone)
-            self._database.execute(f"ATTACH ':memory:' AS \"{self._part.name}\"")
-            self._database.execute(f'USE "{self._part.name}"')
+            self._database.execute(f"ATTACH ':memory:' AS \"{self._name}\"")
+            self._database.execute(f'USE "{self._name}"')
             try:
                 never = self._part.never_totals
                 views.open_views(self._database, self._part.files, lambda: never)
@@ -378,7 +380,7 @@ class _Opened:
     def close(self) -> None:
         if self._database is not None:
             self._database.execute("USE memory")
-            self._database.execute(f'DETACH "{self._part.name}"')
+            self._database.execute(f'DETACH "{self._name}"')
             self._database.close()
             self._database = None
 
