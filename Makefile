@@ -26,7 +26,7 @@ MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
 TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote \
-	rsyslog rsyslog-relp libreoffice-calc-nogui
+	iproute2 logrotate openssl rsyslog rsyslog-relp libreoffice-calc-nogui
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
 LOG_BENCH_PACKAGES := ripgrep

@@ -183,6 +183,7 @@ class Board:
     def _gather(
         self, engine: Engine, filters: Filters, most_runs: int | None = None, pages: bool = False
     ) -> ReportData:
+        configured = config.load()
         return gather(
             engine,
             filters,
@@ -191,7 +192,8 @@ class Board:
             now=utc_now(),
             most_runs=most_runs,
             pages=pages,
-            thresholds=config.load().findings,
+            thresholds=configured.findings,
+            rules=configured.hosts,
         )
 
     def _opened(self) -> Engine:

@@ -30,17 +30,22 @@ from logtrace.options import (
     verbosity_options,
     zone_option,
 )
+from logtrace.ship_command import own_store, ship, shipper
 from logtrace.sparing import spare_memory
+from logtrace.store_command import store as store_command
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     import pandas as pd
 
     from logtrace.cluster import Cluster
+    from logtrace.engine import Engine, Filters
     from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
+    from logtrace.repeated import Repeated
     from logtrace.source import LogTree, Source
     from logtrace.source.follow import Begin, Beginning
     from logtrace.traced import Traced
@@ -84,6 +89,10 @@ def cli() -> None:
     """
 
 
+cli.add_command(ship)
+cli.add_command(store_command)
+
+
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @store_option
@@ -110,6 +119,11 @@ def cli() -> None:
     show_default=True,
     help="Where the report begins, understood anew each time it is written; all: nowhere.",
 )
+@click.option(
+    "--ship-to",
+    metavar="URL",
+    help="Ship what is stored to the lab's store. Default: ship.to in logtrace.toml.",
+)
 @host_option
 @zone_option
 @click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
@@ -123,6 +137,7 @@ def watch(
     once: bool,
     report_to: Path | None,
     report_since: str,
+    ship_to: str | None,
     host: str,
     zone: ZoneInfo,
     as_json: bool,
@@ -137,10 +152,16 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import hostname, open_to_store
+    from logtrace.store import hostname
     from logtrace.watch import Watch
 
-    store = open_to_store(url)
+    beside: list[Repeated] = []
+
+    def note_stored() -> None:
+        for each in beside:
+            each.note()
+
+    store, lab = own_store(url, ship_to)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -170,16 +191,20 @@ def watch(
             modules,
             show,
             positions=beginning.positions,
-            note_stored=fresh.note if fresh else lambda: None,
+            note_stored=note_stored,
         )
         watching = stack.enter_context(closing(watch))
+        shipping = shipper(store, lab, zone, watching) if lab else None
+        beside += [each for each in (fresh, shipping) if each]
         if once:
             watching.drain()
-        with fresh or nullcontext():
+        with fresh or nullcontext(), shipping or nullcontext():
             if not once:
                 _follow(watching)
             if fresh and fresh.is_behind:
                 _note(ctx, "writing the last report; Ctrl-C leaves it out")
+        if shipping and shipping.trouble:
+            _note(ctx, f"not shipped: {shipping.trouble}")
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
 
@@ -407,7 +432,11 @@ def runs(ctx: click.Context, selection: Selection, output: str, limit: int | Non
 
 @cli.command()
 @filter_options
-@click.option("--by", type=click.Choice(["fingerprint"]), help="Count those of one cause.")
+@click.option(
+    "--by",
+    type=click.Choice(["fingerprint", "module"]),
+    help="Count those of one cause, or of one module.",
+)
 @click.option("--id", "incident_id", metavar="ID", help="Print the report whose id begins so.")
 @format_options
 @verbosity_options
@@ -420,7 +449,8 @@ def incidents(
 
     frame = incident_list.incidents(selection.engine(), selection.filters, incident_id)
     if by:
-        frame = incident_list.by_fingerprint(frame)
+        count = incident_list.by_module if by == "module" else incident_list.by_fingerprint
+        frame = count(frame)
     if output != "table":
         _write(frame, output)
     elif by:
@@ -456,6 +486,8 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     engine, filters, now = selection.engine(), selection.filters, utc_now()
     keys = _names(by)
     frame = statistics(engine, keys, filters, period_before(filters, now))
+    if keys == ["host"]:
+        frame = _with_machines(engine, frame, filters, now)
     if output == "table":
         from logtrace import terminal
         from logtrace.trend import trend
@@ -465,6 +497,21 @@ def stats(ctx: click.Context, selection: Selection, by: str, output: str) -> Non
     else:
         _write(frame, output)
     _fail_if_none(ctx, selection.by_name, len(frame))
+
+
+# How each machine stands; those without runs, too, unless it is asked for runs of one kind only.
+def _with_machines(
+    engine: Engine, usage: pd.DataFrame, filters: Filters, now: datetime
+) -> pd.DataFrame:
+    from dataclasses import replace
+
+    from logtrace import config, hosts
+    from logtrace.engine import Filters
+    from logtrace.overview import machines
+
+    found = machines(engine, filters, now, config.load().hosts)
+    any_runs = replace(filters, since=None, until=None, host=None) == Filters()
+    return hosts.beside(usage, found, all_hosts=any_runs)
 
 
 @cli.command()
@@ -518,6 +565,7 @@ def report(
     engine, filters = selection.engine(), selection.filters
     if run_id is not None:
         filters = narrow_to_run(engine, filters, run_id)
+    configured = config.load()
     data = gather(
         engine,
         filters,
@@ -526,7 +574,8 @@ def report(
         now=utc_now(),
         most_runs=MOST_RUNS if formats == ["html"] else None,
         pages="html" in formats,
-        thresholds=config.load().findings,
+        thresholds=configured.findings,
+        rules=configured.hosts,
     )
     _fail_if_none(ctx, selection.by_name or run_id is not None, len(data.runs))
     written = write_report(data, out, formats)

@@ -173,6 +173,18 @@ HITS = _schema(
 )
 """Incidents, with what is looked up when they are asked for."""
 
+SIGNS = _schema(
+    ("host", _TEXT),
+    ("boot_id", _TEXT),
+    ("at", _TIME),
+    # the kernel's own clock at that time, microseconds since boot: of `watch`, which counts the
+    # time that the machine was suspended, where it began, else null
+    ("us", _COUNT),
+    ("clock", _TEXT),
+    ("sign", _TEXT),  # run, incident; watch: a row of TRACER
+)
+"""What shows that a machine was there: one row a run, incident, and row of the tracer."""
+
 TABLES: Mapping[str, Schema] = {
     "runs": RUNS.append(Field("lines", _TEXT)),  # see logtrace.lines
     "files": FILES,
@@ -183,7 +195,19 @@ TABLES: Mapping[str, Schema] = {
 }
 """What a store keeps."""
 
-VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS}
+STORED_US = "stored_us"
+"""The column that stored tables have besides: when the row was stored, microseconds since 1970.
+
+It rises from commit to commit even where the clock does not, so that it numbers the commits of a
+table. Null in rows that were stored before there was this column.
+"""
+
+STORED: Mapping[str, Schema] = {
+    name: each.append(Field(STORED_US, _COUNT)) for name, each in TABLES.items()
+}
+"""The same as their files have it."""
+
+VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS, "signs": SIGNS}
 """What can be asked for."""
 
 

@@ -7,6 +7,13 @@
 
     [findings]                # see docs/findings.md
     small_bytes = 16
+
+    [hosts]                   # see docs/lab/statistics.md
+    silent_hours = 48
+
+    [ship]                    # see docs/lab/shipping.md
+    to = "s3://lab/logtrace"
+    spool_bytes = 1000000000
 """
 
 from __future__ import annotations
@@ -16,14 +23,16 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from logtrace.errors import ConfigError
 from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
 
-_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
+_TEXTS = {"store": "/srv/lab", "ship.to": "s3://lab/logtrace", "scheduler": "tcp://lab:8786"}
+
+_Rules = TypeVar("_Rules", "Thresholds", "HostRules")
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,41 @@ class Thresholds:
 
 
 @dataclass(frozen=True)
+class HostRules:
+    """From where on a machine is silent, and its clock off; see `logtrace.hosts`.
+
+    Parameters
+    ----------
+    silent_hours
+        It is never called silent before so many hours.
+    silent_factor
+        Nor before it was quiet for so many times its longest quiet of the last four weeks.
+    clock_seconds
+        By how much times may contradict each other.
+    """
+
+    silent_hours: float = 24.0
+    silent_factor: float = 1.5
+    clock_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
+class Shipping:
+    """Where the host's own store is shipped to.
+
+    Parameters
+    ----------
+    to
+        URL of the lab's store, or None.
+    spool_bytes
+        How much the rows of the host's own store may take, as files; None for any amount.
+    """
+
+    to: str | None = None
+    spool_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """What the files say.
 
@@ -75,12 +119,18 @@ class Config:
         URL of the store, or None.
     findings
         Thresholds of findings.
+    hosts
+        Those of what is said of machines.
+    ship
+        Where it is shipped to.
     scheduler
         Address of the scheduler of a Dask cluster, or None.
     """
 
     store: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
+    hosts: HostRules = field(default_factory=HostRules)
+    ship: Shipping = field(default_factory=Shipping)
     scheduler: str | None = None
 
 
@@ -140,21 +190,49 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    texts = {name: _text(path, data, name) for name in _TEXTS if name in data}
-    findings = data.get("findings", {})
-    if not isinstance(findings, dict):
-        raise ConfigError(f"{path}: findings is no table", "write [findings] above its lines")
-    _refuse_unknown(path, "findings.", findings, Thresholds)
-    for name, value in findings.items():
-        _check_threshold(path, name, value)
-    return replace(config, **texts, findings=replace(config.findings, **findings))
+    return Config(
+        _text(path, "store", data.get("store", config.store)),
+        _numbers(path, "findings", data, config.findings),
+        _numbers(path, "hosts", data, config.hosts),
+        replace(config.ship, **_shipping(path, data)),
+        _text(path, "scheduler", data.get("scheduler", config.scheduler)),
+    )
 
 
-def _text(path: Path, data: Mapping[str, Any], name: str) -> str:
-    text = data[name]
-    if not isinstance(text, str) or not text:
-        raise ConfigError(f"{path}: {name} is no text", f'write {name} = "{_TEXTS[name]}"')
-    return text
+def _text(path: Path, name: str, value: object) -> str | None:
+    if not isinstance(value, str | None) or value == "":
+        raise ConfigError(
+            f"{path}: {name} is no text", f'write {name.split(".")[-1]} = "{_TEXTS[name]}"'
+        )
+    return value
+
+
+def _table(path: Path, data: Mapping[str, Any], name: str, known: type[Any]) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} is no table", f"write [{name}] above its lines")
+    _refuse_unknown(path, f"{name}.", table, known)
+    return table
+
+
+def _shipping(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    shipping = _table(path, data, "ship", Shipping)
+    _text(path, "ship.to", shipping.get("to"))
+    most = shipping.get("spool_bytes", 1)
+    if not isinstance(most, int) or isinstance(most, bool) or not 0 < most < 2**63:
+        raise ConfigError(
+            f"{path}: ship.spool_bytes is {most!r}",
+            "write a whole number above 0: spool_bytes = 1000000000",
+        )
+    return shipping
+
+
+# What a table of numbers says goes over what was known before.
+def _numbers(path: Path, name: str, data: Mapping[str, Any], before: _Rules) -> _Rules:
+    table = _table(path, data, name, type(before))
+    for each, value in table.items():
+        _check_number(path, f"{name}.{each}", value, getattr(type(before)(), each))
+    return replace(before, **table)
 
 
 def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: type[Any]) -> None:
@@ -166,11 +244,12 @@ def _refuse_unknown(path: Path, prefix: str, table: Mapping[str, Any], known: ty
             raise ConfigError(f"{path}: {prefix}{name} is not known", remedy)
 
 
-def _check_threshold(path: Path, name: str, value: object) -> None:
-    whole = isinstance(getattr(Thresholds(), name), int)
+def _check_number(path: Path, name: str, value: object, built_in: float) -> None:
+    whole = isinstance(built_in, int)
     wanted = "a whole number" if whole else "a number"
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not fits or not 0 < value < 2**63:  # type: ignore[operator]
         raise ConfigError(
-            f"{path}: findings.{name} is {value!r}", f"write {wanted} above 0: {name} = 10"
+            f"{path}: {name} is {value!r}",
+            f"write {wanted} above 0: {name.partition('.')[2]} = 10",
         )

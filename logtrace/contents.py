@@ -104,6 +104,9 @@ class ReportData:
     cube
         The runs in cells, by which the page can be filtered; None for a page without filters
         and charts.
+    hosts
+        How each machine stands, as `logtrace.hosts.of_store` gives it; None where the report is of
+        one machine.
     """
 
     runs: pd.DataFrame
@@ -127,6 +130,7 @@ class ReportData:
     of_pages: OfPages | None = None
     completeness: pd.DataFrame | None = None
     cube: Cube | None = None
+    hosts: pd.DataFrame | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Give the names and frames of the tables of details that have rows."""

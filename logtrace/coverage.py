@@ -12,6 +12,8 @@ from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from logtrace.engine import Measure
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -24,6 +26,13 @@ NEEDED = frozenset({"ftracehooking", "iotracehooking"})
 TRACED, UNTRACED, UNKNOWN = "traced", "untraced", "unknown"
 
 Row = Mapping[str, Any]
+
+# of a watch only the last row that says `alive` says something
+_KEYS = {
+    name: f'"{name}"'
+    for name in ("host", "boot_id", "watch", "action", "module", "kernel", "version", "srcversion")
+} | {"when": "CASE WHEN action <> 'alive' THEN \"at\" END"}
+_AT = Measure("at", 'max("at")', 'max("at")')
 
 
 class Span(NamedTuple):
@@ -106,21 +115,54 @@ def of_store(engine: Engine, filters: Filters, now: datetime) -> pd.DataFrame:
     pandas.DataFrame
         Columns of `Span`; no row of a machine that no watch was run on.
     """
+    return of_rows(known(engine, filters, now), filters, now)
+
+
+def known(engine: Engine, filters: Filters, now: datetime) -> list[Row]:
+    """Give what watches have told of the modules of the machines of a store.
+
+    Parameters
+    ----------
+    engine, filters, now
+        As of `of_store`.
+
+    Returns
+    -------
+    list of mappings
+        Rows of ``schema.TRACER`` up to the end of the range, by time; of those of a watch that are
+        ``alive`` the last one.
+    """
+    until = min(filters.until or now, now)
+    rows = engine.aggregate(
+        _KEYS, (_AT,), replace(filters, since=None, until=until), order='"at"', table="tracer"
+    )
+    plain = rows.drop(columns="when").astype(object)
+    found: list[Any] = plain.where(plain.notna(), None).to_dict("records")
+    return found + _going_on(found, engine.store, now)
+
+
+def of_rows(rows: Iterable[Row], filters: Filters, now: datetime) -> pd.DataFrame:
+    """Say it of what `known` gave.
+
+    Parameters
+    ----------
+    rows, filters, now
+        As of `known`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        What `of_store` gives.
+    """
     until = min(filters.until or now, now)
     if filters.since and filters.since >= until:
         return to_frame([])
-    rows = engine.rows("tracer", replace(filters, since=None, until=until), order='"at"')
-    alive = rows["action"] == "alive"
-    last = rows[alive].groupby(["host", "boot_id", "watch"], dropna=False).tail(1)
-    kept = rows[~alive | rows.index.isin(last.index)].astype(object)
-    known: Any = kept.where(kept.notna(), None).to_dict("records")
-    known += _going_on(known, engine.store, now)
-    return to_frame(coverage(known, filters.since, until))
+    return to_frame(coverage(rows, filters.since, until))
 
 
 # A watch that nothing happens to writes nothing.
-def _going_on(known: Iterable[Row], store: Store, now: datetime) -> list[Row]:
-    last = {(row["host"], row["watch"]): row for row in known}
+def _going_on(rows: Iterable[Row], store: Store, now: datetime) -> list[Row]:
+    last = {(row["host"], row["watch"]): row for row in rows}
     return [
         {**row, "at": now, "module": None, "action": "alive"}
         for (host, watch), row in last.items()

@@ -7,8 +7,20 @@ shown as escapes, so that a name can't hide or rearrange what stands beside it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime, tzinfo
+from typing import Any
 
+USUAL = "as usual"
+"""How a machine stands of which nothing is to be said."""
+
+_CLOCKS = {
+    "ahead": "clock ahead",
+    "early": "clock behind",
+    "set": "clock set",
+    "two_boots": "boots overlap",
+}
+_DAY_US = 86_400_000_000
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _INVISIBLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb]"
@@ -75,6 +87,30 @@ def duration_text(microseconds: int) -> str:
     minutes, seconds = divmod(microseconds // 1_000_000, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+
+
+def state_text(host: Mapping[str, Any]) -> str | None:
+    """Say in words what needs a look of a machine.
+
+    Parameters
+    ----------
+    host
+        ``silent``, ``clock`` and ``clock_off_us`` as of `logtrace.hosts.of_store`, None for null.
+
+    Returns
+    -------
+    str or None
+        `USUAL` if nothing does; None where no time is known of it.
+    """
+    said = ["silent"] if host["silent"] else []
+    if host["clock"] is not None:
+        said.append(f"{_CLOCKS[host['clock']]} by {_long_text(int(host['clock_off_us']))}")
+    return ", ".join(said) or (None if host["silent"] is None else USUAL)
+
+
+def _long_text(microseconds: int) -> str:
+    days = microseconds / _DAY_US
+    return duration_text(microseconds) if days < 2 else f"{count_text(round(days))} days"
 
 
 def nanoseconds_text(nanoseconds: int) -> str:

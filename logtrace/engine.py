@@ -93,6 +93,7 @@ _TIME_OF = {
     "tracer": '"at"',
     "incidents": '"at"',
     "hits": '"at"',
+    "signs": '"at"',
 }
 
 
@@ -186,34 +187,38 @@ class Engine:
         *,
         order: str = "ALL",
         beside: Mapping[str, pd.DataFrame] | None = None,
+        table: str = "runs",
     ) -> pd.DataFrame:
-        """Group the runs and measure each group.
+        """Group the runs, or the rows of another table, and measure each group.
 
         Parameters
         ----------
         keys
             Name -> SQL of each column to group by; none makes one group of all.
         measures
-            What to measure. Beside the columns of ``schema.RUNS`` the rows have ``left_open``,
+            What to measure. Beside the columns of ``schema.RUNS`` runs have ``left_open``,
             how many descriptors the run left open, and, of runs with a line a call,
             ``every_call`` and ``failed_calls``.
         filters
-            Which runs.
+            Which rows.
         order
             SQL of the order.
         beside
             Columns to join, as of `select`.
+        table
+            One of ``schema.VIEWS``.
 
         Returns
         -------
         pandas.DataFrame
             One row a group: the keys, then the measures, in the order given.
         """
-        where, values = _where("runs", filters or Filters())
+        where, values = _where(table, filters or Filters())
+        source = _source(keys.values(), measures) if table == "runs" else table
         partial = _select(
             [(sql, name) for name, sql in keys.items()],
             [(measure.partial, measure.name) for measure in measures],
-            f"{_joined(_source(keys.values(), measures), beside)} {where}",
+            f"{_joined(source, beside)} {where}",
         )
         merge = _select(
             [(f'"{name}"', name) for name in keys],

@@ -47,11 +47,38 @@ def by_fingerprint(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         ``fingerprint``, ``type``, ``module``, ``function``, ``incidents`` (count), ``runs`` (how
-        many they hit), ``latest`` (UTC), most frequent first.
+        many they hit), ``hosts`` (on how many machines they were), ``first`` and ``latest`` (UTC),
+        most frequent first.
     """
-    keys = ["fingerprint", "type", "module", "function"]
+    return _by(frame, ["fingerprint", "type", "module", "function"])
+
+
+def by_module(frame: pd.DataFrame) -> pd.DataFrame:
+    """Count incidents of one module.
+
+    Parameters
+    ----------
+    frame
+        As `incidents` gives.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``module`` (null for those of the kernel itself and where it is not told), ``incidents``,
+        ``runs``, ``hosts``, ``first`` and ``latest`` as `by_fingerprint` has them, ``causes`` (how
+        many fingerprints), most frequent first.
+    """
+    return _by(frame, ["module"], causes=("fingerprint", "nunique"))
+
+
+def _by(frame: pd.DataFrame, keys: list[str], **more: tuple[str, str]) -> pd.DataFrame:
     groups = frame.groupby(keys, dropna=False, as_index=False)
     counted = groups.agg(
-        incidents=("incident_id", "size"), runs=("run_id", "nunique"), latest=("at", "max")
+        incidents=("incident_id", "size"),
+        runs=("run_id", "nunique"),
+        hosts=("host", "nunique"),
+        first=("at", "min"),
+        latest=("at", "max"),
+        **more,
     )
     return counted.sort_values("incidents", ascending=False, kind="stable", ignore_index=True)

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
-from logtrace import coverage, cube, findings, history, schema, stats
+from logtrace import coverage, cube, findings, history, hosts, schema, stats
 from logtrace.contents import NEAR, OfPages, ReportData, completeness, pages_of
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
@@ -18,7 +18,7 @@ from logtrace.lines import as_logged
 if TYPE_CHECKING:
     import pandas as pd
 
-    from logtrace.config import Thresholds
+    from logtrace.config import HostRules, Thresholds
 
 NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
 """The order of runs in reports and tables."""
@@ -42,6 +42,7 @@ def gather(
     most_runs: int | None = None,
     pages: bool = False,
     thresholds: Thresholds | None = None,
+    rules: HostRules | None = None,
 ) -> ReportData:
     """Query everything that a report on a range shows.
 
@@ -64,6 +65,8 @@ def gather(
         Whether runs have pages of their own.
     thresholds
         From where on something is a finding.
+    rules
+        From where on a machine is silent, and a clock off.
 
     Returns
     -------
@@ -94,7 +97,11 @@ def gather(
     aside = engine.set_aside(pd.concat([heaviest, paged["run_id"]]))
     among = "facts" if most_runs is None else aside
     losses = engine.rows("losses", filters, order="noticed_at DESC NULLS LAST, first_seq")
-    spans = coverage.of_store(engine, filters, now)
+    watched = coverage.known(engine, filters, now)
+    spans = coverage.of_rows(watched, filters, now)
+    by_boot = stats.by_boot(engine, filters)
+    missing = completeness(by_boot, losses, spans)
+    faults = incidents(engine, filters)
     return ReportData(
         runs=runs,
         usage=usage,
@@ -109,15 +116,63 @@ def gather(
         totals=totals,
         reasons=stats.reasons(engine, filters),
         coverage=spans,
-        completeness=completeness(stats.by_boot(engine, filters), losses, spans),
+        completeness=missing,
         cube=cube.of_store(engine, filters, groupings, timeline, width),
         stands_out=counts,
         findings=findings.of_runs(engine, filters, thresholds, programs, among),
-        incidents=incidents(engine, filters),
+        incidents=faults,
         of_pages=_of_pages(engine, filters, aside, programs) if pages else None,
         files=details["files"],
         calls=details["calls"],
+        hosts=hosts.of_store(
+            engine,
+            filters,
+            now,
+            by_boot=by_boot,
+            completeness=missing,
+            incidents=faults,
+            tracer=watched,
+            rules=rules,
+        )
+        if is_of_many(engine, filters)
+        else None,
     )
+
+
+def machines(
+    engine: Engine, filters: Filters, now: datetime, rules: HostRules | None = None
+) -> pd.DataFrame:
+    """Say how each machine stands.
+
+    Parameters
+    ----------
+    engine, filters, now, rules
+        As of `gather`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `logtrace.hosts.of_store` gives it.
+    """
+    watched = coverage.known(engine, filters, now)
+    by_boot = stats.by_boot(engine, filters)
+    losses = engine.rows("losses", filters)
+    spans = coverage.of_rows(watched, filters, now)
+    return hosts.of_store(
+        engine,
+        filters,
+        now,
+        by_boot=by_boot,
+        completeness=completeness(by_boot, losses, spans),
+        incidents=incidents(engine, filters),
+        tracer=watched,
+        rules=rules,
+    )
+
+
+def is_of_many(engine: Engine, filters: Filters) -> bool:
+    """Say whether a report may be of more than one machine."""
+    return filters.host is None and len(engine.store.hosts()) > 1
 
 
 # What only the pages of runs show.

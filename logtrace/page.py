@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from logtrace import findings
+from logtrace import hosts as machines
 from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
 from logtrace.coverage import to_frame
 from logtrace.errors import ReportError
-from logtrace.incident_list import by_fingerprint
+from logtrace.incident_list import by_fingerprint, by_module
 from logtrace.layout import (
     STATUS_MEANINGS,
     Column,
@@ -38,7 +39,8 @@ MOST_RUNS = 10_000
 
 _MOST_FINDINGS = 150
 _MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
-_PARTS = ("over_time", "stands_out", "usage", "incidents", "missing")  # templates
+_MOST_OF_LAB = 100  # rows of a table of many machines, of what is missing
+_PARTS = ("over_time", "stands_out", "usage", "hosts", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
 _SECONDS = {"s": 1, "min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
@@ -66,6 +68,7 @@ _USAGE = (
     Column("lseek_calls", "Seeks"),
     Column("programs", "Programs"),
     Column("files", "Files"),
+    Column("hosts", "Hosts"),
     Column("leaky", "Left open"),
     Column("p50_bytes", "Median bytes", "bytes"),
     Column("p95_bytes", "95 % below", "bytes"),
@@ -89,9 +92,27 @@ _CAUSES = (
     Column("module", "Module", "word"),
     Column("function", "Function", "word"),
     Column("incidents", "Incidents", bar=True),
+    Column("hosts", "Hosts"),
     Column("runs", "Runs hit"),
+    Column("first", "First one", "time"),
     Column("latest", "Last one", "time"),
     Column("fingerprint", "Fingerprint", "word"),
+)
+_FAULTY = (
+    Column("module", "Module", "word"),
+    Column("incidents", "Incidents", bar=True),
+    Column("hosts", "Hosts"),
+    Column("causes", "Causes"),
+    Column("runs", "Runs hit"),
+    Column("first", "First one", "time"),
+    Column("latest", "Last one", "time"),
+)
+_VERSIONS = (
+    Column("version", "Version", "word"),
+    Column("srcversion", "Source version", "word"),
+    Column("kernel", "Kernel", "word"),
+    Column("hosts", "Hosts", bar=True),
+    Column("last_sign", "Last sign", "minute"),
 )
 _INCIDENTS = (
     Column("at", "When", "time"),
@@ -289,12 +310,14 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "tables": tables,
         "details": [name for name, _ in data.details()],
         "groupings": [_grouping(key) for key in data.usage],
+        "lab": None if data.hosts is None else machines.summary(data.hosts),
     }
 
 
 def _sections(data: ReportData) -> dict[str, Any]:
     losses = data.losses
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
+    most = None if data.hosts is None else _MOST_OF_LAB
     return {
         "hours": _hours(data),
         "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
@@ -302,17 +325,20 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "rules": _rules(data),
         "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS),
         "causes": table(_causes(data), _CAUSES),
+        "faulty": table(by_module(_incidents(data)), _FAULTY),
+        "clocks": _clocks(data),
+        "versions": table(_versions(data), _VERSIONS, _MOST_GROUPS),
         "incidents": table(_incidents(data), _INCIDENTS),
         "pages": set(with_pages(data)["run_id"]),
         "reasons": table(reasons_of(data), _REASONS),
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
-        "completeness": table(_completeness(data), _COMPLETENESS),
-        "losses": table(losses_by_place(losses), _LOSSES),
-        "lines": table(lines, _LINES),
-        "coverage": table(_coverage(data), _COVERAGE),
-        "tracer": table(data.tracer.sort_values("at", ascending=False), _TRACER),
+        "completeness": table(_completeness(data), _COMPLETENESS, most),
+        "losses": table(losses_by_place(losses), _LOSSES, most),
+        "lines": table(lines, _LINES, most),
+        "coverage": table(_coverage(data), _COVERAGE, most),
+        "tracer": table(data.tracer.sort_values("at", ascending=False), _TRACER, most),
     }
 
 
@@ -342,9 +368,16 @@ def _findings(data: ReportData) -> pd.DataFrame:
 
 
 def _completeness(data: ReportData) -> pd.DataFrame:
-    if data.completeness is not None:
+    if data.completeness is None:
+        return empty_frame(HITS)[["host", "boot_id"]]
+    if data.hosts is None:
         return data.completeness
-    return empty_frame(HITS)[["host", "boot_id"]]
+    # of many machines those come first of which something is missing
+    frame = data.completeness
+    whole = frame["runs"] == frame["complete"]
+    for name in ("lost", "rejected", "cut"):
+        whole &= (frame[name] == 0).fillna(value=False)
+    return frame.loc[whole.sort_values(kind="stable").index]
 
 
 def _incidents(data: ReportData) -> pd.DataFrame:
@@ -353,6 +386,16 @@ def _incidents(data: ReportData) -> pd.DataFrame:
 
 def _causes(data: ReportData) -> pd.DataFrame:
     return by_fingerprint(_incidents(data))
+
+
+def _versions(data: ReportData) -> pd.DataFrame:
+    return empty_frame(HITS)[[]] if data.hosts is None else machines.versions(data.hosts)
+
+
+# What is wrong with clocks.
+def _clocks(data: ReportData) -> list[str]:
+    found = set() if data.hosts is None else set(data.hosts["clock"].dropna())
+    return [why for name, why in machines.CLOCKS.items() if name in found]
 
 
 def _coverage(data: ReportData) -> pd.DataFrame:

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from logtrace.cache import folder, make_once
 from logtrace.errors import ReportError
 
-_OWN = ("format.js", "unpack.js", "cube.js", "charts.js", "runs.js", "usage.js", "main.js")
+_OWN = (
+    "format.js",
+    "unpack.js",
+    "cube.js",
+    "charts.js",
+    "runs.js",
+    "hosts.js",
+    "usage.js",
+    "main.js",
+)
 _TABLES, _CHARTS = "itables", "vl-convert-python"  # the packages that the libraries come in
 _EXPORTS = "globalThis.vegaEmbed = vegaEmbed;"
 _FORM = 1  # of what is kept; another number makes it anew

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from logtrace.contents import ReportData, times_of
 from logtrace.cube import OTHER
-from logtrace.display import visible
+from logtrace.display import state_text, visible
 from logtrace.page_script import pack
-from logtrace.schema import COUNTERS
+from logtrace.schema import COUNTERS, to_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
     from logtrace.cube import Cube
 
 _TEXTS = ("host", "owner", "comm", "file", "status")
+_OF_HOSTS = ("host", "state", "version", "srcversion", "kernel")
+_NUMBERS_OF_HOSTS = (
+    "runs",
+    "incomplete",
+    "incidents",
+    "lost",
+    "traced",
+    "untraced",
+    "days",
+)
 _NUMBERS = ("pid", *COUNTERS)
 _MEASURES = ("runs", "incomplete", *COUNTERS)
 _FEWEST_RUNS = 250  # that a page carries, however large it gets
@@ -50,11 +60,13 @@ def packed_payload(
     Returns
     -------
     tuple of str and int
-        JSON of ``runs``, ``cube`` and ``week``, packed, and the number of runs in it.
+        JSON of ``runs``, ``cube``, ``week`` and ``hosts``, packed, and the number of runs in it.
     """
-    shared: dict[str, Any] = {"cube": None, "week": None}
+    shared: dict[str, Any] = {"cube": None, "week": None, "hosts": None}
+    if data.hosts is not None:
+        shared["hosts"] = hosts_payload(data.hosts, data.zone)
     if data.cube is not None:
-        shared = {
+        shared |= {
             "cube": cube_payload(data.cube, data.zone, width),
             "week": week_payload(data.cube, data.zone),
         }
@@ -101,6 +113,34 @@ def runs_payload(runs: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
         **{name: _text(runs[name]) for name in _TEXTS},
         **{name: _list(runs[name]) for name in _NUMBERS},
     }
+
+
+def hosts_payload(hosts: pd.DataFrame, zone: tzinfo) -> dict[str, Any]:
+    """Lay out how machines stand as columns, those first that need a look.
+
+    Parameters
+    ----------
+    hosts
+        What `logtrace.hosts.of_store` gives.
+    zone
+        The zone in which times are shown.
+
+    Returns
+    -------
+    dict
+        ``count``; times as ``last_sign`` and ``first_run``, see `wall_times`; texts as ``values``
+        and ``codes`` (-1 for null), ``state`` as `logtrace.display.state_text` says it; numbers as arrays.
+    """
+    import pandas as pd
+
+    fine = hosts["clock"].isna() & ~hosts["silent"].fillna(value=False).astype(bool)
+    order = fine.sort_values(kind="stable").index
+    hosts = hosts.loc[order].reset_index(drop=True)
+    hosts["state"] = pd.Series(map(state_text, to_rows(hosts)), dtype="str")
+    texts = {name: _text(hosts[name]) for name in _OF_HOSTS}
+    times = {name: wall_times(hosts[name], zone) for name in ("last_sign", "first_run")}
+    numbers = {name: _list(hosts[name]) for name in _NUMBERS_OF_HOSTS}
+    return {"count": len(hosts)} | texts | times | numbers
 
 
 def cube_payload(cube: Cube, zone: tzinfo, width: int) -> dict[str, Any]:

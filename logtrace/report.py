@@ -10,6 +10,8 @@ from logtrace.contents import ReportData
 from logtrace.engine import OF_RUNS
 from logtrace.errors import ReportError
 from logtrace.export import TABLE_FORMATS, read_csv, replace_file, write_csv, write_table
+from logtrace.hosts import versions
+from logtrace.incident_list import by_module
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,8 +39,9 @@ def write_report(
     formats
         Any of `FORMATS`. ``html`` is ``index.html`` and ``runs/<run_id>.html``; the others
         are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses``, ``tracer``, ``coverage``,
-        ``completeness``, ``findings`` and ``incidents``, and
-        ``files`` and ``calls`` where they have rows, or had in an earlier report.
+        ``completeness``, ``findings`` and ``incidents``; ``hosts``, ``versions`` and
+        ``incidents-by-module`` of more than one machine; and ``files`` and ``calls`` where they
+        have rows, or had in an earlier report.
 
     Returns
     -------
@@ -111,6 +114,11 @@ def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     for name in ("coverage", "completeness", "findings", "incidents"):
         if (frame := getattr(data, name)) is not None:
             yield name, frame
+    if data.hosts is not None:
+        yield "hosts", data.hosts
+        yield "versions", versions(data.hosts)
+        if data.incidents is not None:
+            yield "incidents-by-module", by_module(data.incidents)
 
 
 def _make_folder(path: Path) -> None:

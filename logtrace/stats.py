@@ -203,6 +203,7 @@ _PERCENTS = (50, 95)
 
 
 _RATES = (
+    _distinct("hosts", "host"),
     _sum("leaky", "count(*) FILTER (left_open > 0)"),
     _sum("_leaks_known", "count(left_open)"),
     _sum("failed_calls", "sum(failed_calls)"),
@@ -229,6 +230,7 @@ _BEHIND = (
     "busiest_hour",
     "runs_before",
     "change",
+    "hosts",
 )
 
 
@@ -268,7 +270,8 @@ def statistics(
         - busiest_hour (``Int64``): the hour of the day, 0 to 23, in which most runs began;
         - with `before`, runs_before (``Int64``): runs of the group among those of `before`; change
           (``Float64``): how many more there are now, as a share of these. Groups that had runs
-          only then have a row, with 0 runs.
+          only then have a row, with 0 runs;
+        - hosts (``Int64``): on how many machines the runs were.
 
         What nothing is known of is null.
 
@@ -401,7 +404,7 @@ def _with_change(frame: pd.DataFrame, earlier: pd.DataFrame, keys: Iterable[str]
     frame = _joined(frame, then, by, how="outer" if by else "left")
     # groups that are gone stand behind all others
     frame = frame.sort_values("runs", key=lambda runs: runs.isna(), kind="stable")
-    frame = frame.fillna({"runs": 0, "runs_before": 0}).reset_index(drop=True)
+    frame = frame.fillna({"runs": 0, "runs_before": 0, "hosts": 0}).reset_index(drop=True)
     frame["change"] = _ratio(frame["runs"] - frame["runs_before"], frame["runs_before"])
     return frame
 

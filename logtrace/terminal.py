@@ -18,10 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from logtrace.display import (
+    USUAL,
     bytes_text,
     clock_text,
     count_text,
     duration_text,
+    state_text,
     time_text,
     visible,
 )
@@ -108,7 +110,7 @@ def print_usage(
     }
     layouts = [
         [*named, *(columns[title] for title in layout.split(",") if title in columns)]
-        for layout in _USAGE_LAYOUTS
+        for layout in (*(_HOST_LAYOUTS if "silent" in usage else ()), *_USAGE_LAYOUTS)
     ]
     fitting = (layout for layout in layouts if room_for(layout) <= console.width)
     shown = next(fitting, layouts[-1])
@@ -186,28 +188,35 @@ def print_incidents(console: Console, incidents: pd.DataFrame, zone: tzinfo) -> 
 
 
 def print_causes(console: Console, causes: pd.DataFrame, zone: tzinfo) -> None:
-    """Print how many incidents each cause had.
+    """Print how many incidents each cause, or each module, had.
 
     Parameters
     ----------
     console
         Where to.
     causes
-        What ``incident_list.by_fingerprint`` gave.
+        What ``incident_list.by_fingerprint`` or ``by_module`` gave.
     zone
         The zone in which to show times.
     """
     rows = _records(causes)
-    columns = [
-        column(rows, "Fingerprint", lambda row: row["fingerprint"], style=lambda _row: "dim"),
-        column(rows, "Type", lambda row: _cell(row["type"])),
-        column(rows, "Module", lambda row: _cell(row["module"]), name=True),
-        column(rows, "Function", lambda row: _cell(row["function"]), name=True),
+    by_module = "causes" in causes
+    columns = [column(rows, "Module", lambda row: _cell(row["module"]), name=True)]
+    if not by_module:
+        columns = [
+            column(rows, "Fingerprint", lambda row: row["fingerprint"], style=lambda _row: "dim"),
+            column(rows, "Type", lambda row: _cell(row["type"])),
+            *columns,
+            column(rows, "Function", lambda row: _cell(row["function"]), name=True),
+        ]
+    columns += [
         column(rows, "Incidents", lambda row: _count(row["incidents"]), right=True),
+        column(rows, "Hosts", lambda row: _count(row["hosts"]), right=True),
         column(rows, "Latest", lambda row: _cell(row["latest"], zone)),
     ]
     print_lines(console, table_lines(columns, console.width))
-    _print_caption(console, f"{_plural(len(rows), 'cause')} · times in {zone}")
+    counted = _plural(len(rows), "module" if by_module else "cause")
+    _print_caption(console, f"{counted} · times in {zone}")
 
 
 def print_coverage(console: Console, coverage: pd.DataFrame, zone: tzinfo) -> None:
@@ -233,6 +242,66 @@ def print_coverage(console: Console, coverage: pd.DataFrame, zone: tzinfo) -> No
     ]
     print_lines(console, table_lines(columns, console.width))
     _print_caption(console, f"unknown: nobody watched · times in {zone}")
+
+
+def print_tables(console: Console, tables: pd.DataFrame, zone: tzinfo) -> None:
+    """Print what is stored of machines.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    tables
+        What ``upkeep.info`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(tables)
+    columns = [
+        column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+        column(rows, "Table", lambda row: row["table"]),
+        column(rows, "Rows", lambda row: _count(row["rows"]), right=True),
+        column(rows, "Files", lambda row: _count(row["files"]), right=True),
+        column(rows, "Bytes", lambda row: _count(row["bytes"]), right=True),
+        column(rows, "Commits", lambda row: _count(row["commits"]), right=True),
+        column(rows, "Changed", lambda row: _cell(row["changed"], zone)),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    whole = sum(row["bytes"] for row in rows)
+    machines = _plural(len({row["host"] for row in rows}), "machine")
+    _print_caption(console, f"{machines} · {whole:,} bytes · times in {zone}")
+
+
+def print_troubles(console: Console, troubles: pd.DataFrame, zone: tzinfo) -> None:
+    """Print what is not as it should be in a store.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    troubles
+        What ``verify.to_frame`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(troubles)
+    columns = [
+        column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+        column(rows, "Table", lambda row: row["table"]),
+        column(rows, "Problem", lambda row: row["problem"], style=lambda _row: "red"),
+        column(rows, "Records", _range, right=True),
+        column(rows, "From", lambda row: _cell(row["since"], zone)),
+        column(rows, "To", lambda row: _cell(row["until"], zone)),
+        column(rows, "Rows", lambda row: _count(row["rows"]), right=True),
+        column(rows, "What", lambda row: _cell(row["what"]), name=True, middle=True),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(console, f"{_plural(len(rows), 'problem')} · times in {zone}")
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    numbers = [_cell(row[name]) for name in ("first_seq", "last_seq")]
+    return numbers[0] if numbers[0] == numbers[1] else "..".join(numbers)
 
 
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
@@ -343,6 +412,8 @@ class LiveView:
             above.insert(2, Text(rates))
         if self._report:
             above.append(Text(f"report: {visible(self._report)}", style="dim"))
+        if progress.shipping:
+            above.append(Text(visible(progress.shipping), style="dim"))
         above += self._under_way(progress.open_runs)
         below = [Text(visible(progress.trouble), style="bold red")] if progress.trouble else []
         if not self._runs:
@@ -513,6 +584,16 @@ _USAGE_LAYOUTS = (
     "Runs,Trend",
     "Runs",
 )
+_HOST_LAYOUTS = (
+    "Runs,Change,Share,Trend,State,Last sign,Traced,Faults,Lost,Module,Kernel,Oldest,Odd,Leaky,"
+    "Read,Written,Calls",
+    "Runs,Change,Trend,State,Last sign,Traced,Faults,Lost,Module,Kernel,Oldest",
+    "Runs,Trend,State,Last sign,Traced,Faults,Lost,Kernel",
+    "Runs,Trend,State,Last sign,Traced,Faults",
+    "Runs,State,Last sign,Traced",
+    "Runs,State,Last sign",
+    "Runs,State",
+)
 _RUN_LAYOUTS = (
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status,Ended",
     "Run,Owner,Pid,Program,File,Read,Written,o/c/r/w/s,Status",
@@ -566,6 +647,38 @@ def _usage_columns(
     if _has(rows, "busiest_hour"):
         yield _value_column(rows, "Busiest", "busiest_hour", _hour)
     yield column(rows, "Last seen", lambda row: _cell(row["last_seen"], zone))
+    if rows and "silent" in rows[0]:
+        yield from _host_columns(rows, zone)
+
+
+def _host_columns(rows: Sequence[Mapping[str, Any]], zone: tzinfo) -> Iterator[Column]:
+    states = {row["host"]: _state(row) for row in rows}
+    yield column(
+        rows,
+        "State",
+        lambda row: states[row["host"]],
+        style=lambda row: "" if states[row["host"]] in (USUAL, _NOTHING) else "yellow",
+    )
+    yield column(rows, "Last sign", lambda row: _minute(row["last_sign"], zone))
+    yield _value_column(rows, "Traced", "traced", _share)
+    yield _count_column(rows, "Faults", "incidents")
+    yield _count_column(rows, "Lost", "lost")
+    yield column(rows, "Module", lambda row: _cell(row["version"]), name=True)
+    yield column(rows, "Kernel", lambda row: _cell(row["kernel"]), name=True)
+    yield column(rows, "Oldest", lambda row: _minute(row["first_run"], zone))
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    plain = {n: None if _missing(row[n]) else row[n] for n in ("silent", "clock", "clock_off_us")}
+    return state_text(plain) or _NOTHING
+
+
+def _minute(value: Any, zone: tzinfo) -> str:
+    return _cell(value, zone)[:16]
+
+
+def _share(value: Any) -> str:
+    return _NOTHING if _missing(value) else _percent(value)
 
 
 # When the runs of a list began; nothing where it is one moment.
@@ -621,6 +734,8 @@ def _explained(titles: Collection[str], trend: Trend | None, zone: tzinfo) -> It
         yield "change: of runs, against the time as long before"
     if "Odd" in titles:
         yield "odd: not complete"
+    if "Traced" in titles:
+        yield "traced: for this part of the range programs could be"
     if "Leaky" in titles:
         yield "leaky: left files open"
     if "Bytes 50 %" in titles:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
 from logtrace.store import Store
 
 if TYPE_CHECKING:
@@ -78,6 +78,15 @@ _FACTS = """
         END AS left_open
     FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
         LEFT JOIN ({calls}) AS of_calls USING (run_id)
+"""
+
+_SIGNS = """
+    SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
+        CASE WHEN started_at IS NULL THEN ended_us ELSE started_us END AS us, clock, 'run' AS sign
+    FROM stored_runs
+    UNION ALL SELECT host, boot_id, "at", us, clock, 'incident' FROM incidents
+    UNION ALL SELECT host, boot_id, "at", CASE WHEN action = 'begin' THEN watch END, NULL, 'watch'
+    FROM tracer
 """
 
 
@@ -191,16 +200,17 @@ def open_views(
     with store_errors():
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
-            _create_view(database, name, columns, files[table])
+            _create_view(database, name, columns, local_files(files[table]))
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
+        database.execute(f"CREATE VIEW signs AS {_SIGNS}")
         database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
 
 
 # The parts of followed logs that the stores of these files have positions of.
 def _followed(files: Files, hosts: set[str]) -> Iterator[tuple[str, str]]:
-    for root in {Path(file).parents[2] for file in files["runs"]}:
-        yield from Store(str(root)).positions(hosts).parts()
+    for url in {file.rpartition("/host=")[0] for file in files["runs"]}:
+        yield from Store(url).positions(hosts).parts()
 
 
 def run(database: duckdb.DuckDBPyConnection, sql: str, query: Query) -> pa.Table:

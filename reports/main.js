@@ -42,8 +42,8 @@ class FollowingTable {
 }
 
 class Page {
-  constructor(cube, week, runs) {
-    Object.assign(this, { cube, week, runs, chosen: new Map(), range: null });
+  constructor(cube, week, runs, hosts) {
+    Object.assign(this, { cube, week, runs, hosts, chosen: new Map(), range: null });
     this.form = document.getElementById("filters");
     this.chips = this.form.querySelector(".chips");
     this.tiles = [...document.querySelectorAll(".tile data[data-name]")].map((shown) => ({ shown, whole: shown.cloneNode(true) }));
@@ -118,7 +118,7 @@ class Page {
       this.hours.show(this.hoursOf(rows));
     }
     for (const table of this.usage) table.show(narrowed);
-    for (const table of [this.runs, ...this.following]) table?.filter(this.chosen, this.range);
+    for (const table of [this.runs, this.hosts, ...this.following]) table?.filter(this.chosen, this.range);
     this.showTiles(narrowed);
     this.fillForm();
     this.showChips();
@@ -181,13 +181,14 @@ class Page {
 
 async function main() {
   await load("libraries");
-  const { runs, cube, week } = JSON.parse(await unpacked("data"));
+  const { runs, cube, week, hosts } = JSON.parse(await unpacked("data"));
   for (const table of document.querySelectorAll("table.sortable")) enhance(table);
   const runsTable = document.getElementById("runs-table");
   const table = runsTable && new RunTable(runsTable, runs);
+  const hostsTable = hosts && new HostTable(document.getElementById("hosts-table"), hosts, cube);
   if (cube && runs.count) {
     const weeks = week && Object.fromEntries(Object.entries(week).map(([kind, cells]) => [kind, new Cube(cells)]));
-    const page = new Page(new Cube(cube), weeks, table);
+    const page = new Page(new Cube(cube), weeks, table, hostsTable);
     await page.draw();
     document.addEventListener("click", (event) => {
       const pick = event.target.closest("button.pick");

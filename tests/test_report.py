@@ -56,9 +56,10 @@ class Page(HTMLParser):
         if tag not in VOID:
             self.open.append((tag, attributes))
         if "value" in attributes and tag == "data":
-            self.values[attributes.get("id")] = int(attributes["value"])
+            number = json.loads(attributes["value"])
+            self.values[attributes.get("id")] = number
             if self.cell is not None:
-                self.cell = int(attributes["value"])
+                self.cell = number
         if "href" in attributes:
             self.links.append(attributes["href"])
         if tag == "tr" and self.rows is not None:
