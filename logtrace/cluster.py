@@ -11,16 +11,18 @@ import asyncio
 import hashlib
 import heapq
 import json
+import logging
 import os
 import threading
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from uuid import uuid4
 
 from logtrace import config, schema, views
 from logtrace.errors import ClusterError, QueryError, StoreError
@@ -39,6 +41,7 @@ SAME = ("python", "logtrace", "dask", "distributed", "duckdb", "pandas", "pyarro
 
 _CONNECT_S = 5
 _ANSWER_S = 5
+_CLOSE_S = 2
 _ALONE_S = 60  # without any worker; one that is started again needs less
 _LOOK_S = 5
 _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
@@ -147,7 +150,8 @@ class Cluster:
 
     def close(self) -> None:
         """Leave the cluster."""
-        self.client.close()
+        with suppress(TimeoutError):  # it is gone
+            self.client.close(timeout=_CLOSE_S)
 
 
 def default_scheduler(environ: Mapping[str, str] = os.environ) -> str:
@@ -218,6 +222,8 @@ def _connected(scheduler: str) -> Client:
             f"--engine dask needs {error.name}, which is not installed",
             "pip install 'logtrace[dask]'",
         ) from None
+    # what it logs of a scheduler that goes away, tracebacks too, is told by an error
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", VersionMismatchWarning)  # an error, later
         try:
@@ -306,8 +312,11 @@ class _Spread:
 
 
 def file_size(file: str) -> int:
-    """Give the bytes of a file."""
-    return os.stat(file).st_size
+    """Give the bytes of a file; of what is in no folder, of which it is not known, 1."""
+    try:
+        return 1 if "://" in file else os.stat(file).st_size
+    except OSError:
+        return 0  # whoever reads it tells
 
 
 def grouped(files: Files, most: int, size_of: Callable[[str], int] = file_size) -> list[Files]:
@@ -352,13 +361,14 @@ class _Opened:
     def __init__(self, part: Part) -> None:
         self.lock = threading.Lock()
         self._part = part
+        self._name = uuid4().hex
         self._database: duckdb.DuckDBPyConnection | None = None
 
     def database(self) -> duckdb.DuckDBPyConnection:
         if self._database is None:
             self._database = _connect_in_worker(self._part.zone)
-            self._database.execute(f"ATTACH ':memory:' AS \"{self._part.name}\"")
-            self._database.execute(f'USE "{self._part.name}"')
+            self._database.execute(f"ATTACH ':memory:' AS \"{self._name}\"")
+            self._database.execute(f'USE "{self._name}"')
             try:
                 never = self._part.never_totals
                 views.open_views(self._database, self._part.files, lambda: never)
@@ -370,7 +380,7 @@ class _Opened:
     def close(self) -> None:
         if self._database is not None:
             self._database.execute("USE memory")
-            self._database.execute(f'DETACH "{self._part.name}"')
+            self._database.execute(f'DETACH "{self._name}"')
             self._database.close()
             self._database = None
 

@@ -36,7 +36,8 @@ class Task(NamedTuple):
     Parameters
     ----------
     store, sign
-        URL of the store, and a file that is in it while logs are imported.
+        URL of the store, and a file that is in its folder while logs are imported; None of a
+        bucket, which is the same everywhere.
     how, path
         How which log is imported.
     number
@@ -44,7 +45,7 @@ class Task(NamedTuple):
     """
 
     store: str
-    sign: Path
+    sign: Path | None
     how: Importing
     path: Path
     number: int
@@ -99,7 +100,10 @@ def import_logs(
 
 # A worker on which the store's disk is not mounted would make a store of its own, unseen.
 @contextmanager
-def _sign(store: Store) -> Iterator[Path]:
+def _sign(store: Store) -> Iterator[Path | None]:
+    if "://" in str(store):
+        yield None
+        return
     sign = store.root / f".{uuid4().hex}"
     try:
         store.root.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,7 @@ def import_log(task: Task, _behind: object) -> Done:
     from distributed import get_worker
 
     worker = f"worker {get_worker().address}"
-    if not task.sign.exists():
+    if task.sign and not task.sign.exists():
         raise StoreError(
             f"{worker}: store {task.store} is not that of this machine",
             "each worker has to see the store at the same place",

@@ -224,10 +224,27 @@ def test_a_report_by_workers_has_the_same_bytes(store, scheduler, tmp_path):
 
 def test_what_a_worker_that_died_had_to_answer_another_one_answers(store, scheduler, cluster):
     local = stats.statistics(Engine(store), ["owner"])
-    with scheduler.dying_worker() as die, ThreadPoolExecutor(1) as beside:
+    with scheduler.dying_worker() as dying, ThreadPoolExecutor(1) as beside:
+        dying.stop()
         asked = beside.submit(lambda: stats.statistics(Engine(store, cluster=cluster), ["owner"]))
-        die()
+        dying.die()
         pd.testing.assert_frame_equal(asked.result(), local, check_exact=True)
+
+
+def test_what_workers_die_of_over_and_over_ends_with_the_remedy(store, tmp_path):
+    at_once = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0"}
+    with (
+        cluster_of(tmp_path, 0, **at_once) as scheduler,
+        scheduler.dying_worker() as dying,
+        closing(Cluster(scheduler.address)) as cluster,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        dying.stop()
+        asked = beside.submit(lambda: Engine(store, cluster=cluster).rows("runs"))
+        dying.die()
+        with pytest.raises(ClusterError, match="workers died of the same task") as caught:
+            asked.result()
+    assert "--memory-limit" in caught.value.remedy
 
 
 def test_a_file_that_a_worker_can_not_read_is_named_with_the_worker(cluster, tmp_path):
@@ -248,6 +265,23 @@ def test_a_wrong_query_is_not_taken_for_a_broken_cluster(engines):
 
 
 # The cluster
+
+
+def test_duckdb_has_a_share_of_a_workers_memory_and_its_threads(engines, cluster, scheduler):
+    engines[1].rows("losses")
+    settings = ["memory_limit", "threads", "temp_directory"]
+
+    def limits():  # inside, so that its code is sent
+        import duckdb
+
+        with duckdb.connect(":memory:logtrace") as database:
+            named = [f"current_setting('{setting}')" for setting in settings]
+            return database.execute(f"SELECT {', '.join(named)}").fetchone()
+
+    memory, threads, folder = cluster.client.submit(limits, pure=False).result()
+    assert memory == "572.2 MiB"  # 60 % of 1 GB
+    assert threads == 1
+    assert folder.startswith(str(scheduler.folder))
 
 
 def asked(*options):
@@ -405,9 +439,10 @@ def test_logs_that_a_worker_died_of_are_imported_once(scheduler, cluster, archiv
     stores = [Store(str(tmp_path / name)) for name in ("local", "spread")]
     how, logs = Importing("here", zone=UTC, year=2026), find_logs([archive])
     list(how.import_logs(stores[0], logs))
-    with scheduler.dying_worker() as die, ThreadPoolExecutor(1) as beside:
+    with scheduler.dying_worker() as dying, ThreadPoolExecutor(1) as beside:
+        dying.stop()
         importing = beside.submit(lambda: list(how.import_logs(stores[1], logs, cluster)))
-        die()
+        dying.die()
         assert len(importing.result()) == len(logs)
     local, spread = ({name: Engine(store).rows(name) for name in TABLES} for store in stores)
     assert_same_tables(local, spread)
