@@ -12,6 +12,7 @@
 # make bench-logs                         measure how fast logs are imported, at rest: the same page
 # make bench-live                         measure what a watch takes, and how soon it tells: the same page
 # make bench-report                       measure how long reports take: the same page
+# make bench-lab                          measure reports on labs of up to 1,000 hosts: the same page
 # make bench-page                         measure a report's page in Chromium: the same page
 # make screenshots                        make the pictures of a report that the README shows
 # make fuzz                               look for logs that break the import, for FUZZ_SECONDS (300)
@@ -25,7 +26,7 @@ MODULE_PACKAGES := gcc libc6-dev make kmod libudev1
 GUEST_PACKAGES := $(MODULE_PACKAGES) busybox-static cpio file qemu-system-x86 \
 	linux-image-amd64 linux-headers-amd64
 TEST_PACKAGES := $(GUEST_PACKAGES) mmdebstrap perl sparse systemd-journal-remote \
-	rsyslog rsyslog-relp libreoffice-calc-nogui
+	iproute2 logrotate openssl rsync rsyslog rsyslog-relp libreoffice-calc-nogui
 KERNEL_PACKAGES := linux-source-6.1 bc bison cpio flex libelf-dev libssl-dev patch rsync xz-utils
 BENCH_PACKAGES := $(GUEST_PACKAGES) bpftrace linux-perf strace
 LOG_BENCH_PACKAGES := ripgrep
@@ -35,7 +36,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-report bench-page screenshots fuzz clean
+.PHONY: help run test test-kernels unit lint kernel bench-kernel torture bench-logs bench-live bench-report bench-lab bench-page screenshots fuzz clean
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
@@ -84,6 +85,11 @@ bench-live: .venv/dev
 
 bench-report: .venv/dev
 	python bench/report.py
+
+# The store's size a host matters as well: the second time, each host has as many runs.
+bench-lab: .venv/dev
+	python bench/lab_scale.py
+	python bench/lab_scale.py --a-host --runs 10000
 
 bench-page: .venv/dev
 	@.ci/install $(BROWSER_PACKAGES)

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from logtrace import schema
-from logtrace.store import Position, Store
+from logtrace.store import HostTables, Position, Store
 
 SEED = 2026
 LAST = datetime(2026, 11, 27, 9, tzinfo=UTC)
@@ -46,23 +46,48 @@ def fill(folder: Path, runs: int, days: int) -> Store:
     store = Store(str(folder))
     rows = _runs(chance, runs, days)
     for number, (host, own) in enumerate(rows.groupby("host", sort=True)):
-        tables = store.host(str(host))
-        tables.append_tracer("modules:b", 9, _modules(str(host), days))
-        for begin in range(0, len(own), _PART):
-            part = pa.Table.from_pandas(
-                own[begin : begin + _PART], schema.TABLES["runs"], preserve_index=False
-            )
-            losses = [_loss(str(host))] if begin == 0 and number % 4 == 0 else []
-            last = part.slice(part.num_rows - 1).to_pylist()[0]
-            tables.append(
-                "kmsg:b",
-                Position(begin + _PART, begin + _PART),
-                runs=part,
-                losses=losses,
-                files=_files(last),
-                calls=_calls(last),
-            )
+        _fill_host(store.host(str(host)), own, days, has_lost=number % 4 == 0)
     return store
+
+
+def fill_many(store: Store, hosts: int, runs: int, days: int) -> None:
+    """Make a store in which each host has as many runs.
+
+    Parameters
+    ----------
+    store
+        Where to.
+    hosts
+        How many there are.
+    runs
+        How many runs each of them has.
+    days
+        Over how many days before `LAST`.
+    """
+    for number in range(hosts):
+        rows = _runs(np.random.default_rng([SEED, number]), runs, days)
+        ids = np.random.default_rng([SEED, number]).permutation(runs)
+        rows["host"] = host = f"host{number:04d}"
+        rows["run_id"] = [f"{number:06x}{each:010x}" for each in ids]
+        _fill_host(store.host(host), rows, days, has_lost=number % 4 == 0)
+
+
+def _fill_host(tables: HostTables, own: pd.DataFrame, days: int, *, has_lost: bool) -> None:
+    host = own["host"].iloc[0]
+    tables.append_tracer("modules:b", 9, _modules(host, days))
+    for begin in range(0, len(own), _PART):
+        part = pa.Table.from_pandas(
+            own[begin : begin + _PART], schema.TABLES["runs"], preserve_index=False
+        )
+        last = part.slice(part.num_rows - 1).to_pylist()[0]
+        tables.append(
+            "kmsg:b",
+            Position(begin + _PART, begin + _PART),
+            runs=part,
+            losses=[_loss(host)] if begin == 0 and has_lost else [],
+            files=_files(last),
+            calls=_calls(last),
+        )
 
 
 def _runs(chance: np.random.Generator, runs: int, days: int) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import click
 from logtrace.errors import LogtraceError, QueryError, SourceError
 from logtrace.options import (
     Selection,
+    engine_options,
     filter_options,
     format_options,
     host_option,
@@ -29,7 +30,9 @@ from logtrace.options import (
     verbosity_options,
     zone_option,
 )
+from logtrace.ship_command import own_store, ship, shipper
 from logtrace.sparing import spare_memory
+from logtrace.store_command import store as store_command
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -37,10 +40,12 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from logtrace.cluster import Cluster
     from logtrace.engine import Engine, Filters
     from logtrace.fresh import FreshReport
     from logtrace.importer import Imported
     from logtrace.modules import ModuleMonitor
+    from logtrace.repeated import Repeated
     from logtrace.source import LogTree, Source
     from logtrace.source.follow import Begin, Beginning
     from logtrace.traced import Traced
@@ -84,6 +89,10 @@ def cli() -> None:
     """
 
 
+cli.add_command(ship)
+cli.add_command(store_command)
+
+
 @cli.command()
 @click.argument("sources", nargs=-1, metavar="[SOURCE]...")
 @store_option
@@ -110,6 +119,11 @@ def cli() -> None:
     show_default=True,
     help="Where the report begins, understood anew each time it is written; all: nowhere.",
 )
+@click.option(
+    "--ship-to",
+    metavar="URL",
+    help="Ship what is stored to the lab's store. Default: ship.to in logtrace.toml.",
+)
 @host_option
 @zone_option
 @click.option("--json", "as_json", is_flag=True, help="Print each run as a line of JSON.")
@@ -123,6 +137,7 @@ def watch(
     once: bool,
     report_to: Path | None,
     report_since: str,
+    ship_to: str | None,
     host: str,
     zone: ZoneInfo,
     as_json: bool,
@@ -137,10 +152,16 @@ def watch(
     # each read of a record may let the thread that stores go on for so long
     sys.setswitchinterval(0.0005)
     from logtrace.source.follow import Beginning
-    from logtrace.store import hostname, open_to_store
+    from logtrace.store import hostname
     from logtrace.watch import Watch
 
-    store = open_to_store(url)
+    beside: list[Repeated] = []
+
+    def note_stored() -> None:
+        for each in beside:
+            each.note()
+
+    store, lab = own_store(url, ship_to)
     names = dict.fromkeys(map(_source_name, sources or ("kmsg",)))
     _refuse_same_messages(names)
     fresh = _fresh_report(ctx, report_to, str(store), zone, report_since)
@@ -170,16 +191,20 @@ def watch(
             modules,
             show,
             positions=beginning.positions,
-            note_stored=fresh.note if fresh else lambda: None,
+            note_stored=note_stored,
         )
         watching = stack.enter_context(closing(watch))
+        shipping = shipper(store, lab, zone, watching) if lab else None
+        beside += [each for each in (fresh, shipping) if each]
         if once:
             watching.drain()
-        with fresh or nullcontext():
+        with fresh or nullcontext(), shipping or nullcontext():
             if not once:
                 _follow(watching)
             if fresh and fresh.is_behind:
                 _note(ctx, "writing the last report; Ctrl-C leaves it out")
+        if shipping and shipping.trouble:
+            _note(ctx, f"not shipped: {shipping.trouble}")
     progress = watching.progress
     _note(ctx, f"{_many(progress.runs, 'run')} in {_many(progress.records, 'record')}")
 
@@ -330,6 +355,7 @@ def _module_monitor(ctx: click.Context, host: str) -> ModuleMonitor | None:
     help="The year of the first stamp without one. Default: the latest that fits the file's time.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as lines of JSON.")
+@engine_options
 @verbosity_options
 @click.pass_context
 def import_(
@@ -342,6 +368,7 @@ def import_(
     zone: ZoneInfo,
     year: int | None,
     as_json: bool,
+    connect: Callable[[], Cluster | None],
 ) -> None:
     """Store the runs of finished logs of dmesg, journalctl, syslog, consoles or /dev/kmsg.
 
@@ -350,16 +377,14 @@ def import_(
     out. What can't be read is named, and the rest imported.
     """
     spare_memory()
-    from logtrace.importer import find_logs, import_log
+    from logtrace.importer import Importing, find_logs
     from logtrace.store import open_to_store
 
-    tables = open_to_store(url).host(host)
+    store, how = open_to_store(url), Importing(host, boot_id, form, zone, year)
     failed = False
-    for path in find_logs(paths):
-        try:
-            done = import_log(tables, path, host, boot_id, form=form, zone=zone, year=year)
-        except SourceError as error:
-            click.echo(f"Error: {_visible(str(error))}", err=True)
+    for done in how.import_logs(store, find_logs(paths), connect()):
+        if isinstance(done, SourceError):
+            click.echo(f"Error: {_visible(str(done))}", err=True)
             failed = True
             continue
         click.echo(_json_line(vars(done)) if as_json else _visible(_told(done)))

@@ -7,6 +7,7 @@ asked of another one.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import heapq
 import json
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from logtrace import config, schema, views
@@ -30,15 +32,18 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 T = TypeVar("T")
+_Versions = Mapping[str, str | None]
 
 SAME = ("python", "logtrace", "dask", "distributed", "duckdb", "pandas", "pyarrow", "deltalake")
 """What has to be of one version everywhere."""
 
 _CONNECT_S = 5
+_ANSWER_S = 5
 _ALONE_S = 60  # without any worker; one that is started again needs less
 _LOOK_S = 5
 _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
 _OPEN_PARTS = 64  # in a worker
+_LARGE_BYTES = 100_000  # of a query, that are not sent for each part
 _SHARE = 0.6  # of a worker's memory, for DuckDB
 _NAMED = 3
 
@@ -68,15 +73,18 @@ class Cluster:
             raise
 
     def _check(self) -> None:
-        found: Any = self.client.get_versions(packages=list(SAME[1:]))
-        workers = {f"worker {name}": each["packages"] for name, each in found["workers"].items()}
+        from distributed.versions import get_versions
+
+        scheduler, workers = self.client.sync(_versions, self.client.scheduler)
         if not workers:
             raise ClusterError(
-                f"scheduler {self.scheduler} has no worker",
+                f"scheduler {self.scheduler} has no worker that answers",
                 f"start some: dask worker {self.scheduler}",
             )
-        others = {"the scheduler": found["scheduler"]["packages"], **workers}
-        if differing := differences(found["client"]["packages"], others):
+        here = get_versions(SAME[1:])["packages"]
+        others = {"the scheduler": scheduler}
+        others |= {f"worker {address}": each for address, each in workers.items()}
+        if differing := differences(here, others):
             raise ClusterError(
                 f"scheduler {self.scheduler}: versions differ: {'; '.join(differing)}",
                 "install the same everywhere, logtrace[dask] too",
@@ -101,18 +109,20 @@ class Cluster:
         ClusterError
             If the scheduler or all workers are gone, or workers die of this work.
         """
-        from distributed import CancelledError, wait
+        from distributed import CancelledError
         from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
 
         waiting = set(futures)
+        done: SimpleQueue[Future[T]] = SimpleQueue()
         alone_s = 0
         try:
+            for future in waiting:
+                future.add_done_callback(done.put)
             while waiting:
                 try:
-                    with self.client.as_current():
-                        done, waiting = wait(waiting, _LOOK_S, return_when="FIRST_COMPLETED")
-                except TimeoutError:
+                    future = done.get(timeout=_LOOK_S)
+                except Empty:
                     alone_s = 0 if self.client.nthreads() else alone_s + _LOOK_S
                     if alone_s >= _ALONE_S:
                         raise ClusterError(
@@ -120,7 +130,8 @@ class Cluster:
                             f"start some: dask worker {self.scheduler}",
                         ) from None
                     continue
-                yield from (future.result() for future in done)
+                yield future.result()
+                waiting.remove(future)
         except KilledWorker as error:
             raise ClusterError(
                 f"scheduler {self.scheduler}: workers died of the same task, the last one "
@@ -168,9 +179,7 @@ def default_scheduler(environ: Mapping[str, str] = os.environ) -> str:
     return named
 
 
-def differences(
-    here: Mapping[str, str | None], others: Mapping[str, Mapping[str, str | None]]
-) -> list[str]:
+def differences(here: _Versions, others: Mapping[str, _Versions]) -> list[str]:
     """Say which versions differ, and where.
 
     Parameters
@@ -221,6 +230,25 @@ def _connected(scheduler: str) -> Client:
             ) from None
 
 
+# What is installed at the scheduler, and at each worker that answers. One that hangs would let all
+# wait, as its scheduler does for minutes.
+async def _versions(scheduler: Any) -> tuple[_Versions, dict[str, _Versions]]:
+    message = {"op": "versions", "packages": SAME[1:]}
+
+    async def of(worker: str) -> Any:
+        asked = scheduler.broadcast(msg=message, workers=[worker], on_error="ignore")
+        try:
+            return await asyncio.wait_for(asked, _ANSWER_S)
+        except TimeoutError:
+            return {}
+
+    known = await scheduler.identity()
+    own = await scheduler.versions(packages=SAME[1:])
+    answers = await asyncio.gather(*map(of, known["workers"]))
+    workers = {name: each["packages"] for answer in answers for name, each in answer.items()}
+    return own["packages"], workers
+
+
 class Part(NamedTuple):
     """The tables of some machines.
 
@@ -263,7 +291,10 @@ class _Spread:
         import pyarrow as pa
 
         submit = self._cluster.client.submit
-        self._asked = [submit(answer, part, query, pure=False) for part in self._parts]
+        said: Any = query
+        if sum(frame.nbytes for frame in query.frames.values()) > _LARGE_BYTES:
+            said = submit(as_it_is, query, pure=False)  # goes to the scheduler once
+        self._asked = [submit(answer, part, said, pure=False) for part in self._parts]
         try:
             parts = pa.concat_tables(self._cluster.gather(self._asked))
         finally:
@@ -274,7 +305,12 @@ class _Spread:
         self._cluster.client.cancel(self._asked)
 
 
-def grouped(files: Files, most: int) -> list[Files]:
+def file_size(file: str) -> int:
+    """Give the bytes of a file."""
+    return os.stat(file).st_size
+
+
+def grouped(files: Files, most: int, size_of: Callable[[str], int] = file_size) -> list[Files]:
     """Group files by machines into parts of about as many bytes.
 
     Parameters
@@ -283,6 +319,8 @@ def grouped(files: Files, most: int) -> list[Files]:
         Of each table.
     most
         How many parts at most. A machine is never divided.
+    size_of
+        Gives the bytes of a file.
 
     Returns
     -------
@@ -293,7 +331,7 @@ def grouped(files: Files, most: int) -> list[Files]:
     for table, own in files.items():
         for file in own:
             machines[file.rpartition(f"/{table}/")[0]][table].append(file)
-    sizes = {name: sum(map(_size, chain(*own.values()))) for name, own in machines.items()}
+    sizes = {name: sum(map(size_of, chain(*own.values()))) for name, own in machines.items()}
     parts: list[dict[str, list[str]]] = [
         {table: [] for table in schema.TABLES} for _ in range(max(1, min(most, len(machines))))
     ]
@@ -304,10 +342,6 @@ def grouped(files: Files, most: int) -> list[Files]:
             parts[number][table] += own
         heapq.heappush(lightest, (size + sizes[name], number))
     return list(parts)
-
-
-def _size(file: str) -> int:
-    return os.stat(file).st_size
 
 
 # What follows runs in workers. All parts share one instance of DuckDB, so that its memory and its
@@ -349,6 +383,11 @@ def opened(part: Part) -> Part:
     """Open a part, to be asked soon."""
     with _in_worker(part):
         return part
+
+
+def as_it_is(query: Query) -> Query:
+    """Give a query to other workers."""
+    return query
 
 
 def answer(part: Part, query: Query) -> pa.Table:

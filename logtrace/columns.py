@@ -195,6 +195,18 @@ TABLES: Mapping[str, Schema] = {
 }
 """What a store keeps."""
 
+STORED_US = "stored_us"
+"""The column that stored tables have besides: when the row was stored, microseconds since 1970.
+
+It rises from commit to commit even where the clock does not, so that it numbers the commits of a
+table. Null in rows that were stored before there was this column.
+"""
+
+STORED: Mapping[str, Schema] = {
+    name: each.append(Field(STORED_US, _COUNT)) for name, each in TABLES.items()
+}
+"""The same as their files have it."""
+
 VIEWS: Mapping[str, Schema] = {**TABLES, "runs": RUNS, "hits": HITS, "signs": SIGNS}
 """What can be asked for."""
 

@@ -10,6 +10,10 @@
 
     [hosts]                   # see docs/lab/statistics.md
     silent_hours = 48
+
+    [ship]                    # see docs/lab/shipping.md
+    to = "s3://lab/logtrace"
+    spool_bytes = 1000000000
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from logtrace.naming import nearest
 
 FILE = "logtrace.toml"
 
-_TEXTS = {"store": "/srv/lab", "scheduler": "tcp://lab:8786"}
+_TEXTS = {"store": "/srv/lab", "ship.to": "s3://lab/logtrace", "scheduler": "tcp://lab:8786"}
 
 _Rules = TypeVar("_Rules", "Thresholds", "HostRules")
 
@@ -90,6 +94,22 @@ class HostRules:
 
 
 @dataclass(frozen=True)
+class Shipping:
+    """Where the host's own store is shipped to.
+
+    Parameters
+    ----------
+    to
+        URL of the lab's store, or None.
+    spool_bytes
+        How much the rows of the host's own store may take, as files; None for any amount.
+    """
+
+    to: str | None = None
+    spool_bytes: int | None = None
+
+
+@dataclass(frozen=True)
 class Config:
     """What the files say.
 
@@ -97,18 +117,21 @@ class Config:
     ----------
     store
         URL of the store, or None.
-    scheduler
-        Address of the scheduler of a Dask cluster, or None.
     findings
         Thresholds of findings.
     hosts
         Those of what is said of machines.
+    ship
+        Where it is shipped to.
+    scheduler
+        Address of the scheduler of a Dask cluster, or None.
     """
 
     store: str | None = None
-    scheduler: str | None = None
     findings: Thresholds = field(default_factory=Thresholds)
     hosts: HostRules = field(default_factory=HostRules)
+    ship: Shipping = field(default_factory=Shipping)
+    scheduler: str | None = None
 
 
 def places(environ: Mapping[str, str] = os.environ) -> list[Path]:
@@ -167,25 +190,46 @@ def _with_file(config: Config, path: Path) -> Config:
             f"{path}: no TOML: {error}", 'write lines such as store = "..."'
         ) from None
     _refuse_unknown(path, "", data, Config)
-    texts = {name: _text(path, data, name) for name in _TEXTS if name in data}
-    findings = _numbers(path, "findings", data, config.findings)
-    hosts = _numbers(path, "hosts", data, config.hosts)
-    return replace(config, **texts, findings=findings, hosts=hosts)
+    return Config(
+        _text(path, "store", data.get("store", config.store)),
+        _numbers(path, "findings", data, config.findings),
+        _numbers(path, "hosts", data, config.hosts),
+        replace(config.ship, **_shipping(path, data)),
+        _text(path, "scheduler", data.get("scheduler", config.scheduler)),
+    )
 
 
-def _text(path: Path, data: Mapping[str, Any], name: str) -> str:
-    text = data[name]
-    if not isinstance(text, str) or not text:
-        raise ConfigError(f"{path}: {name} is no text", f'write {name} = "{_TEXTS[name]}"')
-    return text
+def _text(path: Path, name: str, value: object) -> str | None:
+    if not isinstance(value, str | None) or value == "":
+        raise ConfigError(
+            f"{path}: {name} is no text", f'write {name.split(".")[-1]} = "{_TEXTS[name]}"'
+        )
+    return value
+
+
+def _table(path: Path, data: Mapping[str, Any], name: str, known: type[Any]) -> dict[str, Any]:
+    table = data.get(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} is no table", f"write [{name}] above its lines")
+    _refuse_unknown(path, f"{name}.", table, known)
+    return table
+
+
+def _shipping(path: Path, data: Mapping[str, Any]) -> dict[str, Any]:
+    shipping = _table(path, data, "ship", Shipping)
+    _text(path, "ship.to", shipping.get("to"))
+    most = shipping.get("spool_bytes", 1)
+    if not isinstance(most, int) or isinstance(most, bool) or not 0 < most < 2**63:
+        raise ConfigError(
+            f"{path}: ship.spool_bytes is {most!r}",
+            "write a whole number above 0: spool_bytes = 1000000000",
+        )
+    return shipping
 
 
 # What a table of numbers says goes over what was known before.
 def _numbers(path: Path, name: str, data: Mapping[str, Any], before: _Rules) -> _Rules:
-    table = data.get(name, {})
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: {name} is no table", f"write [{name}] above its lines")
-    _refuse_unknown(path, f"{name}.", table, type(before))
+    table = _table(path, data, name, type(before))
     for each, value in table.items():
         _check_number(path, f"{name}.{each}", value, getattr(type(before)(), each))
     return replace(before, **table)

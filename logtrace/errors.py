@@ -7,6 +7,7 @@
     ├── DialectError     a file of dialects makes no sense
     ├── ConfigError      a file of the configuration makes no sense
     ├── StoreError       a store can't be opened, read or written
+    │   └── ConflictError    another process wrote the same table at the same moment
     ├── ClusterError     a cluster can't be reached, or not be used
     ├── QueryError       a filter or a grouping makes no sense
     │   └── ExpectationError  a file of expectations can't be read or makes no sense
@@ -56,6 +57,10 @@ class StoreError(LogtraceError):
 
 class ClusterError(LogtraceError):
     """A cluster can't be reached, or not be used."""
+
+
+class ConflictError(StoreError):
+    """Another process wrote the same table at the same moment; nothing was written."""
 
 
 class QueryError(LogtraceError):

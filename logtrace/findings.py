@@ -39,7 +39,7 @@ class Rule(NamedTuple):
 
 
 def _number(sql: str) -> str:
-    return f"format('{{:,}}', ({sql})::BIGINT)"
+    return f"format('{{:,}}', ({sql})::HUGEINT)"
 
 
 def _mean(sql: str) -> str:

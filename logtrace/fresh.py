@@ -1,30 +1,18 @@
-"""A report that is kept fresh while its store grows, by processes of the lowest priority.
-
-A report over a large store takes seconds and hundreds of megabytes. So each is made by a process
-that ends with it: the watch reads on meanwhile, and has its memory for itself.
-"""
+"""A report that is kept fresh while its store grows."""
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from threading import Condition, Thread
-from typing import Self
+
+from logtrace.repeated import SHARE, Repeated
 
 APART_S = 10.0
 """How long after a report was written the next one is begun, at least."""
 
 ALL = "all"
 """The word for a report without a beginning."""
-
-_SHARE = 5  # at most one fifth of the time goes into reports
-_LOWEST_PRIORITY = 19
 
 
 def report_command(store: str, zone: str, since: str, out: Path) -> list[str]:
@@ -55,11 +43,8 @@ def report_command(store: str, zone: str, since: str, out: Path) -> list[str]:
     return [*program, *(f"{name}={value}" for name, value in options.items())]
 
 
-class FreshReport:
+class FreshReport(Repeated):
     """Write a report whenever something new is stored, at most every `APART_S` seconds.
-
-    It is written when the ``with`` block begins and, if it is behind, when that ends; not so
-    where the block ends with a `KeyboardInterrupt`.
 
     Parameters
     ----------
@@ -75,103 +60,14 @@ class FreshReport:
     def __init__(
         self, command: Sequence[str], tell: Callable[[str], None], apart_s: float = APART_S
     ) -> None:
-        self._command = command
-        self._tell = tell
-        self._apart_s = apart_s
-        self._changed = Condition()
-        self._behind = True
-        self._ending = False
-        self._process: subprocess.Popen[str] | None = None
-        self._killed: list[subprocess.Popen[str]] = []
-        self._told: str | None = None
-        self._thread = Thread(target=self._keep, name="report")
+        told: list[str | None] = [None]
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        def tell_once(trouble: str | None) -> None:
+            if trouble and trouble != told[0]:
+                tell(trouble)
+            told[0] = trouble
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is KeyboardInterrupt:
-            self._give_up()
-        with self._changed:
-            self._ending = True
-            self._changed.notify()
-            if self._behind:
-                self._kill()  # the last one has all of it
-        try:
-            self._thread.join()
-        except KeyboardInterrupt:
-            self._give_up()
-            self._thread.join()
-            raise
+        def pause_s(took_s: float, _failures: int) -> float:
+            return max(apart_s, (SHARE - 1) * took_s)
 
-    @property
-    def is_behind(self) -> bool:
-        """Whether a report is to be written, or being written."""
-        with self._changed:
-            return self._behind or self._process is not None
-
-    def note(self) -> None:
-        """Take notice that something was stored; costs next to nothing."""
-        with self._changed:
-            self._behind = True
-            self._changed.notify()
-
-    # Waits without waking up where nothing comes.
-    def _keep(self) -> None:
-        earliest = 0.0
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._behind or self._ending)
-                self._changed.wait_for(lambda: self._ending, earliest - time.monotonic())
-                if not self._behind:
-                    return
-                self._behind = False
-            begun = time.monotonic()
-            trouble = self._write()
-            ended = time.monotonic()
-            earliest = ended + max(self._apart_s, (_SHARE - 1) * (ended - begun))
-            if trouble and trouble != self._told:
-                self._tell(trouble)
-            self._told = trouble
-            with self._changed:
-                if trouble and not self._ending:
-                    self._behind = True
-
-    # Gives why it can't.
-    def _write(self) -> str | None:
-        try:
-            process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-                errors="backslashreplace",
-                start_new_session=True,  # Ctrl-C is for the watch, which ends it in order
-            )
-        except OSError as error:
-            return f"no process for the report: {error.strerror}"
-        with suppress(OSError):  # it may have ended
-            os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
-        with self._changed:
-            self._process = process
-        told = process.communicate()[1].strip()
-        with self._changed:
-            self._process = None
-        if process.returncode == 0 or process in self._killed:
-            return None
-        if process.returncode < 0:
-            return f"the report was ended by {signal.Signals(-process.returncode).name}"
-        return (told.splitlines() or ["it is not said why"])[-1].removeprefix("Error: ")
-
-    def _give_up(self) -> None:
-        with self._changed:
-            self._behind = False
-            self._ending = True
-            self._kill()
-
-    def _kill(self) -> None:
-        if self._process is not None:
-            self._killed.append(self._process)
-            self._process.kill()
+        super().__init__(command, "report", pause_s, tell_once, restart=True)

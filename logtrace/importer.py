@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from logtrace.errors import SourceError
 from logtrace.machines import Batch, Found, Machines
@@ -27,7 +27,10 @@ from logtrace.source.logfile import (
     read_records,
 )
 from logtrace.source.pstore import check_readable, unfold, without_joined
-from logtrace.store import HostTables, Position
+from logtrace.store import HostTables, Position, Store
+
+if TYPE_CHECKING:
+    from logtrace.cluster import Cluster
 
 _BATCH_RECORDS = 20_000
 _WAITING_ROWS = 20_000  # are stored before more are read
@@ -169,6 +172,55 @@ def import_log(
     )
 
 
+class Importing(NamedTuple):
+    """How logs are imported; see `import_log`."""
+
+    host: str
+    boot_id: str | None = None
+    form: str | None = None
+    zone: tzinfo = UTC
+    year: int | None = None
+
+    def import_logs(
+        self, store: Store, paths: Sequence[Path], cluster: Cluster | None = None
+    ) -> Iterator[Imported | SourceError]:
+        """Store the runs of finished logs.
+
+        Parameters
+        ----------
+        store
+            Where to.
+        paths
+            The logs.
+        cluster
+            Whose workers do it, see `logtrace.cluster_import`; without it, this process does.
+
+        Yields
+        ------
+        Imported or SourceError
+            What was found in each, or why it can't be read, as they are done.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        if cluster:
+            from logtrace.cluster_import import import_logs
+
+            return import_logs(cluster, store, self, paths)
+        tables = store.host(self.host)
+        return (self.import_log(tables, path) for path in paths)
+
+    def import_log(self, tables: HostTables, path: Path) -> Imported | SourceError:
+        """Store the runs of a finished log, or say why it can't be read."""
+        how = self._asdict()
+        try:
+            return import_log(tables, path, how.pop("host"), **how)
+        except SourceError as error:
+            return error
+
+
 @dataclass(frozen=True)
 class OpenLog:
     """A finished log that is open to be read once.
@@ -237,6 +289,32 @@ def opened(
         yield OpenLog(digest, size, named or host, dating, batches)
 
 
+def machine_of(path: Path, host: str, form: str | None = None) -> str:
+    """Name the machine that a log begins with, without reading more of it.
+
+    Parameters
+    ----------
+    path, host, form
+        As of `import_log`.
+
+    Returns
+    -------
+    str
+        Its name; `host` where the log names none.
+
+    Raises
+    ------
+    SourceError
+        If the log can't be read.
+    """
+    check_readable(path)
+    if is_journal(path):
+        return first_host_of(path) or host
+    with open_log(path) as log:
+        stream, form = unfold(log, path.name, form)
+        return first_host(stream, str(path), form) or host
+
+
 # What reads and stores logs takes as long to import as a large log to digest.
 def _digest_and_load(stream: BinaryIO) -> tuple[str, ModuleType]:
     with ThreadPoolExecutor(1) as beside:
@@ -271,13 +349,16 @@ class _LogStore:
         self._tables = tables
         self._source = source
         self._of_host = {host: tables}
+        self._before: dict[str, Position | None] = {}
         self._waiting: dict[str, Found] = {}
         self.waiting = self.runs = self.losses = 0
         self.hosts: set[str] = set()
 
     def seen(self, host: str) -> int:
-        """Say how far a machine's part of the log was stored; -1 if not at all."""
-        position = self._host_tables(host).position(self._source)
+        """Say how far a machine's part of the log was stored before; -1 if not at all."""
+        if host not in self._before:
+            self._before[host] = self._host_tables(host).position(self._source)
+        position = self._before[host]
         return -1 if position is None else position.seen
 
     def add(self, host: str, found: Found) -> None:
@@ -299,10 +380,11 @@ class _LogStore:
         self._append(first, size, rest)
 
     def _append(self, host: str, seen: int, found: Found) -> None:
+        self.seen(host)
         tables = self._of_host.setdefault(host, self._host_tables(host))
-        position = Position(seen, seen)
-        rows = found.rows._asdict() | {"runs": found.runs}
-        tables.append(self._source, position, **rows, incidents=found.incidents)
+        rows = found.rows._asdict() | {"runs": found.runs, "incidents": found.incidents}
+        before = self._before[host]
+        tables.append(self._source, Position(seen, seen), before=before, **rows)
         self.hosts.add(host)
         self.runs += len(found.runs)
         self.losses += len(found.rows.losses)

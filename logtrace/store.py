@@ -1,31 +1,40 @@
 """Rows -> tables, exactly once.
 
-A store is a folder; every host writes Delta tables of its own below ``host=NAME/``. A
-commit carries the position in the source that its rows reach (a Delta application
+A store is a folder or in a bucket; every host writes Delta tables of its own below
+``host=NAME/``. A commit carries the position in the source that its rows reach (a Delta application
 transaction), so after a crash the last commit says where to go on.
 """
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import json
 import os
 import re
-import shutil
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import starmap
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
-from arro3.core import Table
+from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
-from logtrace.errors import StoreError
+from logtrace.errors import ConflictError, StoreError
+from logtrace.location import (
+    SCHEMA,
+    SCHEMA_KEY,
+    Folder,
+    Location,
+    folder_name,
+    host_name,
+    open_folder,
+)
 from logtrace.mounts import refuse_absent
 from logtrace.positions import Position as Position
 from logtrace.positions import Positions
@@ -35,7 +44,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from deltalake import DeltaTable, WriterProperties
 
-_COMMIT_BYTES = 64 * 1024  # what a commit needs beside its rows, amply
+    from logtrace.bucket import Bucket
+
 _COMPACT_EVERY = 64
 _SMALL_ROWS = 10_000  # a file of more is not joined with others, which would take much memory
 _COMPACTED_BYTES = 16 << 20  # larger files are left alone, or each round would rewrite them all
@@ -45,6 +55,7 @@ _CONFIGURATION: dict[str, str | None] = {
     "delta.logRetentionDuration": "interval 1 hours",
     "delta.dataSkippingNumIndexedCols": "5",
     "delta.checkpointInterval": "25",
+    SCHEMA_KEY: str(SCHEMA),
 }
 
 # The column that tells which record a row came with, of the tables that are committed before
@@ -55,8 +66,20 @@ _REACHED_BY = {
     "incidents": "ended_seq",
 }
 
+# SQL of when it ended what a row is of, of the tables that have it; the others have runs' details
+_ENDED = {
+    "runs": "coalesce(ended_at, started_at)",
+    "losses": "noticed_at",
+    "incidents": '"at"',
+    "tracer": '"at"',
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 # Numbers of runs that hardly ever come again: a dictionary of them makes larger files, slowly
 _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes", "written_bytes")
+
+# The transaction that keeps a table's last number in `columns.STORED_US`
+_NUMBER = "stored"
 
 Row = Mapping[str, Any]
 
@@ -117,7 +140,8 @@ def open_to_store(url: str | None, environ: Mapping[str, str] = os.environ) -> S
         As for `default_url`.
     """
     store = Store(url or default_url(environ))
-    refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
+    if not store.in_bucket:
+        refuse_absent(store.root, named=store.root != Store(_usual_url(environ)).root)
     return store
 
 
@@ -127,12 +151,14 @@ def hostname() -> str:
 
 
 class Store:
-    """A folder with the tables of one host or many.
+    """The tables of one host or many.
 
     Parameters
     ----------
     url
-        A path, or a ``file://`` URL.
+        A path, a ``file://`` URL, or ``s3://BUCKET/PREFIX``.
+    require_room
+        Raises StoreError if no rows may be added.
 
     Raises
     ------
@@ -140,29 +166,76 @@ class Store:
         If the URL is of another kind, or has a character that delta-rs can't have in a path.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
+        self._require_room = require_room
+        self._bucket: Bucket | None = None
+        self._is_fresh = False
         parts = urlsplit(url)
+        if parts.scheme == "s3":
+            from logtrace.bucket import Bucket
+
+            self._bucket = Bucket(url)
+            return
         if parts.scheme not in ("", "file"):
             raise StoreError(
-                f"store {url}: {parts.scheme}:// is not supported", "name a folder, --store /PATH"
+                f"store {url}: {parts.scheme}:// is not supported",
+                "name a folder, --store /PATH, or a bucket, --store s3://BUCKET/PREFIX",
             )
-        self.root = Path(parts.path if parts.scheme else url).expanduser().absolute()
-        if match := _NOT_IN_PATHS.search(str(self.root)):
+        self._folder = Path(parts.path if parts.scheme else url).expanduser().absolute()
+        if match := _NOT_IN_PATHS.search(str(self._folder)):
             raise StoreError(
                 f"store {printable(url)}: {printable(match[0])!r} can't be in its path",
                 "name another folder",
             )
 
     def __str__(self) -> str:
-        return str(self.root)
+        return self._bucket.url if self._bucket else str(self._folder)
+
+    @property
+    def in_bucket(self) -> bool:
+        """Whether the tables are in a bucket, and what is read are copies."""
+        return self._bucket is not None
+
+    @property
+    def root(self) -> Path:
+        """The folder that is read: of a store in a bucket, that of the copies."""
+        return self._bucket.copies if self._bucket else self._folder
+
+    def is_there(self) -> bool:
+        """Say whether its folder exists; raises StoreError if its bucket can't be read."""
+        if self._bucket:
+            self._bucket.require()
+            return True
+        return self.root.is_dir()
 
     def host(self, name: str) -> HostTables:
         """Give the tables of a host, to write to."""
-        return HostTables(self.root / f"host={_folder_name(name)}")
+        place = self._bucket.host(name) if self._bucket else Folder(self.root / folder_name(name))
+        return HostTables(place, self._require_room)
+
+    def refresh(self) -> None:
+        """Look again at a store in a bucket, which is else read as it was at the first look.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        if self._bucket:
+            self._bucket.refresh()
+        self._is_fresh = True
+
+    def require(self) -> None:
+        """Raise StoreError if there is no store."""
+        if not (self._host_folders() if self._bucket else self.root.is_dir()):
+            raise StoreError(
+                f"store {self} does not exist",
+                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
+            )
 
     def hosts(self) -> list[str]:
         """Name the hosts that have tables here, sorted."""
-        return sorted(_host_name(path) for path in self._host_folders())
+        return sorted(host_name(path.name) for path in self._host_folders())
 
     def positions(self, hosts: Collection[str] | None = None) -> Positions:
         """Say how far each source that is watched has been stored.
@@ -184,14 +257,14 @@ class Store:
         """
         positions = Positions()
         for folder in self._host_folders():
-            if hosts is not None and _host_name(folder) not in hosts:
+            if hosts is not None and host_name(folder.name) not in hosts:
                 continue
             reached = _transactions(folder / "runs")
             for source in reached:
                 resume = reached.get(_resume(source))
                 if resume is not None and not source.startswith("log:"):
                     position = Position(reached[source], resume, reached.get(_check(source)))
-                    positions.note(_host_name(folder), source, position)
+                    positions.note(host_name(folder.name), source, position)
         return positions
 
     def files(self, table: str) -> list[str]:
@@ -205,27 +278,66 @@ class Store:
         Returns
         -------
         list of str
-            Paths; together they are the table's rows.
+            Paths, or URLs in a bucket, see `logtrace.location.local_files`; together they are the
+            table's rows.
 
         Raises
         ------
         StoreError
             If the store does not exist or a table can't be read.
         """
-        if not self.root.is_dir():
-            raise StoreError(
-                f"store {self.root} does not exist",
-                "fill it with `logtrace watch` or `logtrace import`, or name another with --store",
-            )
-        files: list[str] = []
-        for folder in self._host_folders():
-            delta = _open(folder / table)
-            if delta is not None:
-                files += map(unquote, delta.file_uris())
-        return files
+        self.require()
+        files = [
+            unquote(file)
+            for host in self.hosts()
+            if (delta := self.open(host, table)) is not None
+            for file in delta.file_uris()
+        ]
+        return [self._url_of(file) for file in files] if self._bucket else files
+
+    def open(self, host: str, table: str) -> DeltaTable | None:
+        """Open a table to read its log.
+
+        Parameters
+        ----------
+        host, table
+            Whose, and which of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none. Of a store in a bucket it is that of the copies: its rows are
+            read from `files`.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        self._look()
+        return open_folder(self.root / folder_name(host) / table)
+
+    def file(self, host: str, table: str, path: str) -> str:
+        """Name one of `files` by the path that a table's log has of it."""
+        return f"{self}/{folder_name(host)}/{table}/{unquote(path)}"
+
+    def size(self, file: str) -> int | None:
+        """Give the size in bytes of one of `files` as it is there; None if it is missing."""
+        if self._bucket:
+            self._look()
+            return self._bucket.sizes.get(file)
+        try:
+            return Path(file).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def _url_of(self, copy: str) -> str:
+        return copy.replace(str(self.root), str(self), 1)
 
     def is_watched(self, host: str, watch: int) -> bool:
         """Say whether a watch that began once still goes on, see `HostTables.hold`."""
+        if self._bucket:
+            return False  # what goes on there is told by its last rows
         try:
             with self.host(host).sign.open("rb") as sign:
                 fcntl.lockf(sign, fcntl.LOCK_SH | fcntl.LOCK_NB, 1, watch)
@@ -235,7 +347,12 @@ class Store:
             return False
         return False
 
-    def _host_folders(self) -> Iterable[Path]:
+    def _look(self) -> None:
+        if not self._is_fresh:
+            self.refresh()
+
+    def _host_folders(self) -> list[Path]:
+        self._look()
         return sorted(path for path in self.root.glob("host=*") if path.is_dir())
 
 
@@ -244,20 +361,31 @@ class HostTables:
 
     Parameters
     ----------
-    folder
-        ``STORE/host=NAME``.
+    place
+        Where they are.
+    require_room
+        Raises StoreError if no rows may be added.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.sign = folder / ".watched"
-        self._there = next((path for path in (folder, folder.parent) if path.is_dir()), None)
+    def __init__(self, place: Location, require_room: Callable[[], None] = lambda: None) -> None:
+        self._place = place
+        self._require_room = require_room
         self._small_commits = 0
         self._reached: dict[str, Position | None] = {}
 
+    @property
+    def sign(self) -> Path:
+        """The file of which `hold` locks a byte; raises StoreError if there can be none."""
+        if isinstance(self._place, Folder):
+            return self._place.sign
+        raise StoreError(
+            f"store {self._place}: what is watched is stored in a folder first",
+            "name one with --store, and this one with --ship-to",
+        )
+
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
-        return HostTables(self._folder.parent / f"host={_folder_name(host)}")
+        return HostTables(self._place.beside(host), self._require_room)
 
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
@@ -273,7 +401,7 @@ class HostTables:
             None if nothing of it has been stored.
         """
         # runs are committed last, so no other table is behind
-        return _position(_open(self._folder / "runs"), source)
+        return position_in(self.open("runs"), source)
 
     def append(
         self,
@@ -309,16 +437,17 @@ class HostTables:
             process has stored the same source meanwhile.
         """
         runs = columns.to_table(runs, columns.TABLES["runs"])
-        with self._locked():
+        now = _now_us()
+        with self._place.locked():
             if before != "any":
                 self._reached.setdefault(source, before)
-            delta = _open(self._folder / "runs")
+            delta = self.open("runs")
             self._refuse_other_writer(source, delta)
             others = {"losses": losses, "files": files, "calls": calls, "incidents": incidents}
             for name, rows in others.items():
                 if rows := list(rows):
-                    self._append(name, source, position, rows, _open(self._folder / name))
-            self._reached[source] = self._append("runs", source, position, runs, delta)
+                    self._append(name, source, position, rows, self.open(name), now)
+            self._reached[source] = self._append("runs", source, position, runs, delta, now)
             if len(runs) < _SMALL_ROWS:
                 self._small_commits += 1
                 if self._small_commits % _COMPACT_EVERY == 0:
@@ -341,9 +470,112 @@ class HostTables:
         StoreError
             As for `append`.
         """
-        with self._locked():
-            delta = _open(self._folder / "tracer")
-            self._append("tracer", source, Position(seq, seq), rows, delta)
+        with self._place.locked():
+            delta = self.open("tracer")
+            self._append("tracer", source, Position(seq, seq), rows, delta, _now_us())
+
+    def open(self, name: str) -> DeltaTable | None:
+        """Open one of the tables, as it is now.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none yet.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        return self._place.open(name)
+
+    def receive(
+        self, name: str, delta: DeltaTable | None, rows: Table, transactions: Mapping[str, int]
+    ) -> DeltaTable:
+        """Append rows of another store, unless anything was committed since a table was opened.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+        delta
+            What `open` gave: the state in which these rows are to be appended.
+        rows
+            Rows with the table's columns; none for a commit of transactions only.
+        transactions
+            Application transactions of the same commit.
+
+        Returns
+        -------
+        DeltaTable
+            The table with these rows, and with what came since.
+
+        Raises
+        ------
+        ConflictError
+            If the table has changed, or was made, meanwhile.
+        StoreError
+            If the store can't be written.
+        """
+        transactions = dict(transactions)
+        if len(rows):
+            transactions[_NUMBER] = number = max(_now_us(), last_number(delta) + 1)
+            rows = _numbered(rows, number)
+        with self._place.locked():
+            return self._commit(name, rows, transactions, delta, alone=True)
+
+    def remove(self, name: str, predicate: str) -> None:
+        """Remove rows, but none of the transactions that tell how far sources were stored.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+        predicate
+            SQL: which rows.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        with self._place.locked():
+            delta = self.open(name)
+            with self._errors(name, "written"):
+                if delta is not None:
+                    delta.delete(predicate)
+
+    def retain(self, since: datetime) -> int:
+        """Remove rows of what ended before a time, but no transactions.
+
+        Files and calls go with their runs; a row that has no time goes by when it was stored, and
+        what a watch saw of the modules with the last that it saw.
+
+        Parameters
+        ----------
+        since
+            The time, aware.
+
+        Returns
+        -------
+        int
+            How many runs were removed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        removed = 0
+        for name in ("files", "calls", *_ENDED):
+            with self._place.locked(), self._errors(name, "written"):
+                removed += self._retain(name, since)
+        return removed
 
     def hold(self, watch: int) -> IO[bytes]:
         """Show others that a watch goes on, without waking up for it.
@@ -364,7 +596,7 @@ class HostTables:
         StoreError
             If the store can't be written.
         """
-        with self._locked():
+        with self._place.locked():
             sign = self.sign.open("ab")
             try:
                 fcntl.lockf(sign, fcntl.LOCK_EX, 1, watch)
@@ -374,59 +606,84 @@ class HostTables:
             return sign
 
     def compact(self) -> None:
-        """Join small files; remove those over an hour old that were replaced or never committed."""
-        with self._locked():
+        """Join small files; remove those over an hour old that were replaced or never committed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        with self._place.locked():
             self._compact()
 
-    # A Delta table takes several writers, but they would conflict over and over.
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self._require_what_was_there()
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._there = self._folder
-            with (self._folder / ".lock").open("a") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield
-        except OSError as error:
-            raise StoreError(
-                f"store {self._folder} can't be written: {error.strerror}",
-                "check its permissions and free space, or name another with --store",
-            ) from None
+    def vacuum(self) -> int:
+        """Remove files over an hour old that were replaced or never committed.
 
-    # What is stored while a disk is not mounted would be under it when it is.
-    def _require_what_was_there(self) -> None:
-        if self._there is not None and not self._there.is_dir():
-            raise StoreError(
-                f"store {self._there} is not there any more", "mount it, or move it back"
-            )
+        The log of each table begins anew with one file, so that the next who opens it reads little.
+
+        Returns
+        -------
+        int
+            How many files were removed.
+
+        Raises
+        ------
+        StoreError
+            If the store can't be written.
+        """
+        removed = 0
+        with self._place.locked():
+            for name in columns.TABLES:
+                if (delta := self.open(name)) is not None:
+                    with self._errors(name, "cleaned"):
+                        removed += len(_vacuum(delta))
+                        delta.create_checkpoint()
+                        delta.cleanup_metadata()
+        return removed
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
-        if source in self._reached and _position(runs, source) != self._reached[source]:
+        if source in self._reached and position_in(runs, source) != self._reached[source]:
             raise StoreError(
-                f"store {self._folder}: another process stores {source} too", "stop one of them"
+                f"store {self._place}: another process stores {source} too", "stop one of them"
             )
 
     def _compact(self) -> None:
+        for name in columns.TABLES:
+            delta = self.open(name)
+            if delta is not None and len(delta.file_uris()) > 1:
+                with self._errors(name, "compacted"):
+                    delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
+                    _vacuum(delta)
+
+    # Details go first: killed in between, a run that is there tells that it is to be removed.
+    def _retain(self, name: str, since: datetime) -> int:
+        delta = self.open(name)
+        if delta is None:
+            return 0
+        if name in _ENDED:
+            done = delta.delete(
+                _ended_before(name, delta, since), writer_properties=_encoding(name)
+            )
+            return int(done["num_deleted_rows"] or 0) if name == "runs" else 0
+        runs = self.open("runs")
+        if runs is not None:
+            where = _ended_before("runs", runs, since)
+            ended = _query(runs, f"SELECT run_id FROM rows WHERE {where}")
+            if len(ended):
+                matched = delta.merge(
+                    ended, "row.run_id = ended.run_id", source_alias="ended", target_alias="row"
+                )
+                matched.when_matched_delete().execute()
+        return 0
+
+    @contextmanager
+    def _errors(self, table: str, what: str) -> Iterator[None]:
         from deltalake.exceptions import DeltaError
 
-        for name in columns.TABLES:
-            delta = _open(self._folder / name)
-            if delta is None or len(delta.file_uris()) < 2:
-                continue
-            try:
-                delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
-                delta.vacuum(
-                    retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
-                    enforce_retention_duration=False,
-                    dry_run=False,
-                    full=True,  # also what was written before a commit that did not come
-                )
-            except (DeltaError, OSError) as error:
-                raise StoreError(
-                    f"store {self._folder / name} can't be compacted: {error}",
-                    "check its permissions and free space",
-                ) from None
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            raise self._place.error(table, what, error) from None
 
     # Gives the position that the table has then.
     def _append(
@@ -436,12 +693,9 @@ class HostTables:
         position: Position,
         new: Iterable[Row] | pa.Table,
         delta: DeltaTable | None,
+        now_us: int,
     ) -> Position:
-        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-        from deltalake.exceptions import DeltaError
-
-        folder = self._folder / name
-        stored = _position(delta, source)
+        stored = position_in(delta, source)
         if stored is not None and stored.seen >= position.seen:
             return stored
         if stored is not None:
@@ -451,31 +705,51 @@ class HostTables:
                 new = _not_told(new, delta, stored)
             elif name in _REACHED_BY:
                 new = [row for row in new if _is_behind(row[_REACHED_BY[name]], stored)]
-        reached = {
-            _seen(source): position.seen,
-            _resume(source): position.resume_after,
-            _check(source): position.check,
-        }
-        properties = CommitProperties(
-            app_transactions=[
-                Transaction(key, number) for key, number in reached.items() if number is not None
-            ]
-        )
         table = columns.to_table(new, columns.TABLES[name])
-        older = delta is not None and not set(table.column_names) <= _columns(delta)
+        transactions = transactions_of(source, position)
+        if len(table):
+            self._require_room()
+            transactions[_NUMBER] = number = max(now_us, last_number(delta) + 1)
+            table = _numbered(table, number)
+        self._commit(name, table, transactions, delta)
+        return position
+
+    # Alone: in the very state of the table that is given, or not at all.
+    def _commit(
+        self,
+        name: str,
+        table: Table,
+        transactions: Mapping[str, int],
+        delta: DeltaTable | None,
+        *,
+        alone: bool = False,
+    ) -> DeltaTable:
+        from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+        from deltalake.exceptions import DeltaError
+
+        properties = CommitProperties(
+            max_commit_retries=0 if alone else None,
+            app_transactions=list(starmap(Transaction, transactions.items())),
+        )
+        version = -1 if delta is None else delta.version()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _require_room(folder, table.nbytes)
+            self._place.prepare(name, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    str(folder), columns.TABLES[name], mode="ignore", configuration=_CONFIGURATION
+                    self._place.url(name),
+                    columns.STORED[name],
+                    mode="error" if alone else "ignore",
+                    configuration=_CONFIGURATION,
+                    raise_if_key_not_exists=False,  # of `SCHEMA_KEY`
+                    storage_options=self._place.options,
                 )
+                version = delta.version()
             if len(table):
                 write_deltalake(
                     delta,
                     table,
                     mode="append",
-                    schema_mode="merge" if older else None,
+                    schema_mode=None if set(table.column_names) <= _columns(delta) else "merge",
                     commit_properties=properties,
                     writer_properties=_encoding(name),
                 )
@@ -483,11 +757,43 @@ class HostTables:
                 delta.create_write_transaction(
                     [], "append", delta.schema(), commit_properties=properties
                 )
+                delta.update_incremental()
         except (DeltaError, OSError) as error:
-            raise StoreError(
-                f"store {folder} can't be written: {error}", "check its permissions and free space"
-            ) from None
-        return position
+            if alone and (there := self.open(name)) is not None and there.version() > version:
+                place = self._place.url(name)
+                raise ConflictError(f"store {place}: another process writes to it too") from None
+            raise self._place.error(name, "written", error) from None
+        return delta
+
+
+def _vacuum(delta: DeltaTable) -> list[str]:
+    return delta.vacuum(
+        retention_hours=int(_KEEP_REPLACED_FILES / timedelta(hours=1)),
+        enforce_retention_duration=False,
+        dry_run=False,
+        full=True,  # also what was written before a commit that did not come
+    )
+
+
+# SQL of delta-rs for the rows of what ended before a time.
+def _ended_before(name: str, delta: DeltaTable, since: datetime) -> str:
+    us = (since - _EPOCH) // timedelta(microseconds=1)
+    time = f"arrow_cast({us}, 'Timestamp(Microsecond, Some(\"UTC\"))')"
+    ended = _ENDED[name]
+    if name == "tracer":
+        last_seen = "SELECT watch, max(at) AS last FROM rows WHERE watch IS NOT NULL GROUP BY watch"
+        going = _query(delta, f"SELECT watch FROM ({last_seen}) WHERE last >= {time}")
+        watches = ", ".join(map(str, going["watch"].to_pylist()))
+        return f"{ended} < {time}" + (f" AND watch NOT IN ({watches})" if watches else "")
+    if columns.STORED_US not in _columns(delta):
+        return f"{ended} < {time}"
+    return f"({ended} < {time} OR ({ended} IS NULL AND {columns.STORED_US} < {us}))"
+
+
+def _query(delta: DeltaTable, query: str) -> Table:
+    from deltalake import QueryBuilder
+
+    return Table.from_arrow(QueryBuilder().register("rows", delta).execute(query))
 
 
 # A row without a number is of the end of its log, which comes behind every record.
@@ -541,6 +847,20 @@ def _first(loss: Row) -> int:
     return number
 
 
+def last_number(delta: DeltaTable | None) -> int:
+    """Give the last number that rows of a table have in `columns.STORED_US`; 0 if none has one."""
+    return (delta and delta.transaction_version(_NUMBER)) or 0
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def _numbered(table: Table, number: int) -> Table:
+    numbers = ChunkedArray([Array([number] * len(table), DataType.int64())])
+    return table.append_column(Field(columns.STORED_US, DataType.int64()), numbers)
+
+
 def _columns(delta: DeltaTable) -> set[str]:
     return {field.name for field in delta.schema().fields}
 
@@ -555,21 +875,6 @@ def _encoding(table: str) -> WriterProperties:
     return WriterProperties(column_properties=dict.fromkeys(_VARIED, number) | {"run_id": run_id})
 
 
-# On a full disk delta-rs panics in a thread of its own, with a trace of it on the terminal.
-def _require_room(folder: Path, size: int) -> None:
-    if shutil.disk_usage(folder).free < size + _COMMIT_BYTES:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-# delta-rs decodes a percent sign in a path, so another sign marks what is escaped
-def _folder_name(host: str) -> str:
-    return quote(host, safe="").replace("~", "%7E").replace("%", "~")
-
-
-def _host_name(folder: Path) -> str:
-    return unquote(folder.name.removeprefix("host=").replace("~", "%"))
-
-
 def _seen(source: str) -> str:
     return source
 
@@ -582,7 +887,18 @@ def _check(source: str) -> str:
     return f"{source}#check"
 
 
-def _position(delta: DeltaTable | None, source: str) -> Position | None:
+def transactions_of(source: str, position: Position) -> dict[str, int]:
+    """Give the application transactions that keep how far a source has been stored."""
+    reached = {
+        _seen(source): position.seen,
+        _resume(source): position.resume_after,
+        _check(source): position.check,
+    }
+    return {key: number for key, number in reached.items() if number is not None}
+
+
+def position_in(delta: DeltaTable | None, source: str) -> Position | None:
+    """Say how far a source has been stored in a table; None if not at all."""
     if delta is None:
         return None
     seen = delta.transaction_version(_seen(source))
@@ -596,17 +912,16 @@ def _position(delta: DeltaTable | None, source: str) -> Position | None:
 def _transactions(folder: Path) -> dict[str, int]:
     from deltalake.exceptions import DeltaError
 
-    delta = _open(folder)
+    delta = open_folder(folder)
     if delta is None:
         return {}
     log = folder / "_delta_log"
     found: dict[str, int] = {}
     try:
-        checkpoint = -1
-        if (last := log / "_last_checkpoint").exists():
-            checkpoint = json.loads(last.read_bytes())["version"]
-            for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
-                found |= _checkpointed(file)
+        checkpoints = log.glob("*.checkpoint*.parquet")
+        checkpoint = max((int(file.name[:20]) for file in checkpoints), default=-1)
+        for file in sorted(log.glob(f"{checkpoint:020}.checkpoint*.parquet")):
+            found |= _checkpointed(file)
         for version in range(checkpoint + 1, delta.version() + 1):
             for line in (log / f"{version:020}.json").read_bytes().splitlines():
                 if txn := json.loads(line).get("txn"):
@@ -628,19 +943,3 @@ def _checkpointed(file: Path) -> dict[str, int]:
     rows = query.execute("SELECT txn['appId'], txn['version'] FROM log WHERE txn IS NOT NULL")
     names, versions = Table.from_arrow(rows).columns
     return dict(zip(names.to_pylist(), versions.to_pylist(), strict=True))
-
-
-def _open(folder: Path) -> DeltaTable | None:
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError, TableNotFoundError
-
-    try:
-        if not (folder / "_delta_log").is_dir():
-            return None
-        return DeltaTable(str(folder))
-    except TableNotFoundError:
-        return None
-    except (DeltaError, OSError) as error:
-        raise StoreError(
-            f"store {folder} can't be read: {error}", "check its permissions"
-        ) from None

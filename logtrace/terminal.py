@@ -244,6 +244,66 @@ def print_coverage(console: Console, coverage: pd.DataFrame, zone: tzinfo) -> No
     _print_caption(console, f"unknown: nobody watched · times in {zone}")
 
 
+def print_tables(console: Console, tables: pd.DataFrame, zone: tzinfo) -> None:
+    """Print what is stored of machines.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    tables
+        What ``upkeep.info`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(tables)
+    columns = [
+        column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+        column(rows, "Table", lambda row: row["table"]),
+        column(rows, "Rows", lambda row: _count(row["rows"]), right=True),
+        column(rows, "Files", lambda row: _count(row["files"]), right=True),
+        column(rows, "Bytes", lambda row: _count(row["bytes"]), right=True),
+        column(rows, "Commits", lambda row: _count(row["commits"]), right=True),
+        column(rows, "Changed", lambda row: _cell(row["changed"], zone)),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    whole = sum(row["bytes"] for row in rows)
+    machines = _plural(len({row["host"] for row in rows}), "machine")
+    _print_caption(console, f"{machines} · {whole:,} bytes · times in {zone}")
+
+
+def print_troubles(console: Console, troubles: pd.DataFrame, zone: tzinfo) -> None:
+    """Print what is not as it should be in a store.
+
+    Parameters
+    ----------
+    console
+        Where to.
+    troubles
+        What ``verify.to_frame`` gave.
+    zone
+        The zone in which to show times.
+    """
+    rows = _records(troubles)
+    columns = [
+        column(rows, "Host", lambda row: _cell(row["host"]), name=True),
+        column(rows, "Table", lambda row: row["table"]),
+        column(rows, "Problem", lambda row: row["problem"], style=lambda _row: "red"),
+        column(rows, "Records", _range, right=True),
+        column(rows, "From", lambda row: _cell(row["since"], zone)),
+        column(rows, "To", lambda row: _cell(row["until"], zone)),
+        column(rows, "Rows", lambda row: _count(row["rows"]), right=True),
+        column(rows, "What", lambda row: _cell(row["what"]), name=True, middle=True),
+    ]
+    print_lines(console, table_lines(columns, console.width))
+    _print_caption(console, f"{_plural(len(rows), 'problem')} · times in {zone}")
+
+
+def _range(row: Mapping[str, Any]) -> str:
+    numbers = [_cell(row[name]) for name in ("first_seq", "last_seq")]
+    return numbers[0] if numbers[0] == numbers[1] else "..".join(numbers)
+
+
 def print_checks(console: Console, checks: Iterable[Check]) -> None:
     """Print what the doctor found, with the remedies."""
     table = Table.grid(padding=(0, 2))
@@ -352,6 +412,8 @@ class LiveView:
             above.insert(2, Text(rates))
         if self._report:
             above.append(Text(f"report: {visible(self._report)}", style="dim"))
+        if progress.shipping:
+            above.append(Text(visible(progress.shipping), style="dim"))
         above += self._under_way(progress.open_runs)
         below = [Text(visible(progress.trouble), style="bold red")] if progress.trouble else []
         if not self._runs:

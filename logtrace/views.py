@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
+from logtrace.location import local_files
 from logtrace.store import Store
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def open_views(
     with store_errors():
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
-            _create_view(database, name, columns, files[table])
+            _create_view(database, name, columns, local_files(files[table]))
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW signs AS {_SIGNS}")
@@ -209,8 +209,8 @@ def open_views(
 
 # The parts of followed logs that the stores of these files have positions of.
 def _followed(files: Files, hosts: set[str]) -> Iterator[tuple[str, str]]:
-    for root in {Path(file).parents[2] for file in files["runs"]}:
-        yield from Store(str(root)).positions(hosts).parts()
+    for url in {file.rpartition("/host=")[0] for file in files["runs"]}:
+        yield from Store(url).positions(hosts).parts()
 
 
 def run(database: duckdb.DuckDBPyConnection, sql: str, query: Query) -> pa.Table:

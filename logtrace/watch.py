@@ -38,7 +38,7 @@ _MOST_DRAINS_OF_FEW = 1000
 _MANY_ROWS = 10_000  # are stored before more are read
 _LAG = 1 << 24  # bytes of a log that are read again after a crash, if it had no rows
 _LONGEST_HOST = 200  # as a folder's name
-_STOP, _COMMITTED = b"s", b"c"
+_STOP, _COMMITTED, _SHIPPING = b"s", b"c", b"h"
 
 
 @dataclass
@@ -63,6 +63,8 @@ class Progress:
         Tracing modules in the kernel; None where that can't be known.
     trouble
         Why rows can't be stored at the moment.
+    shipping
+        How the shipping of what is stored stands, if it is shipped.
     notices
         What can't be read and why, since it was shown before; each once.
     """
@@ -76,6 +78,7 @@ class Progress:
     open_runs: list[tuple[int, Record]] = field(default_factory=list)
     loaded: set[str] | None = None
     trouble: str | None = None
+    shipping: str | None = None
     notices: list[str] = field(default_factory=list)
 
 
@@ -291,6 +294,7 @@ class Watch:
         self._sign: IO[bytes] | None = None
         self._show = show
         self._note_stored = note_stored
+        self._of_shipping: deque[tuple[str, bool]] = deque()
         self._queue: deque[_Batch] = deque()
         self._watched: dict[Log, _Watched] = {}
         self._due: dict[_Watched, None] = {}
@@ -306,6 +310,19 @@ class Watch:
     def stop(self) -> None:
         """Make `follow` end; may be called from a signal handler."""
         self._ring(_STOP)
+
+    def note_shipping(self, state: str, *, is_news: bool) -> None:
+        """Show how shipping stands; may be called from any thread until `close`.
+
+        Parameters
+        ----------
+        state
+            How it stands.
+        is_news
+            Whether those are told too who only see notices.
+        """
+        self._of_shipping.append((state, is_news))
+        self._ring(_SHIPPING)
 
     def drain(self) -> None:
         """Read and store what is there, without waiting for more.
@@ -385,12 +402,21 @@ class Watch:
                 self._take_from(key.data)
         if self._modules:
             self._module_rows += self._modules.alive()
+        self._take_note_of_shipping()
         if self._committing and self._committing.done():
             self._note_commit()
         self._plan_commit()
         if self._commit_in_s == 0:
             self._start_commit()
         return _STOP in bells
+
+    def _take_note_of_shipping(self) -> None:
+        while self._of_shipping:
+            state, is_news = self._of_shipping.popleft()
+            self.progress.shipping = state
+            if is_news:
+                self.progress.notices.append(state)
+            self._note_change()
 
     def _read_to_end(self, source: Source | LogTree) -> None:
         drains_of_few = 0

@@ -1,5 +1,9 @@
 """What all tests share."""
 
+import itertools
+
+import pytest
+import s3_server
 from hypothesis import HealthCheck, settings
 
 # That an example takes long is the fault of a busy machine, not of the code.
@@ -20,3 +24,29 @@ def pytest_addoption(parser):
         help="kernel to test the modules on: 5.10, 6.1, 6.12, newest, patched, sanitizer or the "
         "path of an image (repeatable; default 6.1, patched, newest)",
     )
+
+
+@pytest.fixture(scope="session")
+def _s3(tmp_path_factory):
+    with s3_server.serve(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def s3(_s3, tmp_path, monkeypatch):
+    """Give an S3 server with an empty bucket, which the environment leads to."""
+    _s3.bucket = f"lab{next(_numbers)}"
+    _s3.make_bucket(_s3.bucket)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", _s3.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("LOGTRACE_CACHE", str(tmp_path / "cache"))
+    _s3.take_requests()
+    return _s3

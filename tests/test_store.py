@@ -19,6 +19,7 @@ from deltalake import DeltaTable
 
 from logtrace import columns, store
 from logtrace.errors import StoreError
+from logtrace.location import local_files
 from logtrace.store import Position, Store, default_url
 
 SOURCE = "kmsg:b1"
@@ -43,13 +44,22 @@ def detail(ended_seq, **values):
 
 
 def rows(url, table="runs", column="first_seq"):
-    files = Store(str(url)).files(table)
+    files = local_files(Store(str(url)).files(table))
     return sorted(value for file in files for value in pd.read_parquet(file)[column])
 
 
+def numbered(schema):
+    return schema.append(columns.STORED["runs"].field(columns.STORED_US))
+
+
 @pytest.fixture
-def lab(tmp_path):
-    return Store(str(tmp_path / "store"))
+def lab(request, tmp_path):
+    if getattr(request, "param", "folder") == "folder":
+        return Store(str(tmp_path / "store"))
+    return Store(f"s3://{request.getfixturevalue('s3').bucket}/the/lab")
+
+
+in_folder_and_bucket = pytest.mark.parametrize("lab", ["folder", "s3"], indirect=True)
 
 
 @pytest.fixture
@@ -63,6 +73,7 @@ def test_nothing_is_stored_at_first(lab, tables):
     assert not lab.root.exists()
 
 
+@in_folder_and_bucket
 def test_rows_and_the_position_are_stored_together(lab, tables):
     tables.append(SOURCE, Position(9, 4), runs=[run(5), run(8)], losses=[loss(6, 7)])
     assert rows(lab) == [5, 8]
@@ -71,12 +82,14 @@ def test_rows_and_the_position_are_stored_together(lab, tables):
     assert lab.host("lab1").position(SOURCE) == Position(seen=9, resume_after=4)
 
 
+@in_folder_and_bucket
 def test_a_position_without_rows_is_stored(lab, tables):
     tables.append(SOURCE, Position(3, 3))
     assert tables.position(SOURCE) == Position(3, 3)
     assert rows(lab) == []
 
 
+@in_folder_and_bucket
 def test_the_same_position_is_stored_once(lab, tables):
     for _ in range(2):
         tables.append(SOURCE, Position(9, 9), runs=[run(5)], losses=[loss(6, 7)])
@@ -85,6 +98,7 @@ def test_the_same_position_is_stored_once(lab, tables):
     assert rows(lab, "losses") == [6]
 
 
+@in_folder_and_bucket
 def test_an_earlier_position_changes_nothing(lab, tables):
     tables.append(SOURCE, Position(9, 9), runs=[run(5)])
     tables.append(SOURCE, Position(4, 4), runs=[run(3)])
@@ -93,6 +107,7 @@ def test_an_earlier_position_changes_nothing(lab, tables):
     assert tables.position(SOURCE) == Position(12, 12)
 
 
+@in_folder_and_bucket
 def test_sources_have_positions_of_their_own(lab, tables):
     tables.append("kmsg:b1", Position(900, 900), runs=[run(5)])
     tables.append("kmsg:b2", Position(3, 3), runs=[run(2)])
@@ -103,6 +118,7 @@ def test_sources_have_positions_of_their_own(lab, tables):
     assert rows(lab) == [2, 5, 60]
 
 
+@in_folder_and_bucket
 @pytest.mark.parametrize("table", ["files", "calls", "losses", "runs"])
 @pytest.mark.parametrize("before", [True, False])
 def test_after_a_crash_between_two_commits_every_row_is_stored_once(
@@ -144,6 +160,7 @@ def test_after_a_crash_between_two_commits_every_row_is_stored_once(
     assert rows(lab, "calls", "ended_seq") == [5, 15, 25]
 
 
+@in_folder_and_bucket
 @pytest.mark.parametrize(
     ("lost", "ranges"),
     [
@@ -178,7 +195,7 @@ def test_what_is_lost_after_a_crash_between_two_commits_is_told_once(
 
     again = Store(str(lab)).host("lab1")
     again.append(SOURCE, Position(50, 50), losses=[loss(*lost), loss(18, 18, text="?")])
-    stored = pd.concat(map(pd.read_parquet, lab.files("losses")))
+    stored = pd.concat(map(pd.read_parquet, local_files(Store(str(lab)).files("losses"))))
     stored = stored[stored["source"].isna() & stored["text"].isna()]
     assert sorted(zip(stored["first_seq"], stored["last_seq"], strict=True)) == ranges
     assert (stored["records"] == stored["last_seq"] - stored["first_seq"] + 1).all()
@@ -205,6 +222,7 @@ def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
     old = Schema([columns.RUNS.field(name) for name in known])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(columns, "TABLES", dict(columns.TABLES) | {"runs": old})
+        patch.setattr(columns, "STORED", dict(columns.STORED) | {"runs": numbered(old)})
         tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     tables.append(SOURCE, Position(12, 12))
     assert tables.position(SOURCE) == Position(12, 12)
@@ -222,6 +240,38 @@ def test_a_table_of_an_older_version_gets_the_columns_it_lacks(lab, tables):
     assert tables.position(SOURCE) == Position(16, 16)
 
 
+def test_a_table_of_a_version_that_numbered_no_commits_goes_on_with_numbers(lab, tables):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(columns, "STORED", columns.TABLES)
+        patch.setattr(store, "_numbered", lambda table, _number: table)
+        tables.append(SOURCE, Position(9, 9), runs=[run(5)])
+    tables.append(SOURCE, Position(15, 15), runs=[run(15)])
+    delta = DeltaTable(str(lab.root / "host=lab1" / "runs"))
+    found = delta.to_pyarrow_table(columns=["first_seq", "stored_us"]).to_pylist()
+    assert {row["first_seq"]: row["stored_us"] for row in found} == {
+        5: None,
+        15: store.last_number(delta),
+    }
+
+
+def test_every_commit_has_a_number_of_its_own_that_rises_also_where_the_clock_goes_back(
+    lab, tables, monkeypatch
+):
+    clock = iter([2_000, 1_000, 2_000_000, 3_000_000, 3_000_000])
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock) * 1000)
+    for seq in (1, 2, 3, 4):
+        details = [detail(seq, descriptor=3)] if seq > 1 else []
+        tables.append(SOURCE, Position(seq, seq), runs=[run(seq), run(seq)], files=details)
+    tables.compact()
+    folder = lab.root / "host=lab1"
+    numbers = {
+        name: DeltaTable(str(folder / name)).to_pyarrow_table()["stored_us"].to_pylist()
+        for name in ("runs", "files")
+    }
+    assert sorted(numbers["runs"]) == [2000, 2000, 2001, 2001, *[2_000_000] * 2, *[3_000_000] * 2]
+    assert sorted(numbers["files"]) == [1000, 2_000_000, 3_000_000]
+
+
 def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
     (lab.root / "host=lab1" / "runs" / "_delta_log").mkdir(parents=True)
     assert tables.position(SOURCE) is None
@@ -229,6 +279,7 @@ def test_a_table_without_its_first_commit_is_as_good_as_none(lab, tables):
     assert rows(lab) == [1]
 
 
+@in_folder_and_bucket
 def test_another_writer_of_the_same_source_is_refused(lab, tables):
     other = Store(str(lab)).host("lab1")
     tables.append(SOURCE, Position(9, 9), runs=[run(5)])
@@ -239,6 +290,7 @@ def test_another_writer_of_the_same_source_is_refused(lab, tables):
     assert rows(lab) == [5, 15]
 
 
+@in_folder_and_bucket
 @pytest.mark.parametrize("before", [None, Position(4, 4)])
 def test_what_another_writer_has_stored_since_reading_began_is_not_stored_again(
     lab, tables, before
@@ -253,6 +305,7 @@ def test_what_another_writer_has_stored_since_reading_began_is_not_stored_again(
     assert rows(lab) == [*([3] if before else []), 5, 15]
 
 
+@in_folder_and_bucket
 def test_a_position_behind_what_is_stored_does_not_look_like_another_writer(lab, tables):
     tables.append(SOURCE, Position(9, 4), runs=[run(5)])
     again = Store(str(lab)).host("lab1")
@@ -331,6 +384,7 @@ def test_replaced_files_are_removed_after_a_while(lab, tables, monkeypatch):
     assert rows(lab) == [0, 1, 2]
 
 
+@in_folder_and_bucket
 def test_the_writer_joins_small_files_by_itself(lab, tables, monkeypatch):
     monkeypatch.setattr(store, "_COMPACT_EVERY", 3)
     for seq in range(7):
@@ -349,6 +403,7 @@ def test_the_writer_leaves_large_files_alone(lab, tables, monkeypatch):
     assert rows(lab) == list(range(12))
 
 
+@in_folder_and_bucket
 def test_the_tables_have_the_columns_of_the_schema(lab, tables):
     tables.append(
         SOURCE,
@@ -360,8 +415,8 @@ def test_the_tables_have_the_columns_of_the_schema(lab, tables):
         incidents=[{"host": "lab1", "ended_seq": 5, "type": "bug"}],
     )
     tables.append_tracer("udev:b1", 0, [{"host": "lab1", "module": "iotracehooking"}])
-    for name, expected in columns.TABLES.items():
-        frame = pd.concat(map(pd.read_parquet, lab.files(name)))
+    for name, expected in columns.STORED.items():
+        frame = pd.concat(map(pd.read_parquet, local_files(lab.files(name))))
         assert list(frame.columns) == expected.names
         assert len(frame) == 1
 
@@ -387,6 +442,7 @@ def test_the_tables_are_read_as_they_are_by_delta_duckdb_and_pandas(lab, tables)
     assert frame["file"].fillna("").tolist() == ["한글", ""]
 
 
+@in_folder_and_bucket
 @pytest.mark.parametrize(
     "host",
     [
@@ -430,7 +486,7 @@ def test_a_store_may_be_named_by_a_file_url(tmp_path):
     assert Store(f"file://{tmp_path}/store").root == tmp_path / "store"
 
 
-@pytest.mark.parametrize("url", ["s3://bucket/lab", "http://example.org/"])
+@pytest.mark.parametrize("url", ["gs://bucket/lab", "http://example.org/"])
 def test_a_store_of_another_kind_is_refused(url):
     with pytest.raises(StoreError, match="is not supported") as raised:
         Store(url)
@@ -538,6 +594,7 @@ def test_a_full_disk_is_told_before_anything_is_written(lab, tables, monkeypatch
     assert rows(lab) == [5, 12]
 
 
+@in_folder_and_bucket
 def test_events_of_the_modules_are_stored_once(lab, tables):
     loaded = {"host": "lab1", "module": "iotracehooking", "action": "add"}
     for _ in range(2):

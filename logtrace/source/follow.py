@@ -18,6 +18,7 @@ from logtrace.positions import Position, Positions, part_name, part_source
 from logtrace.record import Loss, Record, printable
 from logtrace.source.forms import Dating, form_of
 from logtrace.source.logfile import LogText, open_log
+from logtrace.source.redelivery import LOOK_BACK_BYTES, Deliveries
 from logtrace.source.rotation import Folders
 
 _CHUNK_BYTES = 1 << 20
@@ -148,6 +149,7 @@ class GrowingLog:
         self._others: set[str] = set()  # those of the part that is read
         self._position = -1
         self._dating = Dating(self._from.zone)
+        self._deliveries = Deliveries()
 
     @property
     def position(self) -> int:
@@ -438,6 +440,8 @@ class GrowingLog:
         host = self._from.host if self._from.forced or not record.host else record.host
         if record.seq <= max(self._position, self._after.get(host, -1)) or host in self._others:
             return
+        if self._came_again(part, record):
+            return
         if self._lost:
             self._lost = False
             items.append(self._emptied(record))
@@ -445,6 +449,34 @@ class GrowingLog:
         self._position = record.seq
         self.check = part.check_of(record.seq)
         self._reached[part.name] = _Reached(record.seq, self.check)
+
+    def _came_again(self, part: _Part, record: Record) -> bool:
+        if part.text.form != "syslog":
+            return False
+        line = part.noted_line(record.seq) if self._deliveries.may_have_come(record) else None
+        if line is not None and any(
+            b"\n%b\n" % line in b"\n" + earlier for earlier in self._before(part, record.seq)
+        ):
+            return True
+        self._deliveries.note(record)
+        return False
+
+    # What stands before a line, in its part and in those before it, nearest first.
+    def _before(self, part: _Part, offset: int) -> Iterator[bytes]:
+        earlier = part.before(offset)
+        yield earlier
+        if len(earlier) == LOOK_BACK_BYTES:
+            return
+        parts = self._folders.parts(self.path)
+        here = self._found(part, parts)
+        left = LOOK_BACK_BYTES - len(earlier)
+        for path in reversed(parts[: parts.index(here)] if here else []):
+            older = self._opened(path) if left > 0 else None
+            if older is not None:
+                with closing(older):
+                    earlier = older.before(None)
+                yield earlier
+                left -= len(earlier)
 
     def _emptied(self, record: Record) -> Loss:
         at = datetime.now(UTC)
@@ -586,6 +618,20 @@ class _Part:
             self._lines.clear()
         self._lines[offset] = line[:_CHECKED_BYTES]
         return offset, line
+
+    def noted_line(self, seq: int) -> bytes | None:
+        """Give the line of a record; None if it is too long to be kept."""
+        line = self._lines.get(seq)
+        return line if line and len(line) < _CHECKED_BYTES else None
+
+    def before(self, offset: int | None) -> bytes:
+        """Give what stands before an offset, or at the end, as far as one looks back."""
+        at = self.stream.tell()
+        end = self.stream.seek(0, os.SEEK_END) if offset is None else offset
+        start = self.stream.seek(max(end - LOOK_BACK_BYTES, 0))
+        text = self.stream.read(end - start)
+        self.stream.seek(at)
+        return text
 
     def check_of(self, seq: int) -> int:
         """Digest the line of a record, and forget the lines up to it."""

@@ -19,6 +19,7 @@ from uuid import UUID
 from logtrace.errors import SourceError
 from logtrace.record import Loss, Record, decode_text, printable
 from logtrace.source.follow import Beginning
+from logtrace.source.redelivery import Deliveries
 from logtrace.source.sdjournal import Journal, Place
 
 _DRAIN_ENTRIES = 20_000
@@ -69,9 +70,12 @@ class JournalSource:
         self._where = "journal" if path is None else printable(str(path))
         self._is_own = path is None
         of_host = [] if host is None else [f"_HOSTNAME={host}"]
+        self._of_host = of_host
         self.name = _name("")
         self._stored = stored
         self._numbering = ""
+        self._passed: set[str] = set()  # numberings before this one
+        self._deliveries = Deliveries()
         self._position = -1
         self._certain = -1  # the last entry, of any program, before which nothing is unseen
         self._held: tuple[Place, Record | Loss] | None = None
@@ -155,7 +159,8 @@ class JournalSource:
                 self._enter(place.numbering)
                 items += self._vacuumed()
             if place.seq > self._position:
-                items.append(item)
+                if not self._came_again(place, item):
+                    items.append(item)
                 self._position = place.seq
                 self._certain = max(self._certain, place.seq)
         os.eventfd_write(self._bell, 1)  # there may be more
@@ -167,7 +172,41 @@ class JournalSource:
         except BlockingIOError:
             return
 
+    # What a machine sent again, as its connection broke, has a number of its own.
+    def _came_again(self, place: Place, item: Record | Loss) -> bool:
+        if self._is_own or isinstance(item, Loss):
+            return False
+        if self._deliveries.may_have_come(item) and self._has_before(place, item):
+            return True
+        self._deliveries.note(item)
+        return False
+
+    def _has_before(self, place: Place, record: Record) -> bool:
+        boot = "" if record.boot_id is None else UUID(record.boot_id).hex
+        stamps = [f"_BOOT_ID={boot}", f"_SOURCE_MONOTONIC_TIMESTAMP={record.usec}"]
+        self._all.choose([["_TRANSPORT=kernel", *stamps, *self._of_host]])
+        try:
+            self._all.seek_head()
+            while self._all.next():
+                other = self._all.place()
+                if self._was_before(other, place):
+                    found = _item(self._all, other, self._where)
+                    if isinstance(found, Record) and record == found._replace(
+                        source=record.source, seq=record.seq
+                    ):
+                        return True
+            return False
+        finally:
+            self._all.choose([self._of_host] if self._of_host else ())
+
+    def _was_before(self, other: Place, place: Place) -> bool:
+        if other.numbering == place.numbering:
+            return other.seq < place.seq
+        return other.numbering in self._passed or self._stored(_name(other.numbering)) is not None
+
     def _enter(self, numbering: str) -> None:
+        if self._numbering:
+            self._passed.add(self._numbering)
         self._numbering = numbering
         self.name = _name(numbering)
         seen, self._position = self._stored(self.name) or (-1, -1)

@@ -79,6 +79,11 @@ class Journal:
         else:
             files = (ctypes.c_char_p * 2)(os.fsencode(path), None)
             self._do("open_files", opened, files, 0)
+        self.choose(matches)
+
+    def choose(self, matches: Iterable[Sequence[str]]) -> None:
+        """Give no entries but those that have all fields of one of the alternatives."""
+        self._library.sd_journal_flush_matches(self._journal)
         for number, alternative in enumerate(matches):
             if number:
                 self._call("add_disjunction")

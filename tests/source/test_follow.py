@@ -685,3 +685,73 @@ def test_what_can_not_be_read_is_told(path, following, monkeypatch):
     monkeypatch.setattr(follow, "_Part", refuse)
     with pytest.raises(SourceError, match=r"kern\.log: Permission denied"):
         source.drain()
+
+
+def sent(number, host="pc7", second=None):
+    """A line as a collector writes it, of a kernel's stamp and a syslog's."""
+    second = number if second is None else second
+    stamp = f"2026-11-28T10:00:{second:02}.{number:06}+00:00"
+    return f"{stamp} {host} kernel: [{number:5}.000001] line {number}\n".encode()
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        pytest.param([1, 2, 3, 3, 4], id="the last line"),
+        pytest.param([1, 2, 3, 2, 3, 4], id="all that was on its way"),
+        pytest.param([1, 2, 3, 4, 2], id="a line that lay in an old connection"),
+        pytest.param([1, 1, 1, 2, 3, 4], id="a line of three connections"),
+    ],
+)
+def test_what_a_collector_was_given_again_is_read_once(path, following, again):
+    append(path, *map(sent, again))
+    first = following(path, begin="oldest")
+    assert numbers(first) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("read", range(1, 6))
+def test_what_was_given_again_is_known_after_a_restart(path, following, read):
+    lines = [sent(number) for number in (1, 2, 3, 2, 3, 4)]
+    append(path, *lines[:read])
+    first = following(path, begin="oldest")
+    found = numbers(first)
+    positions = first.noted()
+    append(path, *lines[read:])
+    found += numbers(following(path, positions))
+    assert found == [1, 2, 3, 4]
+
+
+def test_what_was_given_again_is_known_across_a_rotation(path, following):
+    append(path, sent(1), sent(2))
+    watched = following(path, begin="oldest")
+    found = numbers(watched)
+    path.rename(path.with_name("kern.log.1"))
+    append(path, sent(2), sent(3))
+    found += numbers(watched)
+    assert found == [1, 2, 3]
+
+
+def test_what_was_given_again_is_known_in_the_compressed_parts_before(path, following):
+    path.with_name("kern.log.2.gz").write_bytes(gzip.compress(sent(1) + sent(2)))
+    path.with_name("kern.log.1.gz").write_bytes(gzip.compress(sent(3)))
+    append(path, sent(2), sent(4))
+    assert numbers(following(path)) == [4]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param([sent(1), sent(1, host="pc8")], id="another machine's"),
+        pytest.param([sent(1), sent(1, second=2)], id="at another time"),
+        pytest.param([sent(2), sent(1)], id="when a clock was put back"),
+        pytest.param([line(1), line(1)], id="in a log of the machine's own"),
+        pytest.param(
+            [b"2026-11-28T10:00:00.000001+00:00 pc7 kernel: open[1]\n"] * 2,
+            id="without the kernel's stamp",
+        ),
+    ],
+)
+def test_lines_that_only_look_alike_are_all_read(path, following, lines):
+    append(path, *lines)
+    watched = following(path, begin="oldest")
+    assert sum(map(len, iter(watched.drain, []))) == 2

@@ -555,3 +555,51 @@ def test_nothing_stays_open(folder):
     with opened(folder) as source:
         source.drain()
     assert set(os.listdir("/proc/self/fd")) == before
+
+
+def send_again(folder, texts, back=0):
+    """Append entries that are the same, also in their stamps, as the last but `back`."""
+    before, folder.usec = folder.usec, folder.usec - 1000 * (len(texts) + back)
+    folder.add(*texts)
+    folder.usec = before
+
+
+@pytest.mark.parametrize("back", [0, 1])
+def test_entries_that_a_machine_sent_again_are_read_once(folder, back):
+    folder.add("a", "b", "c")
+    send_again(folder, ["b", "c"][: 2 - back], back)
+    folder.add("d")
+    with opened(folder) as source:
+        assert [item.text for item in source.drain()] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("host", [None, "lab1"])
+def test_entries_that_were_sent_again_are_known_after_a_restart(folder, host):
+    memory = Memory()
+    folder.add("a", "b")
+    with opened(folder, stored=memory, host=host) as source:
+        assert len(source.drain()) == 2
+        memory.keep(source)
+    send_again(folder, ["a", "b"])
+    folder.add("c")
+    with opened(folder, stored=memory, host=host) as source:
+        assert [item.text for item in source.drain()] == ["c"]
+
+
+def test_entries_that_were_sent_again_are_known_after_damage(folder):
+    folder.add("a", "b")
+    with opened(folder) as source:
+        assert len(source.drain()) == 2
+        folder.damage()
+        send_again(folder, ["b"])
+        folder.add("c")
+        found = [item.text for _ in range(2) for item in source.drain()]
+        assert found == ["c"]
+
+
+def test_entries_that_only_look_alike_are_all_read(folder):
+    folder.add("a", "a")
+    folder.usec -= 1000
+    folder.add("b")
+    with opened(folder) as source:
+        assert [item.text for item in source.drain()] == ["a", "a", "b"]
