@@ -72,6 +72,24 @@ def fill_many(store: Store, hosts: int, runs: int, days: int) -> None:
         _fill_host(store.host(host), rows, days, has_lost=number % 4 == 0)
 
 
+def add_one_each(store: Store, hosts: int, runs: int) -> None:
+    """Store a run more of each host of a store of `fill_many`.
+
+    Parameters
+    ----------
+    store, hosts, runs
+        As of `fill_many`.
+    """
+    for number in range(hosts):
+        row = _runs(np.random.default_rng([SEED, number, 1]), 1, 1)
+        row[["first_seq", "last_seq"]] += runs * 4
+        row["host"] = host = f"host{number:04d}"
+        row["run_id"] = f"{number:06x}{runs:010x}"
+        part = pa.Table.from_pandas(row, schema.TABLES["runs"], preserve_index=False)
+        position = Position(max(runs, _PART) + 1, max(runs, _PART) + 1)
+        store.host(host).append("kmsg:b", position, runs=part)
+
+
 def _fill_host(tables: HostTables, own: pd.DataFrame, days: int, *, has_lost: bool) -> None:
     host = own["host"].iloc[0]
     tables.append_tracer("modules:b", 9, _modules(host, days))

@@ -101,7 +101,7 @@ class FakeModules:
 
     def _row(self, action, module):
         self.seq += 1
-        return tracer_row(action=action, module=module)
+        return tracer_row(at=datetime.fromtimestamp(self.seq, UTC), action=action, module=module)
 
     def push(self, number):
         self.events.append(number)
