@@ -90,6 +90,7 @@ bench-report: .venv/dev
 bench-lab: .venv/dev
 	python bench/lab_scale.py
 	python bench/lab_scale.py --a-host --runs 10000
+	python bench/requests.py
 
 bench-page: .venv/dev
 	@.ci/install $(BROWSER_PACKAGES)
