@@ -83,10 +83,17 @@ def measured(store: Path, rounds: int, *options: str) -> tuple[list[str], float]
     return times, largest
 
 
-def rows(store: Path, shown: Sequence[str], workers: Sequence[int], rounds: int) -> list[list[str]]:
+def text_of(table: Sequence[Sequence[str]]) -> str:
+    """Write rows of a table in Markdown."""
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+
+
+def rows(
+    store: Path, shown: Sequence[str], workers: Sequence[int], rounds: int
+) -> Iterator[list[str]]:
     """Give the rows of a store: the local engine's, and those of so many workers."""
     times, memory = measured(store, rounds)
-    found = [[*shown, "local", *times, f"{memory:.0f} MiB"]]
+    yield [*shown, "local", *times, f"{memory:.0f} MiB"]
     for count in workers:
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -95,8 +102,7 @@ def rows(store: Path, shown: Sequence[str], workers: Sequence[int], rounds: int)
             times, memory = measured(store, rounds, "--scheduler", address)
             largest = max(map(peak_mib, pids))
         name = f"dask, {count} worker{'' if count == 1 else 's'}"
-        found.append([*shown, name, *times, f"{memory:.0f} MiB, a worker {largest:.0f} MiB"])
-    return found
+        yield [*shown, name, *times, f"{memory:.0f} MiB, a worker {largest:.0f} MiB"]
 
 
 def main() -> None:
@@ -111,19 +117,21 @@ def main() -> None:
     parser.add_argument("hosts", nargs="*", type=int, metavar="HOSTS", help="10 100 1000")
     options = parser.parse_args()
     table = [list(HEADER), ["---:", "---:", "---:", "---", "---:", "---:", "---:"]]
+    # each row as it comes: the whole takes long
+    print(text_of(table), flush=True)
     for hosts in options.hosts or HOSTS:
         each = options.runs if options.a_host else options.runs // hosts
         folder = options.folder / f"lab-{hosts}-hosts-{each}-runs"
         if not folder.exists():
             lab.fill_many(Store(str(folder)), hosts, each, DAYS)
         shown = [f"{hosts:,}", f"{hosts * each:,}", f"{size_mib(folder):.0f} MiB"]
-        table += rows(folder, shown, options.workers, options.rounds)
-    text = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
-    print(text)
+        for row in rows(folder, shown, options.workers, options.rounds):
+            print(text_of([row]), flush=True)
+            table.append(row)
     if options.no_page:
         return
     part = "lab of as many runs a host" if options.a_host else "lab"
-    page = with_part(PAGE.read_text(), part, text)
+    page = with_part(PAGE.read_text(), part, text_of(table))
     PAGE.write_text(with_part(page, "machine of labs", machine(options.rounds)))
 
 
