@@ -139,10 +139,11 @@ def of_store(
 def _week(
     engine: Engine, filters: Filters, combinations: pd.DataFrame
 ) -> Mapping[str, pd.DataFrame]:
-    names, _ = _folded(combinations, NAMES, _KEPT[0])
-    cells = engine.aggregate({"hour": _HOUR_OF_WEEK} | names, _measures("runs"), filters)
+    columns = _sql(NAMES)
+    groupings = [{"hour": _HOUR_OF_WEEK, name: columns[name]} for name in NAMES]
+    counted = engine.aggregate_each(groupings, _measures("runs"), filters)
     week = {}
-    for name in NAMES:
+    for name, cells in zip(NAMES, counted, strict=True):
         own = _with_most_runs(combinations, name, _NAMES_OF_WEEK)
         folded = cells[name].where(cells[name].isin(own) | cells[name].isna(), OTHER)
         week[name] = (
