@@ -88,7 +88,7 @@ OF_RUNS = ("files", "calls")
 
 _COLUMN_OF = {"boot": "boot_id", "run": "run_id"}
 _TIME_OF = {
-    "runs": "coalesce(started_at, ended_at)",
+    "runs": local_time.TIME,
     "losses": "noticed_at",
     "tracer": '"at"',
     "incidents": '"at"',
