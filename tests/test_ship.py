@@ -22,10 +22,11 @@ from report_samples import run_row
 from rich.console import Console
 from store_samples import log_of
 
-from logtrace import columns, machine, ship_command, terminal
+from logtrace import columns, machine, terminal
 from logtrace import ship as shipping
 from logtrace import store as storing
 from logtrace.cli import cli
+from logtrace.commands import ship as ship_command
 from logtrace.display import bytes_text
 from logtrace.engine import Engine
 from logtrace.errors import StoreError

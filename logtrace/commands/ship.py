@@ -1,7 +1,4 @@
-"""The command ``ship``, and what ``watch`` needs to ship.
-
-What is heavy is imported when it is used, as in `logtrace.cli`.
-"""
+"""The command ``ship``, and what ``watch`` needs to ship."""
 
 from __future__ import annotations
 
@@ -13,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from logtrace.options import is_quiet, store_option, verbosity_options
+from logtrace.commands.options import is_quiet, store_option, verbosity_options
+from logtrace.commands.output import note, visible
 from logtrace.sparing import spare_memory
 
 if TYPE_CHECKING:
@@ -70,7 +68,7 @@ def ship(
     store, lab = Store(url or default_url()), Store(lab_url)
 
     def tell(error: StoreError, pause_s: float) -> None:
-        _note(ctx, f"{error}; trying again in {pause_s:.0f} s")
+        note(ctx, f"{error}; trying again in {pause_s:.0f} s")
 
     with ExitStack() as stack:
         done = ship_all(
@@ -87,11 +85,11 @@ def ship(
         if as_json:
             click.echo(json.dumps({"host": host, "name": name, "rows": rows}))
         elif not is_quiet(ctx):
-            click.echo(_visible(f"{host}: {_told(rows)}"))
+            click.echo(visible(f"{host}: {_told(rows)}"))
         if name != host:
-            _note(ctx, f"{host} is another machine in {lab}; what this one stored is {name} there")
+            note(ctx, f"{host} is another machine in {lab}; what this one stored is {name} there")
     if done.removed:
-        _note(ctx, f"{done.removed:,} shipped rows were removed here, oldest first")
+        note(ctx, f"{done.removed:,} shipped rows were removed here, oldest first")
 
 
 def own_store(url: str | None, lab_url: str | None) -> tuple[Store, Store | None]:
@@ -159,7 +157,7 @@ def _bar(ctx: click.Context, stack: ExitStack, lab: str) -> Callable[[Progress],
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     bar = Bar(*columns, TimeRemainingColumn(), console=console, transient=True)
-    task = bar.add_task(_visible(f"rows to {lab}"))
+    task = bar.add_task(visible(f"rows to {lab}"))
     show_at = time.monotonic() + _BAR_AFTER_S
 
     def show(progress: Progress) -> None:
@@ -168,14 +166,3 @@ def _bar(ctx: click.Context, stack: ExitStack, lab: str) -> Callable[[Progress],
             stack.enter_context(bar)
 
     return show
-
-
-def _visible(text: str) -> str:
-    from logtrace.display import visible
-
-    return visible(text)
-
-
-def _note(ctx: click.Context, text: str) -> None:
-    if not is_quiet(ctx):
-        click.echo(_visible(text), err=True)

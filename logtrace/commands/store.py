@@ -1,26 +1,19 @@
-"""The commands ``logtrace store ...``.
-
-What is heavy is imported when it is used, as in `logtrace.cli`.
-"""
+"""The commands ``logtrace store ...``."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from logtrace.options import format_options, is_quiet, store_option, verbosity_options, zone_option
+from logtrace.commands.options import format_options, store_option, verbosity_options, zone_option
+from logtrace.commands.output import NOTHING_MATCHED, many, note, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from zoneinfo import ZoneInfo
 
-    import pandas as pd
-
     from logtrace.store import HostTables, Store
-
-_NOTHING_MATCHED = 3
 
 T = TypeVar("T")
 
@@ -51,7 +44,7 @@ def info(
     if output == "table":
         terminal.print_tables(terminal.console(), frame, zone)
     else:
-        _write(frame, output)
+        write(frame, output)
 
 
 @store.command()
@@ -75,7 +68,7 @@ def compact(ctx: click.Context, url: str | None, only: str | None) -> None:
 def vacuum(ctx: click.Context, url: str | None, only: str | None) -> None:
     """Remove files over an hour old that no table needs any more."""
     removed = sum(_for_each(ctx, url, only, lambda tables: tables.vacuum()))
-    _note(ctx, f"{removed:,} file{'' if removed == 1 else 's'} removed")
+    note(ctx, f"{many(removed, 'file')} removed")
 
 
 @store.command()
@@ -112,7 +105,7 @@ def retain(
         return removed
 
     removed = sum(_for_each(ctx, url, only, do))
-    _note(ctx, f"{removed:,} run{'' if removed == 1 else 's'} removed")
+    note(ctx, f"{many(removed, 'run')} removed")
 
 
 @store.command()
@@ -135,11 +128,11 @@ def verify(
     opened, hosts = _open(ctx, url, only)
     frame = to_frame(verify(opened, hosts))
     if output != "table":
-        _write(frame, output)
+        write(frame, output)
     elif len(frame):
         terminal.print_troubles(terminal.console(), frame, zone)
     else:
-        _note(ctx, f"{len(hosts):,} machine{'' if len(hosts) == 1 else 's'}: all is there, once")
+        note(ctx, f"{many(len(hosts), 'machine')}: all is there, once")
     ctx.exit(int(len(frame) > 0))
 
 
@@ -150,8 +143,8 @@ def _open(ctx: click.Context, url: str | None, only: str | None) -> tuple[Store,
     opened.require()
     hosts = opened.hosts()
     if only is not None and only not in hosts:
-        _note(ctx, f"no machine {only} in {opened}")
-        ctx.exit(_NOTHING_MATCHED)
+        note(ctx, f"no machine {only} in {opened}")
+        ctx.exit(NOTHING_MATCHED)
     return opened, hosts if only is None else [only]
 
 
@@ -162,18 +155,3 @@ def _for_each(
 
     opened, hosts = _open(ctx, url, only)
     return [done for _host, done in for_each(opened, hosts, do)]
-
-
-def _write(frame: pd.DataFrame, output: str) -> None:
-    from logtrace.export import write_table
-
-    if output == "parquet" and sys.stdout.isatty():
-        raise click.UsageError("parquet is no text: send it to a file or a pipe")
-    write_table(frame, sys.stdout.buffer, output)
-
-
-def _note(ctx: click.Context, text: str) -> None:
-    from logtrace.display import visible
-
-    if not is_quiet(ctx):
-        click.echo(visible(text), err=True)

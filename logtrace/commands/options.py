@@ -1,7 +1,4 @@
-"""Options that several commands share.
-
-What is heavy is imported when an option is used, as in `logtrace.cli`.
-"""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -49,6 +46,11 @@ def verbosity_options(command: Callable[P, R]) -> Callable[P, R]:
 def is_quiet(ctx: click.Context) -> bool:
     """Whether ``-q`` was given."""
     return bool(ctx.find_root().meta.get("quiet"))
+
+
+def names_of(text: str) -> list[str]:
+    """Give the names that commas separate, each once."""
+    return list(dict.fromkeys(name.strip() for name in text.split(",")))
 
 
 def store_option(command: Callable[P, R]) -> Callable[P, R]:
