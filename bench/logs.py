@@ -210,7 +210,7 @@ def measure(made: Input, folder: Path, scale: float, rounds: int) -> list[str]:
         f"{made.count * scale:,.0f}",
         f"{log.stat().st_size / 1e6:.0f} MB",
         f"`rg {made.beside[3]}`",
-        f"{ratio:.1f}x",
+        f"{ratio:.2f}x",
         f"{busy / its_busy:.1f}x",
         f"{resident / 2**20:.0f} MiB",
         f"{resident_larger / resident:.2f}x",
