@@ -15,6 +15,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -292,12 +293,10 @@ class Store:
             If the store does not exist or a table can't be read.
         """
         self.require()
-        files = [
-            unquote(file)
-            for host in self.hosts()
-            if (delta := self.open(host, table)) is not None
-            for file in delta.file_uris()
-        ]
+        # reading Delta's logs takes a processor most of the time, and leaves Python alone
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            tables = pool.map(lambda host: self.open(host, table), self.hosts())
+            files = [unquote(file) for delta in tables if delta for file in delta.file_uris()]
         return [self._url_of(file) for file in files] if self._bucket else files
 
     def open(self, host: str, table: str) -> DeltaTable | None:

@@ -18,9 +18,9 @@ from click.testing import CliRunner
 from report_samples import HOSTILE, START, run_row
 from store_samples import CONTRACT, log_of, rows_of, store_with
 
-from logtrace.commands import watch as watch_command
 from logtrace import dkms, doctor, kmod, schema
 from logtrace.cli import cli
+from logtrace.commands import watch as watch_command
 from logtrace.errors import KernelModuleError, SourceError, StoreError
 from logtrace.source.journal import is_own_folder
 from logtrace.store import hostname
@@ -460,7 +460,10 @@ def test_this_machines_log_can_be_watched_and_is_read_once(logtrace):
     done = logtrace("watch", "--once", "kmsg")
     if "permission denied" in done.stderr:
         pytest.skip("root or CAP_SYSLOG is needed")
-    counts = [int(watch.stderr.split()[-2].replace(",", "")) for watch in (done, logtrace("watch", "--once"))]
+    counts = [
+        int(watch.stderr.split()[-2].replace(",", ""))
+        for watch in (done, logtrace("watch", "--once"))
+    ]
     assert counts[0] == 0 or counts[1] < counts[0]
 
 
