@@ -93,8 +93,8 @@ class Board:
         Returns
         -------
         Snapshot
-            Of the present, or of at most half a second or four times as long ago as it took to
-            make.
+            Of the present, or of at most half a second or, but for the first one, four times as
+            long ago as it took to make.
 
         Raises
         ------
@@ -105,7 +105,9 @@ class Board:
         if self._snapshot and now < max(self._look_at, self._make_at):
             return self._snapshot
         version = self._version()
-        if self._snapshot is None or version != self._snapshot.version:
+        if self._snapshot is None:
+            self._snapshot = self._make(version)  # takes longer than any: libraries are loaded
+        elif version != self._snapshot.version:
             self._snapshot = self._make(version)
             ended = time.monotonic()
             self._make_at = ended + (_SHARE - 1) * (ended - now)

@@ -59,8 +59,8 @@ class Browser:
         return self.driver.execute_script(f"return {script}", *arguments)
 
     def until(self, script, wanted):
-        """Wait until a script gives what is wanted, for at most 20 seconds."""
-        deadline = time.monotonic() + 20
+        """Wait until a script gives what is wanted, for at most a minute."""
+        deadline = time.monotonic() + 60
         while (found := self.ask(script)) != wanted and time.monotonic() < deadline:
             time.sleep(0.02)
         assert found == wanted
