@@ -15,7 +15,6 @@ import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -28,6 +27,7 @@ from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
 from logtrace.errors import ConflictError, StoreError
+from logtrace.listings import list_files
 from logtrace.location import (
     SCHEMA,
     SCHEMA_KEY,
@@ -293,10 +293,13 @@ class Store:
             If the store does not exist or a table can't be read.
         """
         self.require()
-        # reading Delta's logs takes a processor most of the time, and leaves Python alone
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            tables = pool.map(lambda host: self.open(host, table), self.hosts())
-            files = [unquote(file) for delta in tables if delta for file in delta.file_uris()]
+        hosts = [path.name for path in self._host_folders()]
+
+        def look(host: str) -> list[str]:
+            delta = self.open(host_name(host), table)
+            return [unquote(file) for file in delta.file_uris()] if delta else []
+
+        files = list_files(self.root, hosts, table, look)
         return [self._url_of(file) for file in files] if self._bucket else files
 
     def open(self, host: str, table: str) -> DeltaTable | None:
