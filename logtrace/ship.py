@@ -234,7 +234,7 @@ class _Shipment:
     # Gives the versions that its commits made; None if somebody else wrote to it meanwhile.
     def _bring(self, tables: HostTables, name: str, delta: DeltaTable) -> list[int] | None:
         commits: list[int] = []
-        lab = tables.open(name)
+        lab = tables.open_log(name)
         self._require_the_same(name, lab)
         count, batches = _news(delta, lab)
         self._progress.whole = self._progress.done + count
@@ -245,7 +245,7 @@ class _Shipment:
                 rows = _told_apart(rows, self._name, self._machine)
             # of losses it may be known that they are none, whatever is there
             if batch.compare or name == "losses":
-                known = lab if batch.compare else None
+                known = tables.open(name) if batch.compare else None
                 rows = without_known(name, rows, known, partial(_read_up_to, tables))
             reached = {**batch.reached, _MACHINE: self._machine.number}
             if name == "runs" and batch.is_last:
@@ -284,7 +284,7 @@ def _claim(lab: Store, host: str, machine: Machine) -> str:
 
 def _owner(tables: HostTables, machine: Machine) -> int:
     while True:
-        delta = tables.open("runs")
+        delta = tables.open_log("runs")
         owner = delta.transaction_version(_MACHINE) if delta else None
         if owner is not None:
             return owner
@@ -297,7 +297,6 @@ def _owner(tables: HostTables, machine: Machine) -> int:
 # How many rows a table has that the lab's has not, or may not have, and the rows.
 def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Batch]]:
     key = f"ship:{delta.metadata().id}"
-    # each look at a transaction reads the table's log anew
     shipped, shippers = (
         lab.transaction_version(each) if lab else None for each in (key, _SHIPPERS)
     )

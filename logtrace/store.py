@@ -498,6 +498,27 @@ class HostTables:
         """
         return self._place.open(name)
 
+    def open_log(self, name: str) -> DeltaTable | None:
+        """Open one of the tables to read its log, and to `receive` rows.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none yet. Of a store in a bucket its rows can't be read, but each look
+            into its log asks the server for nothing.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        return self._place.open_log(name)
+
     def receive(
         self, name: str, delta: DeltaTable | None, rows: Table, transactions: Mapping[str, int]
     ) -> DeltaTable:
@@ -508,7 +529,7 @@ class HostTables:
         name
             One of ``columns.TABLES``.
         delta
-            What `open` gave: the state in which these rows are to be appended.
+            What `open_log` or this gave: the state in which these rows are to be appended.
         rows
             Rows with the table's columns; none for a commit of transactions only.
         transactions
@@ -517,7 +538,7 @@ class HostTables:
         Returns
         -------
         DeltaTable
-            The table with these rows, and with what came since.
+            The log of the table with these rows, and with what came since.
 
         Raises
         ------
@@ -718,7 +739,7 @@ class HostTables:
         self._commit(name, table, transactions, delta)
         return position
 
-    # Alone: in the very state of the table that is given, or not at all.
+    # Alone: in the very state of the table's log that is given, or not at all.
     def _commit(
         self,
         name: str,
@@ -740,12 +761,12 @@ class HostTables:
             self._place.prepare(name, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    self._place.url(name),
+                    self._place.draft(name) if alone else self._place.url(name),
                     columns.STORED[name],
                     mode="error" if alone else "ignore",
                     configuration=_CONFIGURATION,
                     raise_if_key_not_exists=False,  # of `SCHEMA_KEY`
-                    storage_options=self._place.options,
+                    storage_options=None if alone else self._place.options,
                 )
                 version = delta.version()
             if len(table):
@@ -762,6 +783,8 @@ class HostTables:
                     [], "append", delta.schema(), commit_properties=properties
                 )
                 delta.update_incremental()
+            if alone:
+                self._place.publish(name)
         except (DeltaError, OSError) as error:
             if alone and (there := self.open(name)) is not None and there.version() > version:
                 place = self._place.url(name)
