@@ -14,7 +14,7 @@ import tempfile
 import time
 import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
@@ -204,6 +204,22 @@ class Bucket:
             self._forget(log, listed)
         return [self.copies / each.name for each in needed]
 
+    def bring_to(self, files: Mapping[Path, str]) -> None:
+        """Bring objects to other places than that of the copies.
+
+        Parameters
+        ----------
+        files
+            Names below the store's URL, of objects that never change, by where to bring them.
+
+        Raises
+        ------
+        StoreError
+            As of `refresh`.
+        """
+        with self._errors("read"), ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._download, files.values(), files.keys()))
+
     def put(self, name: str, file: Path, *, alone: bool) -> None:
         """Write an object.
 
@@ -318,9 +334,11 @@ class Bucket:
                 path.unlink(missing_ok=True)
 
     def _bring(self, wanted: _Object) -> None:
-        path = self.copies / wanted.name
+        self._download(wanted.name, self.copies / wanted.name)
+
+    def _download(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = self._objects.get(wanted.name)
+        found = self._objects.get(name)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
             try:
                 for chunk in found.stream():
@@ -413,6 +431,13 @@ class Prefix:
     def draft(self, table: str) -> str:
         """Give the path of a table's draft."""
         return str(self._drafts / table)
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Bring files of a table, as its log calls them, into its draft."""
+        draft = self._drafts / table
+        files = {draft / path: f"{self._folder}/{table}/{path}" for path in paths}
+        self._bucket.bring_to(files)
+        self._published |= files.keys()
 
     def publish(self, table: str) -> None:
         """Bring what is new in a table's draft; raises ConflictError if others wrote to it too."""

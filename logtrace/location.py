@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -48,6 +48,9 @@ class Location(Protocol):
 
     def draft(self, table: str) -> str:
         """Give the path or URL where a table is written to that is appended to alone."""
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Have files of a table, as its log calls them, where it is written to alone."""
 
     def publish(self, table: str) -> None:
         """Let others see what was written there; raises ConflictError if that can't be."""
@@ -100,6 +103,9 @@ class Folder:
     def draft(self, table: str) -> str:
         """Give a table's path."""
         return self.url(table)
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Do nothing: they are there."""
 
     def publish(self, table: str) -> None:
         """Do nothing: it was written in its place."""

@@ -18,15 +18,16 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import starmap
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
+from logtrace.backoff import pause_s
 from logtrace.errors import ConflictError, StoreError
 from logtrace.location import (
     SCHEMA,
@@ -83,7 +84,11 @@ _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes
 # The transaction that keeps a table's last number in `columns.STORED_US`
 _NUMBER = "stored"
 
+# How often something is begun anew that another's commit was in the way of
+_TRIES = 6
+
 Row = Mapping[str, Any]
+_T = TypeVar("_T")
 
 
 # delta-rs decodes the percent sign, and fails or panics at the others
@@ -570,10 +575,7 @@ class HostTables:
             If the store can't be written.
         """
         with self._place.locked():
-            delta = self.open(name)
-            with self._errors(name, "written"):
-                if delta is not None:
-                    delta.delete(predicate)
+            self._anew(name, "written", lambda delta: delta.delete(predicate))
 
     def retain(self, since: datetime) -> int:
         """Remove rows of what ended before a time, but no transactions.
@@ -598,8 +600,10 @@ class HostTables:
         """
         removed = 0
         for name in ("files", "calls", *_ENDED):
-            with self._place.locked(), self._errors(name, "written"):
-                removed += self._retain(name, since)
+            with self._place.locked():
+                removed += (
+                    self._anew(name, "written", partial(self._retain, name, since=since)) or 0
+                )
         return removed
 
     def hold(self, watch: int) -> IO[bytes]:
@@ -659,11 +663,7 @@ class HostTables:
         removed = 0
         with self._place.locked():
             for name in columns.TABLES:
-                if (delta := self.open(name)) is not None:
-                    with self._errors(name, "cleaned"):
-                        removed += len(_vacuum(delta))
-                        delta.create_checkpoint()
-                        delta.cleanup_metadata()
+                removed += self._anew(name, "cleaned", _vacuum_and_sum_up) or 0
         return removed
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
@@ -674,17 +674,23 @@ class HostTables:
 
     def _compact(self) -> None:
         for name in columns.TABLES:
-            delta = self.open(name)
-            if delta is not None and len(delta.file_uris()) > 1:
-                with self._errors(name, "compacted"):
-                    delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
-                    _vacuum(delta)
+            self._anew(name, "compacted", partial(self._join_files, name), self.open_log)
+
+    # delta-rs compares a compaction with what was committed meanwhile, but of two that join the
+    # same files at once it keeps both results, and so each row twice. So this is done alone.
+    def _join_files(self, name: str, delta: DeltaTable) -> None:
+        files = delta.get_add_actions(flatten=True)
+        if len(files) < 2:
+            return
+        sizes = zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True)
+        self._place.bring_files(name, [path for path, size in sizes if size < _COMPACTED_BYTES])
+        delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
+        self._place.publish(name)
+        if (joined := self.open(name)) is not None:
+            _vacuum(joined)
 
     # Details go first: killed in between, a run that is there tells that it is to be removed.
-    def _retain(self, name: str, since: datetime) -> int:
-        delta = self.open(name)
-        if delta is None:
-            return 0
+    def _retain(self, name: str, delta: DeltaTable, since: datetime) -> int:
         if name in _ENDED:
             done = delta.delete(
                 _ended_before(name, delta, since), writer_properties=_encoding(name)
@@ -701,14 +707,41 @@ class HostTables:
                 matched.when_matched_delete().execute()
         return 0
 
-    @contextmanager
-    def _errors(self, table: str, what: str) -> Iterator[None]:
-        from deltalake.exceptions import DeltaError
+    # Does something to a table as it is, and again where another's commit was in its way: a bucket
+    # has no lock. None if there is no table.
+    def _anew(
+        self,
+        table: str,
+        what: str,
+        do: Callable[[DeltaTable], _T],
+        opened: Callable[[str], DeltaTable | None] | None = None,
+    ) -> _T | None:
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
-        try:
-            yield
-        except (DeltaError, OSError) as error:
-            raise self._place.error(table, what, error) from None
+        failures = 0
+        while (delta := (opened or self.open)(table)) is not None:
+            version = delta.version()
+            try:
+                return do(delta)
+            except ConflictError:
+                pass
+            except (DeltaError, OSError) as error:
+                is_refused = isinstance(error, CommitFailedError)
+                if not (is_refused and self._is_changed(table, version)):
+                    raise self._place.error(table, what, error) from None
+            failures += 1
+            if failures == _TRIES:
+                raise ConflictError(
+                    f"store {self._place.url(table)} can't be {what}: others wrote to it each of"
+                    f" {_TRIES} times",
+                    "see who else looks after this store, or try again when less is shipped",
+                )
+            time.sleep(pause_s(failures))
+        return None
+
+    def _is_changed(self, table: str, version: int) -> bool:
+        there = self.open(table)
+        return there is not None and there.version() > version
 
     # Gives the position that the table has then.
     def _append(
@@ -786,11 +819,18 @@ class HostTables:
             if alone:
                 self._place.publish(name)
         except (DeltaError, OSError) as error:
-            if alone and (there := self.open(name)) is not None and there.version() > version:
+            if alone and self._is_changed(name, version):
                 place = self._place.url(name)
                 raise ConflictError(f"store {place}: another process writes to it too") from None
             raise self._place.error(name, "written", error) from None
         return delta
+
+
+def _vacuum_and_sum_up(delta: DeltaTable) -> int:
+    removed = len(_vacuum(delta))
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+    return removed
 
 
 def _vacuum(delta: DeltaTable) -> list[str]:
