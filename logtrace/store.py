@@ -45,7 +45,7 @@ from logtrace.record import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable, WriterProperties
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
     from logtrace.bucket import Bucket
 
@@ -83,6 +83,9 @@ _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes
 
 # The transaction that keeps a table's last number in `columns.STORED_US`
 _NUMBER = "stored"
+# Those that tell how many rows were stored since the commit of a number; who removes rows begins anew
+_COUNTED = "counted"
+_COUNTED_AFTER = "counted-after"
 
 # How often something is begun anew that another's commit was in the way of
 _TRIES = 6
@@ -554,8 +557,9 @@ class HostTables:
         """
         transactions = dict(transactions)
         if len(rows):
-            transactions[_NUMBER] = number = max(_now_us(), last_number(delta) + 1)
-            rows = _numbered(rows, number)
+            numbering = _numbering(delta, len(rows), _now_us())
+            transactions |= numbering
+            rows = _numbered(rows, numbering[_NUMBER])
         with self._place.locked():
             return self._commit(name, rows, transactions, delta, alone=True)
 
@@ -575,7 +579,11 @@ class HostTables:
             If the store can't be written.
         """
         with self._place.locked():
-            self._anew(name, "written", lambda delta: delta.delete(predicate))
+            self._anew(
+                name,
+                "written",
+                lambda delta: delta.delete(predicate, commit_properties=_count_anew(delta)),
+            )
 
     def retain(self, since: datetime) -> int:
         """Remove rows of what ended before a time, but no transactions.
@@ -693,7 +701,9 @@ class HostTables:
     def _retain(self, name: str, delta: DeltaTable, since: datetime) -> int:
         if name in _ENDED:
             done = delta.delete(
-                _ended_before(name, delta, since), writer_properties=_encoding(name)
+                _ended_before(name, delta, since),
+                writer_properties=_encoding(name),
+                commit_properties=_count_anew(delta),
             )
             return int(done["num_deleted_rows"] or 0) if name == "runs" else 0
         runs = self.open("runs")
@@ -702,7 +712,11 @@ class HostTables:
             ended = _query(runs, f"SELECT run_id FROM rows WHERE {where}")
             if len(ended):
                 matched = delta.merge(
-                    ended, "row.run_id = ended.run_id", source_alias="ended", target_alias="row"
+                    ended,
+                    "row.run_id = ended.run_id",
+                    source_alias="ended",
+                    target_alias="row",
+                    commit_properties=_count_anew(delta),
                 )
                 matched.when_matched_delete().execute()
         return 0
@@ -767,8 +781,9 @@ class HostTables:
         transactions = transactions_of(source, position)
         if len(table):
             self._require_room()
-            transactions[_NUMBER] = number = max(now_us, last_number(delta) + 1)
-            table = _numbered(table, number)
+            numbering = _numbering(delta, len(table), now_us)
+            transactions |= numbering
+            table = _numbered(table, numbering[_NUMBER])
         self._commit(name, table, transactions, delta)
         return position
 
@@ -917,6 +932,40 @@ def _first(loss: Row) -> int:
 def last_number(delta: DeltaTable | None) -> int:
     """Give the last number that rows of a table have in `columns.STORED_US`; 0 if none has one."""
     return (delta and delta.transaction_version(_NUMBER)) or 0
+
+
+def counted(delta: DeltaTable) -> tuple[int, int]:
+    """Say how many rows a table must have of those that were stored after a number.
+
+    Parameters
+    ----------
+    delta
+        A table.
+
+    Returns
+    -------
+    tuple of int
+        The number, see `columns.STORED_US`, and how many rows have a higher one. Nobody has removed
+        any of them but behind the store's back.
+    """
+    after, count = (delta.transaction_version(each) for each in (_COUNTED_AFTER, _COUNTED))
+    return after or 0, count or 0
+
+
+# The transactions of a commit of so many rows.
+def _numbering(delta: DeltaTable | None, rows: int, now_us: int) -> dict[str, int]:
+    last = last_number(delta)
+    count = delta and delta.transaction_version(_COUNTED)
+    begin = {_COUNTED_AFTER: last} if count is None else {}
+    return {_NUMBER: max(now_us, last + 1), _COUNTED: (count or 0) + rows, **begin}
+
+
+# Of a commit that removes rows.
+def _count_anew(delta: DeltaTable) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    begin = {_COUNTED_AFTER: last_number(delta), _COUNTED: 0}
+    return CommitProperties(app_transactions=list(starmap(Transaction, begin.items())))
 
 
 def _now_us() -> int:

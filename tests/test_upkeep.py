@@ -12,7 +12,7 @@ from obstore.store import S3Store
 from report_samples import run_row
 from store_samples import detailed_log_of, log_of
 
-from logtrace import location, store
+from logtrace import bucket, location, store
 from logtrace import ship as shipping
 from logtrace.cli import cli
 from logtrace.errors import ConflictError, StoreError
@@ -466,6 +466,77 @@ def test_ranges_of_lost_records_that_overlap_are_told(tmp_path, lost, found):
     lab.host("lab1").append(SOURCE, Position(99, 99), runs=runs, losses=losses)
     told = verify(lab, lab.hosts())
     assert [(each.first_seq, each.last_seq) for each in told if each.problem == "overlap"] == found
+
+
+def opened_as_anybody_can(lab, table="runs"):
+    options = bucket._settings(str(lab)).for_delta() if lab.is_remote else None
+    return DeltaTable(f"{lab}/host=lab1/{table}", storage_options=options)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rows_that_are_gone_from_sound_files_are_told_with_machine_table_and_time(lab, compacted):
+    before = datetime.now(UTC)
+    fill(lab, 1, 2, 3)
+    fill(lab, 4, seen=2000)
+    between = datetime.now(UTC)
+    lab.host("lab1").retain(NOW - timedelta(days=3, hours=1))
+    assert rows(lab) == ["r1", "r2", "r3"]
+    fill(lab, 5, 6, seen=3000)
+    fill(lab, 7, seen=4000, calls=[detail(7, call="read", ended_seq=4000)])
+    if compacted:
+        lab.host("lab1").compact()
+    assert problems(lab) == []
+    opened_as_anybody_can(lab).delete("run_id IN ('r5', 'r6')")
+    fill(lab, 8, seen=5000)
+    opened = again(lab)
+    (found,) = verify(opened, opened.hosts())
+    assert (found.host, found.table, found.problem, found.rows) == ("lab1", "runs", "hole", 2)
+    assert before < found.since < between < found.until < datetime.now(UTC)
+    assert found.what == "2 of the 4 rows that were stored in this time are gone"
+    done = logtrace("verify", "--store", str(lab))
+    assert done.exit_code == 1
+    assert "hole" in done.stdout
+
+
+def test_a_commit_that_brought_no_rows_with_it_is_told(tmp_path):
+    lab = Store(str(tmp_path / "store"))
+    for number in range(4):
+        fill(lab, number, seen=1000 + number)
+    path = table_folder(lab) / "_delta_log" / f"{2:020}.json"
+    actions = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(each for each in actions if '"add"' not in each))
+    assert rows(lab) == ["r0", "r2", "r3"]
+    assert problems(lab) == [("lab1", "runs", "hole", None, None)]
+
+
+def test_a_commit_that_is_not_there_is_told(tmp_path):
+    lab = Store(str(tmp_path / "store"))
+    for number in range(4):
+        fill(lab, number, seen=1000 + number)
+    (table_folder(lab) / "_delta_log" / f"{2:020}.json").unlink()
+    assert [each[1:3] for each in problems(lab)] == [("runs", "unreadable")]
+
+
+def test_rows_of_a_version_that_counted_none_are_no_hole(lab, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_COUNTED", "unused")
+        fill(lab, 1, 2)
+    opened_as_anybody_can(lab).delete("run_id = 'r1'")
+    assert problems(lab) == []
+    fill(lab, 3, seen=2000)
+    assert problems(lab) == []
+    opened_as_anybody_can(lab).delete("run_id = 'r3'")
+    assert problems(lab) == [("lab1", "runs", "hole", None, None)]
+
+
+def test_what_a_bounded_store_removes_is_no_hole(tmp_path):
+    own = Store(str(tmp_path / "store"))
+    for number in range(5):
+        fill(own, number, seen=1000 + number)
+    own.host("lab1").remove("runs", "run_id IN ('r1', 'r2')")
+    fill(own, 7, seen=2000)
+    assert rows(own) == ["r0", "r3", "r4", "r7"]
+    assert problems(own) == []
 
 
 def test_details_of_a_run_that_is_not_there_are_told_but_not_of_one_that_is_to_come(
