@@ -440,7 +440,7 @@ class Prefix:
         self._published |= files.keys()
 
     def publish(self, table: str) -> None:
-        """Bring what is new in a table's draft; raises ConflictError if others wrote to it too."""
+        """Bring what is new in a table's draft; raises ConflictError if others wrote too."""
         draft = self._drafts / table
         files = {path for path in draft.rglob("*") if path.is_file()} - self._published
         for path in sorted(files, key=_published_after):

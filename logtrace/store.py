@@ -16,7 +16,6 @@ import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from itertools import starmap
@@ -83,7 +82,7 @@ _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes
 
 # The transaction that keeps a table's last number in `columns.STORED_US`
 _NUMBER = "stored"
-# Those that tell how many rows were stored since the commit of a number; who removes rows begins anew
+# Those that tell how many rows were stored since the commit of a number; a removal begins anew
 _COUNTED = "counted"
 _COUNTED_AFTER = "counted-after"
 
