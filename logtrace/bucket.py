@@ -370,8 +370,9 @@ class Prefix:
     """Where the tables of a host are in a bucket; there is nothing to lock, and always room.
 
     delta-rs reads a log anew for each look into it. What is appended alone is therefore written to
-    a draft of the table on this machine's disk, which has the table's log but none of its files;
-    then the new files are brought to the bucket, the commit as the one of its version or not at all.
+    a draft of the table on this machine's disk, which has the table's log but of its files only
+    those that are to be joined; then the new files are brought to the bucket, the commit as the one
+    of its version or not at all.
 
     Parameters
     ----------

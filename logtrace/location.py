@@ -240,8 +240,8 @@ def open_table(
     schema = int(delta.metadata().configuration.get(SCHEMA_KEY) or 1)
     if schema > SCHEMA:
         raise StoreError(
-            f"store {shown or url} was written by a newer logtrace: its schema is {schema}, this one"
-            f" knows {SCHEMA}",
+            f"store {shown or url} was written by a newer logtrace: its schema is {schema}, this"
+            f" one knows {SCHEMA}",
             "update logtrace",
         )
     return delta
