@@ -385,7 +385,7 @@ class Prefix:
     def __init__(self, bucket: Bucket, folder: str) -> None:
         self._bucket = bucket
         self._folder = folder
-        self._published: set[Path] = set()  # of the drafts
+        self._published: dict[str, set[Path]] = defaultdict(set)  # files of each table's draft
 
     def __str__(self) -> str:
         return f"{self._bucket.url}/{self._folder}"
@@ -416,16 +416,16 @@ class Prefix:
         """Begin a draft of a table as it is now; None if there is none."""
         from deltalake.exceptions import DeltaError
 
-        draft = self._drafts / table
-        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(self._drafts / table, ignore_errors=True)
+        self._published[table].clear()
         copies = self._bucket.bring_log(f"{self._folder}/{table}")
         if not copies:
             return None
-        log = draft / "_delta_log"
+        log = self._drafts / table / "_delta_log"
         try:
             log.mkdir(parents=True)
-            self._published |= {Path(shutil.copy2(copy, log)) for copy in copies}
-            return open_table(str(draft), shown=self.url(table))
+            self._published[table].update(Path(shutil.copy2(copy, log)) for copy in copies)
+            return open_table(self.draft(table), shown=self.url(table))
         except (DeltaError, OSError) as error:
             raise self.error(table, "read", error) from None
 
@@ -438,16 +438,16 @@ class Prefix:
         draft = self._drafts / table
         files = {draft / path: f"{self._folder}/{table}/{path}" for path in paths}
         self._bucket.bring_to(files)
-        self._published |= files.keys()
+        self._published[table].update(files)
 
     def publish(self, table: str) -> None:
         """Bring what is new in a table's draft; raises ConflictError if others wrote too."""
         draft = self._drafts / table
-        files = {path for path in draft.rglob("*") if path.is_file()} - self._published
+        files = {path for path in draft.rglob("*") if path.is_file()} - self._published[table]
         for path in sorted(files, key=_published_after):
             name = f"{self._folder}/{table}/{path.relative_to(draft)}"
             self._bucket.put(name, path, alone=bool(_COMMIT.fullmatch(path.name)))
-        self._published |= {path for path in files if path.name != _LAST_CHECKPOINT}
+        self._published[table].update(path for path in files if path.name != _LAST_CHECKPOINT)
         if any(_CHECKPOINT.match(path.name) for path in files):
             self._clean_log(table)
 
