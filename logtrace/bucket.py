@@ -10,20 +10,21 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import time
+import weakref
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, cached_property
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from logtrace import cache as kept
-from logtrace.errors import StoreError
+from logtrace.errors import ConflictError, StoreError
 from logtrace.location import folder_name, open_table
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ _RETRY_FOR = timedelta(seconds=20)
 _KEEP_COPIES_S = 3600  # of replaced files: another process may be reading them
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..*parquet")
 _COMMIT = re.compile(r"\d{20}\.json")
+_LAST_CHECKPOINT = "_last_checkpoint"  # as Delta calls what names the newest one
+_BEHIND_HOSTS = "host>"  # in the order of names
 
 
 class Settings(NamedTuple):
@@ -124,7 +127,8 @@ class Bucket:
     def require(self) -> None:
         """Raise StoreError if the bucket can't be read."""
         with self._errors("read"):
-            self._objects.list_with_delimiter()
+            # an answer without names, however many hosts there are
+            next(iter(self._objects.list(offset=_BEHIND_HOSTS, chunk_size=1)), None)
 
     def refresh(self) -> None:
         """Bring copies of the logs of all tables up to date.
@@ -165,7 +169,7 @@ class Bucket:
         names = [file.removeprefix(self.url + "/") for file in files]
         paths = [self.copies / name for name in names]
         missing = [
-            _Object(name, None, None)
+            _Object(name, 0, 0)
             for name, path in zip(names, paths, strict=True)
             if not path.exists()
         ]
@@ -173,6 +177,80 @@ class Bucket:
             with self._errors("read"), ThreadPoolExecutor(_AT_ONCE) as pool:
                 list(pool.map(self._bring, missing))
         return [str(path) for path in paths]
+
+    def bring_log(self, table: str) -> list[Path]:
+        """Bring what is needed of a table's log: its newest checkpoint, the commits behind it.
+
+        Parameters
+        ----------
+        table
+            Its name below the store's URL.
+
+        Returns
+        -------
+        list of pathlib.Path
+            Copies, as the files are there now; none if there is no table.
+
+        Raises
+        ------
+        StoreError
+            As of `refresh`.
+        """
+        log = f"{table}/_delta_log"
+        with self._errors("read"), ThreadPoolExecutor(_AT_ONCE) as pool:
+            listed = list(self._listed(log))
+            needed = _needed(listed, to_append=True)
+            list(pool.map(self._bring, self._missing(needed)))
+            self._forget(log, listed)
+        return [self.copies / each.name for each in needed]
+
+    def bring_to(self, files: Mapping[Path, str]) -> None:
+        """Bring objects to other places than that of the copies.
+
+        Parameters
+        ----------
+        files
+            Names below the store's URL, of objects that never change, by where to bring them.
+
+        Raises
+        ------
+        StoreError
+            As of `refresh`.
+        """
+        with self._errors("read"), ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._download, files.values(), files.keys()))
+
+    def put(self, name: str, file: Path, *, alone: bool) -> None:
+        """Write an object.
+
+        Parameters
+        ----------
+        name
+            Below the store's URL.
+        file
+            What it is to be.
+        alone
+            Whether there must be none of this name.
+
+        Raises
+        ------
+        ConflictError
+            If there is one that must not be; it stays as it is.
+        StoreError
+            If it can't be written.
+        """
+        from obstore.exceptions import AlreadyExistsError
+
+        with self._errors("written"):
+            try:
+                if alone:
+                    self._objects.put(name, file, mode="create", use_multipart=False)
+                else:
+                    self._objects.put(name, file)
+            except AlreadyExistsError:
+                raise ConflictError(
+                    f"store {self.url}/{name}: another process writes to it too"
+                ) from None
 
     def error(self, what: str, error: Exception, name: str = "") -> StoreError:
         """Say that something can't be read or written, why, and what to do about it.
@@ -223,29 +301,30 @@ class Bucket:
     # Gives what is to be brought of the logs of a host's tables.
     def _refresh_host(self, host: str) -> list[_Object]:
         tables: dict[str, list[_Object]] = defaultdict(list)
-        for chunk in self._objects.list(f"{host}/", chunk_size=1000):
-            for each in chunk:
-                table = each["path"].split("/")[1]
-                modified = each["last_modified"].timestamp()
-                self.sizes[f"{self.url}/{each['path']}"] = each["size"]
-                tables[table].append(_Object(each["path"], each["size"], modified))
-        news = [
-            each
-            for listed in tables.values()
-            for each in _needed(listed)
-            if not each.is_at(self.copies / each.name)
-        ]
+        for each in self._listed(host):
+            self.sizes[f"{self.url}/{each.name}"] = each.size
+            tables[each.name.split("/")[1]].append(each)
+        news = [each for listed in tables.values() for each in self._missing(_needed(listed))]
         self._forget(host, [each for listed in tables.values() for each in listed])
         return news
 
+    def _listed(self, folder: str) -> Iterator[_Object]:
+        for chunk in self._objects.list(f"{folder}/", chunk_size=1000):
+            for each in chunk:
+                yield _Object(each["path"], each["size"], each["last_modified"].timestamp())
+
+    # Of what is wanted, that of which there is no copy as it is there.
+    def _missing(self, wanted: Iterable[_Object]) -> list[_Object]:
+        return [each for each in wanted if not each.is_at(self.copies / each.name)]
+
     # Files that are gone from the bucket are kept a while, but of a log that begins anew nothing.
-    def _forget(self, host: str, listed: Iterable[_Object]) -> None:
+    def _forget(self, below: str, listed: Iterable[_Object]) -> None:
         there = {each.name for each in listed}
         newest: dict[str, int] = defaultdict(lambda: -1)
         for name in there:
             folder, _, file = name.rpartition("/")
             newest[folder] = max(newest[folder], _version(file))
-        for path in (self.copies / host).rglob("*"):
+        for path in (self.copies / below).rglob("*"):
             if not path.is_file():
                 continue
             name = str(path.relative_to(self.copies))
@@ -255,10 +334,12 @@ class Bucket:
                 path.unlink(missing_ok=True)
 
     def _bring(self, wanted: _Object) -> None:
-        path = self.copies / wanted.name
+        self._download(wanted.name, self.copies / wanted.name)
+
+    def _download(self, name: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        found = self._objects.get(wanted.name)
-        with NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
+        found = self._objects.get(name)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as draft:
             try:
                 for chunk in found.stream():
                     draft.write(chunk)
@@ -288,6 +369,11 @@ class Bucket:
 class Prefix:
     """Where the tables of a host are in a bucket; there is nothing to lock, and always room.
 
+    delta-rs reads a log anew for each look into it. What is appended alone is therefore written to
+    a draft of the table on this machine's disk, which has the table's log but of its files only
+    those that are to be joined; then the new files are brought to the bucket, the commit as the one
+    of its version or not at all.
+
     Parameters
     ----------
     bucket
@@ -299,6 +385,7 @@ class Prefix:
     def __init__(self, bucket: Bucket, folder: str) -> None:
         self._bucket = bucket
         self._folder = folder
+        self._published: dict[str, set[Path]] = defaultdict(set)  # files of each table's draft
 
     def __str__(self) -> str:
         return f"{self._bucket.url}/{self._folder}"
@@ -325,6 +412,62 @@ class Prefix:
         except (DeltaError, OSError) as error:
             raise self.error(table, "read", error) from None
 
+    def open_log(self, table: str) -> DeltaTable | None:
+        """Begin a draft of a table as it is now; None if there is none."""
+        from deltalake.exceptions import DeltaError
+
+        shutil.rmtree(self._drafts / table, ignore_errors=True)
+        self._published[table].clear()
+        copies = self._bucket.bring_log(f"{self._folder}/{table}")
+        if not copies:
+            return None
+        log = self._drafts / table / "_delta_log"
+        try:
+            log.mkdir(parents=True)
+            self._published[table].update(Path(shutil.copy2(copy, log)) for copy in copies)
+            return open_table(self.draft(table), shown=self.url(table))
+        except (DeltaError, OSError) as error:
+            raise self.error(table, "read", error) from None
+
+    def draft(self, table: str) -> str:
+        """Give the path of a table's draft."""
+        return str(self._drafts / table)
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Bring files of a table, as its log calls them, into its draft."""
+        draft = self._drafts / table
+        files = {draft / path: f"{self._folder}/{table}/{path}" for path in paths}
+        self._bucket.bring_to(files)
+        self._published[table].update(files)
+
+    def publish(self, table: str) -> None:
+        """Bring what is new in a table's draft; raises ConflictError if others wrote too."""
+        draft = self._drafts / table
+        files = {path for path in draft.rglob("*") if path.is_file()} - self._published[table]
+        for path in sorted(files, key=_published_after):
+            name = f"{self._folder}/{table}/{path.relative_to(draft)}"
+            self._bucket.put(name, path, alone=bool(_COMMIT.fullmatch(path.name)))
+        self._published[table].update(path for path in files if path.name != _LAST_CHECKPOINT)
+        if any(_CHECKPOINT.match(path.name) for path in files):
+            self._clean_log(table)
+
+    # Of the commits that the checkpoint stands for; the draft has few of them.
+    def _clean_log(self, table: str) -> None:
+        from deltalake.exceptions import DeltaError
+
+        delta = self.open(table)
+        try:
+            if delta is not None:
+                delta.cleanup_metadata()
+        except (DeltaError, OSError) as error:
+            raise self.error(table, "cleaned", error) from None
+
+    @cached_property
+    def _drafts(self) -> Path:
+        folder = tempfile.mkdtemp(prefix="logtrace-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Do nothing: of two commits of one version the bucket refuses the second."""
@@ -340,25 +483,25 @@ class Prefix:
 
 class _Object(NamedTuple):
     name: str
-    size: int | None
-    modified: float | None
+    size: int
+    modified: float
 
     def is_at(self, path: Path) -> bool:
         try:
             known = path.stat()
         except FileNotFoundError:
             return False
-        return (known.st_size, int(known.st_mtime)) == (self.size, int(self.modified or 0))
+        return (known.st_size, int(known.st_mtime)) == (self.size, int(self.modified))
 
 
-# The newest checkpoint of a table's log, and the commits behind it.
-def _needed(listed: Iterable[_Object]) -> list[_Object]:
+# The newest checkpoint of a table's log, and the commits behind it; its own one to append to it.
+def _needed(listed: Iterable[_Object], *, to_append: bool = False) -> list[_Object]:
     files = {name: each for each in listed if (name := _name_in_log(each.name))}
     newest = max((_version(name) for name in files if _CHECKPOINT.match(name)), default=-1)
     return [
         each
         for name, each in files.items()
-        if (_COMMIT.fullmatch(name) and _version(name) > newest)
+        if (_COMMIT.fullmatch(name) and _version(name) > newest - to_append)
         or (_CHECKPOINT.match(name) and _version(name) == newest)
     ]
 
@@ -366,6 +509,15 @@ def _needed(listed: Iterable[_Object]) -> list[_Object]:
 def _name_in_log(name: str) -> str | None:
     parts = name.split("/")
     return parts[3] if len(parts) == 4 and parts[2] == "_delta_log" else None
+
+
+# A commit counts from when it is there: its rows come before it, what sums it up behind it.
+def _published_after(path: Path) -> tuple[int, str]:
+    if path.parent.name != "_delta_log":
+        return 0, path.name
+    if _COMMIT.fullmatch(path.name):
+        return 1, path.name
+    return (2 if path.name != _LAST_CHECKPOINT else 3), path.name
 
 
 def _version(file: str) -> int:

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -42,6 +42,18 @@ class Location(Protocol):
 
     def open(self, table: str) -> DeltaTable | None:
         """Open a table as it is now; None if there is none."""
+
+    def open_log(self, table: str) -> DeltaTable | None:
+        """Open a table to read its log and to append alone: its files may not be there."""
+
+    def draft(self, table: str) -> str:
+        """Give the path or URL where a table is written to that is appended to alone."""
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Have files of a table, as its log calls them, where it is written to alone."""
+
+    def publish(self, table: str) -> None:
+        """Let others see what was written there; raises ConflictError if that can't be."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other writers out, where that can be done, and be sure that the place is there."""
@@ -83,6 +95,20 @@ class Folder:
     def open(self, table: str) -> DeltaTable | None:
         """Open a table as it is now; None if there is none."""
         return open_folder(self.path / table)
+
+    def open_log(self, table: str) -> DeltaTable | None:
+        """Open a table as it is now, with all of its files."""
+        return self.open(table)
+
+    def draft(self, table: str) -> str:
+        """Give a table's path."""
+        return self.url(table)
+
+    def bring_files(self, table: str, paths: Sequence[str]) -> None:
+        """Do nothing: they are there."""
+
+    def publish(self, table: str) -> None:
+        """Do nothing: it was written in its place."""
 
     # A Delta table takes several writers, but they would conflict over and over.
     @contextmanager
@@ -185,7 +211,9 @@ def open_folder(folder: Path) -> DeltaTable | None:
         raise _error(folder, "read", error) from None
 
 
-def open_table(url: str, options: Mapping[str, str] | None = None) -> DeltaTable | None:
+def open_table(
+    url: str, options: Mapping[str, str] | None = None, shown: str | None = None
+) -> DeltaTable | None:
     """Open a table that may not exist; raises what delta-rs does, and StoreError.
 
     Parameters
@@ -194,6 +222,8 @@ def open_table(url: str, options: Mapping[str, str] | None = None) -> DeltaTable
         Its path or URL.
     options
         What delta-rs needs to know to get there.
+    shown
+        How it is called in an error. Default: by its URL.
 
     Returns
     -------
@@ -210,8 +240,8 @@ def open_table(url: str, options: Mapping[str, str] | None = None) -> DeltaTable
     schema = int(delta.metadata().configuration.get(SCHEMA_KEY) or 1)
     if schema > SCHEMA:
         raise StoreError(
-            f"store {url} was written by a newer logtrace: its schema is {schema}, this one knows"
-            f" {SCHEMA}",
+            f"store {shown or url} was written by a newer logtrace: its schema is {schema}, this"
+            f" one knows {SCHEMA}",
             "update logtrace",
         )
     return delta

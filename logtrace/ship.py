@@ -15,6 +15,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -212,7 +213,9 @@ class _Shipment:
         tables = self._lab.host(name)
         is_due = [self._bring_table(tables, *each) for each in self._local.items()]
         if any(is_due):
-            tables.compact()
+            # who else is at it joins them, or the next time does; the rows are there
+            with suppress(ConflictError):
+                tables.compact()
 
     # Says whether its small files should be joined.
     def _bring_table(self, tables: HostTables, name: str, delta: DeltaTable) -> bool:
@@ -234,7 +237,7 @@ class _Shipment:
     # Gives the versions that its commits made; None if somebody else wrote to it meanwhile.
     def _bring(self, tables: HostTables, name: str, delta: DeltaTable) -> list[int] | None:
         commits: list[int] = []
-        lab = tables.open(name)
+        lab = tables.open_log(name)
         self._require_the_same(name, lab)
         count, batches = _news(delta, lab)
         self._progress.whole = self._progress.done + count
@@ -245,7 +248,7 @@ class _Shipment:
                 rows = _told_apart(rows, self._name, self._machine)
             # of losses it may be known that they are none, whatever is there
             if batch.compare or name == "losses":
-                known = lab if batch.compare else None
+                known = tables.open(name) if batch.compare else None
                 rows = without_known(name, rows, known, partial(_read_up_to, tables))
             reached = {**batch.reached, _MACHINE: self._machine.number}
             if name == "runs" and batch.is_last:
@@ -284,7 +287,7 @@ def _claim(lab: Store, host: str, machine: Machine) -> str:
 
 def _owner(tables: HostTables, machine: Machine) -> int:
     while True:
-        delta = tables.open("runs")
+        delta = tables.open_log("runs")
         owner = delta.transaction_version(_MACHINE) if delta else None
         if owner is not None:
             return owner
@@ -297,7 +300,6 @@ def _owner(tables: HostTables, machine: Machine) -> int:
 # How many rows a table has that the lab's has not, or may not have, and the rows.
 def _news(delta: DeltaTable, lab: DeltaTable | None) -> tuple[int, Iterator[_Batch]]:
     key = f"ship:{delta.metadata().id}"
-    # each look at a transaction reads the table's log anew
     shipped, shippers = (
         lab.transaction_version(each) if lab else None for each in (key, _SHIPPERS)
     )

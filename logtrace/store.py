@@ -15,17 +15,17 @@ import re
 import socket
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from itertools import starmap
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from arro3.core import Array, ChunkedArray, DataType, Field, Table
 
 from logtrace import columns, config
+from logtrace.backoff import pause_s
 from logtrace.errors import ConflictError, StoreError
 from logtrace.listings import list_files
 from logtrace.location import (
@@ -44,7 +44,7 @@ from logtrace.record import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable, WriterProperties
+    from deltalake import CommitProperties, DeltaTable, WriterProperties
 
     from logtrace.bucket import Bucket
 
@@ -82,8 +82,15 @@ _VARIED = ("first_seq", "last_seq", "started_us", "ended_us", "pid", "read_bytes
 
 # The transaction that keeps a table's last number in `columns.STORED_US`
 _NUMBER = "stored"
+# Those that tell how many rows were stored since the commit of a number; a removal begins anew
+_COUNTED = "counted"
+_COUNTED_AFTER = "counted-after"
+
+# How often something is begun anew that another's commit was in the way of
+_TRIES = 6
 
 Row = Mapping[str, Any]
+_T = TypeVar("_T")
 
 
 # delta-rs decodes the percent sign, and fails or panics at the others
@@ -501,6 +508,27 @@ class HostTables:
         """
         return self._place.open(name)
 
+    def open_log(self, name: str) -> DeltaTable | None:
+        """Open one of the tables to read its log, and to `receive` rows.
+
+        Parameters
+        ----------
+        name
+            One of ``columns.TABLES``.
+
+        Returns
+        -------
+        DeltaTable or None
+            None if there is none yet. Of a store in a bucket its rows can't be read, but each look
+            into its log asks the server for nothing.
+
+        Raises
+        ------
+        StoreError
+            If it can't be read.
+        """
+        return self._place.open_log(name)
+
     def receive(
         self, name: str, delta: DeltaTable | None, rows: Table, transactions: Mapping[str, int]
     ) -> DeltaTable:
@@ -511,7 +539,7 @@ class HostTables:
         name
             One of ``columns.TABLES``.
         delta
-            What `open` gave: the state in which these rows are to be appended.
+            What `open_log` or this gave: the state in which these rows are to be appended.
         rows
             Rows with the table's columns; none for a commit of transactions only.
         transactions
@@ -520,7 +548,7 @@ class HostTables:
         Returns
         -------
         DeltaTable
-            The table with these rows, and with what came since.
+            The log of the table with these rows, and with what came since.
 
         Raises
         ------
@@ -531,8 +559,9 @@ class HostTables:
         """
         transactions = dict(transactions)
         if len(rows):
-            transactions[_NUMBER] = number = max(_now_us(), last_number(delta) + 1)
-            rows = _numbered(rows, number)
+            numbering = _numbering(delta, len(rows), _now_us())
+            transactions |= numbering
+            rows = _numbered(rows, numbering[_NUMBER])
         with self._place.locked():
             return self._commit(name, rows, transactions, delta, alone=True)
 
@@ -552,10 +581,11 @@ class HostTables:
             If the store can't be written.
         """
         with self._place.locked():
-            delta = self.open(name)
-            with self._errors(name, "written"):
-                if delta is not None:
-                    delta.delete(predicate)
+            self._anew(
+                name,
+                "written",
+                lambda delta: delta.delete(predicate, commit_properties=_count_anew(delta)),
+            )
 
     def retain(self, since: datetime) -> int:
         """Remove rows of what ended before a time, but no transactions.
@@ -580,8 +610,10 @@ class HostTables:
         """
         removed = 0
         for name in ("files", "calls", *_ENDED):
-            with self._place.locked(), self._errors(name, "written"):
-                removed += self._retain(name, since)
+            with self._place.locked():
+                removed += (
+                    self._anew(name, "written", partial(self._retain, name, since=since)) or 0
+                )
         return removed
 
     def hold(self, watch: int) -> IO[bytes]:
@@ -641,11 +673,7 @@ class HostTables:
         removed = 0
         with self._place.locked():
             for name in columns.TABLES:
-                if (delta := self.open(name)) is not None:
-                    with self._errors(name, "cleaned"):
-                        removed += len(_vacuum(delta))
-                        delta.create_checkpoint()
-                        delta.cleanup_metadata()
+                removed += self._anew(name, "cleaned", _vacuum_and_sum_up) or 0
         return removed
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
@@ -656,20 +684,28 @@ class HostTables:
 
     def _compact(self) -> None:
         for name in columns.TABLES:
-            delta = self.open(name)
-            if delta is not None and len(delta.file_uris()) > 1:
-                with self._errors(name, "compacted"):
-                    delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
-                    _vacuum(delta)
+            self._anew(name, "compacted", partial(self._join_files, name), self.open_log)
+
+    # delta-rs compares a compaction with what was committed meanwhile, but of two that join the
+    # same files at once it keeps both results, and so each row twice. So this is done alone.
+    def _join_files(self, name: str, delta: DeltaTable) -> None:
+        files = delta.get_add_actions(flatten=True)
+        if len(files) < 2:
+            return
+        sizes = zip(files["path"].to_pylist(), files["size_bytes"].to_pylist(), strict=True)
+        self._place.bring_files(name, [path for path, size in sizes if size < _COMPACTED_BYTES])
+        delta.optimize.compact(target_size=_COMPACTED_BYTES, max_concurrent_tasks=1)
+        self._place.publish(name)
+        if (joined := self.open(name)) is not None:
+            _vacuum(joined)
 
     # Details go first: killed in between, a run that is there tells that it is to be removed.
-    def _retain(self, name: str, since: datetime) -> int:
-        delta = self.open(name)
-        if delta is None:
-            return 0
+    def _retain(self, name: str, delta: DeltaTable, since: datetime) -> int:
         if name in _ENDED:
             done = delta.delete(
-                _ended_before(name, delta, since), writer_properties=_encoding(name)
+                _ended_before(name, delta, since),
+                writer_properties=_encoding(name),
+                commit_properties=_count_anew(delta),
             )
             return int(done["num_deleted_rows"] or 0) if name == "runs" else 0
         runs = self.open("runs")
@@ -678,19 +714,50 @@ class HostTables:
             ended = _query(runs, f"SELECT run_id FROM rows WHERE {where}")
             if len(ended):
                 matched = delta.merge(
-                    ended, "row.run_id = ended.run_id", source_alias="ended", target_alias="row"
+                    ended,
+                    "row.run_id = ended.run_id",
+                    source_alias="ended",
+                    target_alias="row",
+                    commit_properties=_count_anew(delta),
                 )
                 matched.when_matched_delete().execute()
         return 0
 
-    @contextmanager
-    def _errors(self, table: str, what: str) -> Iterator[None]:
-        from deltalake.exceptions import DeltaError
+    # Does something to a table as it is, and again where another's commit was in its way: a bucket
+    # has no lock. None if there is no table.
+    def _anew(
+        self,
+        table: str,
+        what: str,
+        do: Callable[[DeltaTable], _T],
+        opened: Callable[[str], DeltaTable | None] | None = None,
+    ) -> _T | None:
+        from deltalake.exceptions import CommitFailedError, DeltaError
 
-        try:
-            yield
-        except (DeltaError, OSError) as error:
-            raise self._place.error(table, what, error) from None
+        failures = 0
+        while (delta := (opened or self.open)(table)) is not None:
+            version = delta.version()
+            try:
+                return do(delta)
+            except ConflictError:
+                pass
+            except (DeltaError, OSError) as error:
+                is_refused = isinstance(error, CommitFailedError)
+                if not (is_refused and self._is_changed(table, version)):
+                    raise self._place.error(table, what, error) from None
+            failures += 1
+            if failures == _TRIES:
+                raise ConflictError(
+                    f"store {self._place.url(table)} can't be {what}: others wrote to it each of"
+                    f" {_TRIES} times",
+                    "see who else looks after this store, or try again when less is shipped",
+                )
+            time.sleep(pause_s(failures))
+        return None
+
+    def _is_changed(self, table: str, version: int) -> bool:
+        there = self.open(table)
+        return there is not None and there.version() > version
 
     # Gives the position that the table has then.
     def _append(
@@ -716,12 +783,13 @@ class HostTables:
         transactions = transactions_of(source, position)
         if len(table):
             self._require_room()
-            transactions[_NUMBER] = number = max(now_us, last_number(delta) + 1)
-            table = _numbered(table, number)
+            numbering = _numbering(delta, len(table), now_us)
+            transactions |= numbering
+            table = _numbered(table, numbering[_NUMBER])
         self._commit(name, table, transactions, delta)
         return position
 
-    # Alone: in the very state of the table that is given, or not at all.
+    # Alone: in the very state of the table's log that is given, or not at all.
     def _commit(
         self,
         name: str,
@@ -743,12 +811,12 @@ class HostTables:
             self._place.prepare(name, table.nbytes)
             if delta is None:
                 delta = DeltaTable.create(
-                    self._place.url(name),
+                    self._place.draft(name) if alone else self._place.url(name),
                     columns.STORED[name],
                     mode="error" if alone else "ignore",
                     configuration=_CONFIGURATION,
                     raise_if_key_not_exists=False,  # of `SCHEMA_KEY`
-                    storage_options=self._place.options,
+                    storage_options=None if alone else self._place.options,
                 )
                 version = delta.version()
             if len(table):
@@ -765,12 +833,21 @@ class HostTables:
                     [], "append", delta.schema(), commit_properties=properties
                 )
                 delta.update_incremental()
+            if alone:
+                self._place.publish(name)
         except (DeltaError, OSError) as error:
-            if alone and (there := self.open(name)) is not None and there.version() > version:
+            if alone and self._is_changed(name, version):
                 place = self._place.url(name)
                 raise ConflictError(f"store {place}: another process writes to it too") from None
             raise self._place.error(name, "written", error) from None
         return delta
+
+
+def _vacuum_and_sum_up(delta: DeltaTable) -> int:
+    removed = len(_vacuum(delta))
+    delta.create_checkpoint()
+    delta.cleanup_metadata()
+    return removed
 
 
 def _vacuum(delta: DeltaTable) -> list[str]:
@@ -857,6 +934,40 @@ def _first(loss: Row) -> int:
 def last_number(delta: DeltaTable | None) -> int:
     """Give the last number that rows of a table have in `columns.STORED_US`; 0 if none has one."""
     return (delta and delta.transaction_version(_NUMBER)) or 0
+
+
+def counted(delta: DeltaTable) -> tuple[int, int]:
+    """Say how many rows a table must have of those that were stored after a number.
+
+    Parameters
+    ----------
+    delta
+        A table.
+
+    Returns
+    -------
+    tuple of int
+        The number, see `columns.STORED_US`, and how many rows have a higher one. Nobody has removed
+        any of them but behind the store's back.
+    """
+    after, count = (delta.transaction_version(each) for each in (_COUNTED_AFTER, _COUNTED))
+    return after or 0, count or 0
+
+
+# The transactions of a commit of so many rows.
+def _numbering(delta: DeltaTable | None, rows: int, now_us: int) -> dict[str, int]:
+    last = last_number(delta)
+    count = delta and delta.transaction_version(_COUNTED)
+    begin = {_COUNTED_AFTER: last} if count is None else {}
+    return {_NUMBER: max(now_us, last + 1), _COUNTED: (count or 0) + rows, **begin}
+
+
+# Of a commit that removes rows.
+def _count_anew(delta: DeltaTable) -> CommitProperties:
+    from deltalake import CommitProperties, Transaction
+
+    begin = {_COUNTED_AFTER: last_number(delta), _COUNTED: 0}
+    return CommitProperties(app_transactions=list(starmap(Transaction, begin.items())))
 
 
 def _now_us() -> int:

@@ -10,9 +10,11 @@ from logtrace import columns
 from logtrace.columns import STORED_US
 from logtrace.errors import StoreError
 from logtrace.location import local_files
+from logtrace.store import counted, last_number
 
 if TYPE_CHECKING:
     import pandas as pd
+    from deltalake import DeltaTable
 
     from logtrace.store import Store
 
@@ -30,8 +32,8 @@ class Trouble(NamedTuple):
         Whose, and in which table.
     problem
         ``unreadable`` (the table's log), ``missing`` (a file), ``damaged`` (a file),
-        ``doubled`` (rows), ``overlap`` (ranges of records that exclude each other) or
-        ``without run`` (details).
+        ``hole`` (rows that are gone from sound files), ``doubled`` (rows), ``overlap`` (ranges of
+        records that exclude each other) or ``without run`` (details).
     boot_id, first_seq, last_seq
         Which records the rows are of; None if that is not known.
     since, until
@@ -203,7 +205,30 @@ class _Files(NamedTuple):
                 sound.append(path)
             else:
                 troubles.append(_of_file(host, table, "damaged", row, f"{file}: {why}"))
+        if not troubles:
+            troubles = list(_hole(host, table, delta, sound))
         return cls(sound, troubles)
+
+
+# Each commit of rows tells how many there are with it.
+def _hole(host: str, table: str, delta: DeltaTable, files: list[str]) -> Iterator[Trouble]:
+    import duckdb
+
+    after, count = counted(delta)
+    found = 0
+    if count and files:
+        with duckdb.connect() as database:
+            stored = database.read_parquet(files, union_by_name=True, hive_partitioning=False)
+            ((found,),) = stored.filter(f"{STORED_US} > {after}").aggregate("count(*)").fetchall()
+    if found < count:
+        what = f"{count - found:,} of the {count:,} rows that were stored in this time are gone"
+        first = _moment(after) if after else None
+        last = _moment(last_number(delta))
+        yield Trouble(host, table, "hole", None, None, None, first, last, count - found, what)
+
+
+def _moment(us: int) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=us)
 
 
 def _rows(table: Any) -> list[dict[str, Any]]:

@@ -118,7 +118,7 @@ def test_a_machine_that_was_removed_or_begun_anew_is_as_it_is_there(lab, s3):
 def test_two_who_append_at_once_are_told_apart_by_the_bucket(lab):
     fill(lab, runs_of("lab1", 1), host="lab1")
     one, other = lab.host("lab1"), lab.host("lab1")
-    seen = one.open("runs"), other.open("runs")
+    seen = one.open_log("runs"), other.open_log("runs")
     row = to_table(runs_of("lab1", 2), TABLES["runs"])
     one.receive("runs", seen[0], row, {"ship": 1})
     with pytest.raises(ConflictError):

@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from obstore.store import S3Store
 from report_samples import run_row
 from rich.console import Console
 from store_samples import log_of
@@ -25,6 +26,7 @@ from store_samples import log_of
 from logtrace import columns, machine, terminal
 from logtrace import ship as shipping
 from logtrace import store as storing
+from logtrace.bucket import Bucket
 from logtrace.cli import cli
 from logtrace.commands import ship as ship_command
 from logtrace.display import bytes_text
@@ -724,6 +726,93 @@ def test_nothing_new_costs_one_request(own, lab, s3):
     s3.take_requests()
     ship(own, lab, ONE)
     assert len(s3.take_requests()) == 1
+
+
+def asked(s3):
+    """Say what the server was asked since the last time: lists, and which objects."""
+    requests = s3.take_requests()
+    kinds = Counter(
+        "list" if "list-type" in each.path else f"{each.method} {kind_of(each.path)}"
+        for each in requests
+    )
+    assert kinds.total() == len(requests)
+    return kinds
+
+
+def kind_of(path):
+    return "log" if "_delta_log" in path else "rows"
+
+
+@in_bucket
+def test_news_cost_four_requests_a_table_however_long_its_log_is(own, lab, s3):
+    for number in range(20):
+        watch(own, 10 * number)
+        ship(own, lab, ONE)
+    s3.take_requests()
+    own.host("lab1").append(SOURCE, Position(999, 999), runs=[run(500)])
+    ship(own, lab, ONE)
+    # whether the bucket is there, and the table's log; the last commit; its rows and its commit
+    a_table = Counter({"list": 1, "GET log": 1, "PUT rows": 1, "PUT log": 1})
+    assert asked(s3) == Counter({"list": 1}) + a_table
+    watch(own, 2000)
+    ship(own, lab, ONE)
+    assert asked(s3) == Counter({"list": 1}) + a_table + a_table + a_table + a_table
+    assert everything(lab) == everything(own)
+
+
+@in_bucket
+def test_logs_are_summed_up_and_cleared_away_as_they_grow(own, lab, s3, monkeypatch):
+    often = {"delta.checkpointInterval": "5", "delta.logRetentionDuration": "interval 0 seconds"}
+    monkeypatch.setattr(storing, "_CONFIGURATION", storing._CONFIGURATION | often)
+    for number in range(25):
+        own.host("lab1").append(SOURCE, Position(number, number), runs=[run(number)])
+        ship(own, lab, ONE)
+    there = S3Store(
+        s3.bucket, endpoint=s3.url, region="us-east-1", client_options={"allow_http": True}
+    )
+    log = [each["path"].rpartition("/")[2] for chunk in there.list("the/lab") for each in chunk]
+    assert sorted(name for name in log if not name.startswith("part-")) == [
+        f"{24:020}.checkpoint.parquet",
+        *(f"{version:020}.json" for version in (24, 25, 26)),
+        "_last_checkpoint",
+    ]
+    assert rows(lab) == [*range(25)]
+    lab.host("lab1").compact()
+    assert rows(lab) == [*range(25)]
+
+
+@in_bucket
+@pytest.mark.parametrize("before", [True, False])
+def test_killed_before_or_after_any_object_is_written_each_row_comes_once(
+    own, lab, monkeypatch, before
+):
+    often = {**storing._CONFIGURATION, "delta.checkpointInterval": "3"}
+    monkeypatch.setattr(storing, "_CONFIGURATION", often)
+    monkeypatch.setattr(shipping, "_BATCH_ROWS", 1)
+    watch(own, 10, 20, 30, losses=[loss(0, 9)])
+    put = Bucket.put
+    count = 0
+
+    def killed_often(self, *arguments, **options):
+        nonlocal count
+        count += 1
+        if before and count % 4 == 0:
+            raise _Killed
+        put(self, *arguments, **options)
+        if not before and count % 4 == 0:
+            raise _Killed
+
+    monkeypatch.setattr(Bucket, "put", killed_often)
+    kills = 0
+    while True:
+        try:
+            ship(own, lab, ONE)
+        except _Killed:
+            kills += 1
+        else:
+            break
+    assert kills >= 5
+    assert everything(lab) == everything(own)
 
 
 def test_a_store_is_not_shipped_to_itself(own):

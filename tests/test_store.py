@@ -277,13 +277,13 @@ def test_every_commit_has_a_number_of_its_own_that_rises_also_where_the_clock_go
 def test_rows_are_received_in_the_state_that_was_looked_at_or_not_at_all(lab, tables, there):
     if there:
         tables.append(SOURCE, Position(1, 1), runs=[run(1)])
-    looked_at = tables.open("runs")
+    looked_at = tables.open_log("runs")
     tables.append(SOURCE, Position(2, 2), runs=[run(2)])
     received = columns.to_table([run(3)], columns.TABLES["runs"])
     for each in (received, received.slice(0, 0)):
         with pytest.raises(ConflictError, match="another process writes to it too"):
             tables.receive("runs", looked_at, each, {"x": 1})
-    after = tables.receive("runs", tables.open("runs"), received, {"x": 2})
+    after = tables.receive("runs", tables.open_log("runs"), received, {"x": 2})
     assert after.transaction_version("x") == 2
     assert rows(lab) == ([1, 2, 3] if there else [2, 3])
 

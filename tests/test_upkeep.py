@@ -12,11 +12,14 @@ from obstore.store import S3Store
 from report_samples import run_row
 from store_samples import detailed_log_of, log_of
 
-from logtrace import location, store
+from logtrace import bucket, location, store
+from logtrace import ship as shipping
 from logtrace.cli import cli
-from logtrace.errors import StoreError
+from logtrace.errors import ConflictError, StoreError
 from logtrace.importer import import_log
 from logtrace.location import local_files
+from logtrace.machine import Machine
+from logtrace.ship import ship
 from logtrace.store import Position, Store
 from logtrace.upkeep import info
 from logtrace.verify import to_frame, verify
@@ -128,6 +131,134 @@ def test_what_no_table_needs_is_removed_and_the_log_is_short(lab, monkeypatch):
     assert (done.exit_code, done.stderr) == (0, "4 files removed\n")
     assert rows(lab) == ["r0", "r1", "r2", "r3"]
     assert problems(lab) == []
+
+
+def compact(lab):
+    lab.host("lab1").compact()
+
+
+def vacuum(lab):
+    lab.host("lab1").vacuum()
+
+
+def retain(lab):
+    lab.host("lab1").retain(NOW - timedelta(days=10))
+
+
+class Own:
+    """A host's own store, of which each call ships a run more."""
+
+    def __init__(self, folder):
+        self.store = Store(str(folder))
+        self.numbers = []
+
+    def __call__(self, lab):
+        number = len(self.numbers)
+        self.numbers.append(number)
+        seen = 1000 + number
+        calls = [detail(each, call="read", ended_seq=seen) for each in (number, 30 + number)]
+        fill(self.store, number, 30 + number, seen=seen, calls=calls)
+        ship(self.store, lab, Machine("1" * 32))
+
+    @property
+    def young(self):
+        return sorted(f"r{number}" for number in self.numbers)
+
+    @property
+    def all(self):
+        return sorted([*self.young, *(f"r{30 + number}" for number in self.numbers)])
+
+
+def seam(do):
+    """Name what opens a table to commit to it."""
+    return "open_log" if do is compact else "open"
+
+
+def meeting(monkeypatch, method, other, times=1):
+    """Let something else be done to the store whenever a table has been opened for a commit."""
+    opened = getattr(store.HostTables, method)
+    met = []
+
+    def open_and_meet(self, name):
+        delta = opened(self, name)
+        if name == "runs" and str(self._place).startswith("s3:") and len(met) < times:
+            met.append(name)
+            with monkeypatch.context() as patch:
+                patch.setattr(store.HostTables, method, opened)
+                other()
+        return delta
+
+    monkeypatch.setattr(store.HostTables, method, open_and_meet)
+    return met
+
+
+@pytest.fixture
+def shared(s3, tmp_path, monkeypatch):
+    """Give a store in a bucket to which a host has shipped, and what ships more."""
+    monkeypatch.setattr(store, "pause_s", lambda _failures: 0)
+    shared = Store(f"s3://{s3.bucket}/lab")
+    own = Own(tmp_path / "own")
+    for _ in range(3):
+        own(shared)
+    return shared, own
+
+
+@pytest.mark.parametrize("do", [compact, vacuum, retain])
+@pytest.mark.parametrize("times", [1, 3])
+def test_what_looks_after_a_bucket_meets_a_ship_and_is_done_anew(shared, monkeypatch, do, times):
+    lab, own = shared
+    met = meeting(monkeypatch, seam(do), lambda: own(again(lab)), times)
+    do(lab)
+    assert len(met) == (1 if do is vacuum else times), "no commit is in a vacuum's way"
+    assert rows(lab) == rows(lab, "calls") == (own.young if do is retain else own.all)
+    assert problems(lab) == []
+
+
+@pytest.mark.parametrize("do", [compact, vacuum, retain])
+@pytest.mark.parametrize("times", [1, 3])
+def test_a_ship_that_meets_what_looks_after_a_bucket_loses_and_doubles_nothing(
+    shared, monkeypatch, do, times
+):
+    lab, own = shared
+    met = meeting(monkeypatch, "open_log", lambda: do(again(lab)), times)
+    own(lab)
+    assert met
+    if do is retain:
+        do(lab)
+    assert rows(lab) == rows(lab, "calls") == (own.young if do is retain else own.all)
+    own(lab)
+    assert problems(lab) == []
+
+
+@pytest.mark.parametrize("do", [compact, vacuum, retain])
+@pytest.mark.parametrize("other", [compact, vacuum, retain])
+def test_two_who_look_after_a_bucket_at_once_do_no_harm(shared, monkeypatch, do, other):
+    lab, own = shared
+    met = meeting(monkeypatch, seam(do), lambda: other(again(lab)))
+    do(lab)
+    assert met
+    assert rows(lab) == rows(lab, "calls") == (own.young if retain in (do, other) else own.all)
+
+
+def test_what_is_in_the_way_each_time_is_told_with_the_remedy(shared, monkeypatch):
+    lab, own = shared
+    meeting(monkeypatch, "open", lambda: own(again(lab)), 100)
+    with pytest.raises(ConflictError, match="others wrote to it each of 6 times") as raised:
+        retain(lab)
+    assert raised.value.remedy.endswith("try again when less is shipped")
+    assert rows(lab) == own.all
+
+
+def test_a_ship_does_not_fail_where_others_join_the_files(shared, monkeypatch):
+    lab, own = shared
+    monkeypatch.setattr(shipping, "_COMPACT_EVERY", 1)
+
+    def in_the_way(_tables):
+        raise ConflictError("others wrote to it")
+
+    monkeypatch.setattr(store.HostTables, "compact", in_the_way)
+    own(lab)
+    assert rows(lab) == own.all
 
 
 def test_what_ended_before_goes_with_its_details_and_is_not_stored_again(lab):
@@ -335,6 +466,77 @@ def test_ranges_of_lost_records_that_overlap_are_told(tmp_path, lost, found):
     lab.host("lab1").append(SOURCE, Position(99, 99), runs=runs, losses=losses)
     told = verify(lab, lab.hosts())
     assert [(each.first_seq, each.last_seq) for each in told if each.problem == "overlap"] == found
+
+
+def opened_as_anybody_can(lab, table="runs"):
+    options = bucket._settings(str(lab)).for_delta() if lab.is_remote else None
+    return DeltaTable(f"{lab}/host=lab1/{table}", storage_options=options)
+
+
+@pytest.mark.parametrize("compacted", [False, True])
+def test_rows_that_are_gone_from_sound_files_are_told_with_machine_table_and_time(lab, compacted):
+    before = datetime.now(UTC)
+    fill(lab, 1, 2, 3)
+    fill(lab, 4, seen=2000)
+    between = datetime.now(UTC)
+    lab.host("lab1").retain(NOW - timedelta(days=3, hours=1))
+    assert rows(lab) == ["r1", "r2", "r3"]
+    fill(lab, 5, 6, seen=3000)
+    fill(lab, 7, seen=4000, calls=[detail(7, call="read", ended_seq=4000)])
+    if compacted:
+        lab.host("lab1").compact()
+    assert problems(lab) == []
+    opened_as_anybody_can(lab).delete("run_id IN ('r5', 'r6')")
+    fill(lab, 8, seen=5000)
+    opened = again(lab)
+    (found,) = verify(opened, opened.hosts())
+    assert (found.host, found.table, found.problem, found.rows) == ("lab1", "runs", "hole", 2)
+    assert before < found.since < between < found.until < datetime.now(UTC)
+    assert found.what == "2 of the 4 rows that were stored in this time are gone"
+    done = logtrace("verify", "--store", str(lab))
+    assert done.exit_code == 1
+    assert "hole" in done.stdout
+
+
+def test_a_commit_that_brought_no_rows_with_it_is_told(tmp_path):
+    lab = Store(str(tmp_path / "store"))
+    for number in range(4):
+        fill(lab, number, seen=1000 + number)
+    path = table_folder(lab) / "_delta_log" / f"{2:020}.json"
+    actions = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(each for each in actions if '"add"' not in each))
+    assert rows(lab) == ["r0", "r2", "r3"]
+    assert problems(lab) == [("lab1", "runs", "hole", None, None)]
+
+
+def test_a_commit_that_is_not_there_is_told(tmp_path):
+    lab = Store(str(tmp_path / "store"))
+    for number in range(4):
+        fill(lab, number, seen=1000 + number)
+    (table_folder(lab) / "_delta_log" / f"{2:020}.json").unlink()
+    assert [each[1:3] for each in problems(lab)] == [("runs", "unreadable")]
+
+
+def test_rows_of_a_version_that_counted_none_are_no_hole(lab, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "_COUNTED", "unused")
+        fill(lab, 1, 2)
+    opened_as_anybody_can(lab).delete("run_id = 'r1'")
+    assert problems(lab) == []
+    fill(lab, 3, seen=2000)
+    assert problems(lab) == []
+    opened_as_anybody_can(lab).delete("run_id = 'r3'")
+    assert problems(lab) == [("lab1", "runs", "hole", None, None)]
+
+
+def test_what_a_bounded_store_removes_is_no_hole(tmp_path):
+    own = Store(str(tmp_path / "store"))
+    for number in range(5):
+        fill(own, number, seen=1000 + number)
+    own.host("lab1").remove("runs", "run_id IN ('r1', 'r2')")
+    fill(own, 7, seen=2000)
+    assert rows(own) == ["r0", "r3", "r4", "r7"]
+    assert problems(own) == []
 
 
 def test_details_of_a_run_that_is_not_there_are_told_but_not_of_one_that_is_to_come(

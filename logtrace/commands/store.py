@@ -118,7 +118,7 @@ def retain(
 def verify(
     ctx: click.Context, url: str | None, only: str | None, zone: ZoneInfo, output: str
 ) -> None:
-    """Find files that are missing or damaged, and rows that are stored twice.
+    """Find files that are missing or damaged, and rows that are gone or stored twice.
 
     Says of which machine, which records and when. The exit code is 1 if there is anything.
     """
