@@ -298,7 +298,7 @@ class _Spread:
         said = self._said(query)
         submit = self._cluster.client.submit
         asked = [submit(answer, part, said, pure=False) for part in self._parts]
-        return self._merged(query, self._answers(asked))
+        return self._here(query.merge, *self._answers(asked))
 
     # Each part is sorted by a worker, and comes page by page. Here are the next rows of each: they
     # are in order up to the first of the last rows of those parts that have more.
@@ -318,11 +318,11 @@ class _Spread:
                 for part in lacking
             ]
             for part, came in self._answers(asked):
-                here.append(came.append_column(_PART, [[part] * len(came)]))
+                here.append(self._here(f"SELECT *, {part:d} AS {_PART} FROM parts", came))
                 more[part] += len(came)
                 if len(came) < rows:
                     del more[part]
-            merged = self._merged(query, here)
+            merged = self._here(query.merge, *here)
             places = merged[_PART].to_numpy()
             lasts = [int(np.flatnonzero(places == part)[-1]) for part in more]
             ready = min(lasts) + 1 if more else len(merged)
@@ -342,11 +342,11 @@ class _Spread:
         finally:
             self._asked = []
 
-    def _merged(self, query: Query, tables: Iterable[pa.Table]) -> pa.Table:
+    def _here(self, sql: str, *parts: pa.Table) -> pa.Table:
         import pyarrow as pa
 
-        parts = {"parts": pa.concat_tables(tables)}
-        return views.run(self.database, query.merge, Query("", "", frames=parts))
+        frames = {"parts": pa.concat_tables(parts)}
+        return views.run(self.database, sql, Query("", "", frames=frames))
 
     def interrupt(self) -> None:
         self._cluster.client.cancel(self._asked)
