@@ -162,8 +162,9 @@ class Board:
             self._engine.interrupt()
 
     def close(self) -> None:
-        """Remove the files."""
+        """Remove the files, and what was sorted on the disk."""
         self._clear_tables()
+        self._engine = None
 
     def _clear_tables(self) -> None:
         if self._tables:

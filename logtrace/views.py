@@ -176,6 +176,7 @@ class InProcess:
         import duckdb
 
         if self._beside is None:
+            # one for as long as this lives: DuckDB keeps to the folder that it has used
             self._beside = mkdtemp(prefix="logtrace-")
             weakref.finalize(self, shutil.rmtree, self._beside, ignore_errors=True)
             self.database.execute("SET temp_directory = ?", [self._beside])
