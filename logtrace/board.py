@@ -154,6 +154,7 @@ class Board:
             self._tables = version, folder
             data = self._gather(self._opened(), self._choose())
             write_report(data, Path(folder.name), ["csv"])
+            self._engine = None  # with it goes what it has sorted on the disk
         return next((p for p in Path(self._tables[1].name).iterdir() if p.name == name), None)
 
     def stop(self) -> None:
@@ -162,9 +163,8 @@ class Board:
             self._engine.interrupt()
 
     def close(self) -> None:
-        """Remove the files, and what was sorted on the disk."""
+        """Remove the files."""
         self._clear_tables()
-        self._engine = None
 
     def _clear_tables(self) -> None:
         if self._tables:
