@@ -131,7 +131,7 @@ class Board:
             return None
         engine = self._opened()
         ever = replace(self._choose(), since=None, until=None)
-        data = self._gather(engine, narrow_to_run(engine, ever, run_id), MOST_RUNS, pages=True)
+        data = self._gather(engine, narrow_to_run(engine, ever, run_id), pages=True)
         pages = dict(run_pages(data))
         page = pages.get(f"{run_id}.html")
         return None if page is None else _encoded(page)
@@ -154,7 +154,9 @@ class Board:
             folder = TemporaryDirectory(prefix="logtrace-")
             self._clear_tables()
             self._tables = version, folder
-            write_report(self._gather(self._opened(), self._choose()), Path(folder.name), ["csv"])
+            data = self._gather(self._opened(), self._choose())
+            write_report(data, Path(folder.name), ["csv"])
+            self._engine = None  # with it goes what it has sorted on the disk
         return next((p for p in Path(self._tables[1].name).iterdir() if p.name == name), None)
 
     def stop(self) -> None:
@@ -182,14 +184,12 @@ class Board:
         return hashlib.sha256(state.encode()).hexdigest()[:16]
 
     def _make(self, version: str) -> Snapshot:
-        data = self._gather(self._opened(), self._choose(), MOST_RUNS)
+        data = self._gather(self._opened(), self._choose())
         runs = totals_of(data)["runs"]
         live = Live.following(version, runs)
         return Snapshot(version, runs, _encoded(index_page(data, ["html", "csv"], live)))
 
-    def _gather(
-        self, engine: Engine, filters: Filters, most_runs: int | None = None, pages: bool = False
-    ) -> ReportData:
+    def _gather(self, engine: Engine, filters: Filters, pages: bool = False) -> ReportData:
         configured = config.load()
         return gather(
             engine,
@@ -197,7 +197,7 @@ class Board:
             self._groupings,
             zone=self._zone,
             now=utc_now(),
-            most_runs=most_runs,
+            most_runs=MOST_RUNS,
             pages=pages,
             thresholds=configured.findings,
             rules=configured.hosts,

@@ -48,6 +48,7 @@ _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
 _OPEN_PARTS = 64  # in a worker
 _LARGE_BYTES = 100_000  # of a query, that are not sent for each part
 _SHARE = 0.6  # of a worker's memory, for DuckDB
+_PART = "part"
 _NAMED = 3
 
 
@@ -285,7 +286,7 @@ class _Spread:
     ) -> None:
         self.database = views.connect(zone)
         self._cluster = cluster
-        self._asked: list[Future[pa.Table]] = []
+        self._asked: list[Future[Any]] = []
         most = cluster.threads() * _PARTS_A_THREAD
         parts = [Part(own, zone, never_totals) for own in grouped(files, most)]
         # that a worker has opened a part draws what is asked of it to this worker
@@ -294,18 +295,58 @@ class _Spread:
         ]
 
     def ask(self, query: Query) -> pa.Table:
-        import pyarrow as pa
-
+        said = self._said(query)
         submit = self._cluster.client.submit
-        said: Any = query
-        if sum(frame.nbytes for frame in query.frames.values()) > _LARGE_BYTES:
-            said = submit(as_it_is, query, pure=False)  # goes to the scheduler once
-        self._asked = [submit(answer, part, said, pure=False) for part in self._parts]
+        asked = [submit(answer, part, said, pure=False) for part in self._parts]
+        return self._here(query.merge, *self._answers(asked))
+
+    # Each part is sorted by a worker, and comes page by page. Here are the next rows of each: they
+    # are in order up to the first of the last rows of those parts that have more.
+    def flow(self, query: Query, most: int) -> Iterator[pa.Table]:
+        import numpy as np
+
+        said, name = self._said(query), uuid4().hex
+        submit = self._cluster.client.submit
+        rows = max(1, most // len(self._parts))
+        more = dict.fromkeys(range(len(self._parts)), 0)  # how many rows of each came
+        here: list[pa.Table] = []
+        places = np.array([], dtype=np.int64)
+        while more:
+            lacking = [part for part in more if 2 * np.count_nonzero(places == part) < rows]
+            asked = [
+                submit(page, self._parts[part], part, said, name, more[part], rows, pure=False)
+                for part in lacking
+            ]
+            for part, came in self._answers(asked):
+                here.append(self._here(f"SELECT *, {part:d} AS {_PART} FROM parts", came))
+                more[part] += len(came)
+                if len(came) < rows:
+                    del more[part]
+            merged = self._here(query.merge, *here)
+            places = merged[_PART].to_numpy()
+            lasts = [int(np.flatnonzero(places == part)[-1]) for part in more]
+            ready = min(lasts) + 1 if more else len(merged)
+            yield merged.slice(0, ready).drop_columns(_PART)
+            here, places = [merged.slice(ready)], places[ready:]
+
+    def _said(self, query: Query) -> Any:
+        if sum(frame.nbytes for frame in query.frames.values()) <= _LARGE_BYTES:
+            return query
+        # goes to the scheduler once
+        return self._cluster.client.submit(as_it_is, query, pure=False)
+
+    def _answers(self, asked: list[Future[T]]) -> Iterator[T]:
+        self._asked = asked
         try:
-            parts = pa.concat_tables(self._cluster.gather(self._asked))
+            yield from self._cluster.gather(asked)
         finally:
             self._asked = []
-        return views.run(self.database, query.merge, Query("", "", frames={"parts": parts}))
+
+    def _here(self, sql: str, *parts: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        frames = {"parts": pa.concat_tables(parts)}
+        return views.run(self.database, sql, Query("", "", frames=frames))
 
     def interrupt(self) -> None:
         self._cluster.client.cancel(self._asked)
@@ -363,6 +404,7 @@ class _Opened:
         self._part = part
         self._name = uuid4().hex
         self._database: duckdb.DuckDBPyConnection | None = None
+        self.in_order: str | None = None  # whose rows are kept in order, to be given by and by
 
     def database(self) -> duckdb.DuckDBPyConnection:
         if self._database is None:
@@ -382,7 +424,7 @@ class _Opened:
             self._database.execute("USE memory")
             self._database.execute(f'DETACH "{self._name}"')
             self._database.close()
-            self._database = None
+            self._database = self.in_order = None
 
 
 _opened: OrderedDict[str, _Opened] = OrderedDict()
@@ -391,7 +433,8 @@ _guard = threading.Lock()
 
 def opened(part: Part) -> Part:
     """Open a part, to be asked soon."""
-    with _in_worker(part):
+    with _in_worker(part) as own:
+        own.database()
         return part
 
 
@@ -402,12 +445,34 @@ def as_it_is(query: Query) -> Query:
 
 def answer(part: Part, query: Query) -> pa.Table:
     """Give the partial rows of a query."""
-    with _in_worker(part) as database:
-        return views.run(database, query.partial, query)
+    with _in_worker(part) as own:
+        return views.run(own.database(), query.partial, query)
+
+
+def page(
+    part: Part, number: int, query: Query, flow: str, start: int, rows: int
+) -> tuple[int, pa.Table]:
+    """Give some rows of a query's answer for one part, and the part's number.
+
+    They are kept in order until the last ones are given; a worker that has not kept them, as
+    another one did so, sorts them anew.
+    """
+    with _in_worker(part) as own:
+        database = own.database()
+        if own.in_order != flow:
+            views.keep_answer(database, "in_order", query)
+            own.in_order = flow
+        chosen = f"rowid >= {start:d} AND rowid < {start + rows:d}"
+        some = f"SELECT * FROM in_order WHERE {chosen} ORDER BY rowid"
+        found = views.run(database, some, Query("", ""))
+        if len(found) < rows:
+            database.execute("DROP TABLE in_order")
+            own.in_order = None
+        return number, found
 
 
 @contextmanager
-def _in_worker(part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
+def _in_worker(part: Part) -> Iterator[_Opened]:
     from distributed import get_worker
 
     with _guard:
@@ -416,7 +481,7 @@ def _in_worker(part: Part) -> Iterator[duckdb.DuckDBPyConnection]:
         _close_oldest()
     with own.lock:
         try:
-            yield own.database()
+            yield own
         except StoreError as error:
             raise StoreError(
                 f"worker {get_worker().address}: {error.message}",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from logtrace.cube import Cube
     from logtrace.history import History
+
+Flow = Callable[[], "Iterator[pd.DataFrame]"]
+"""Gives all rows of a table batch by batch, each time that it is called; at least one batch."""
 
 NEAR = timedelta(minutes=1)
 """How long before and behind a run an incident may be to be near to it."""
@@ -107,6 +110,10 @@ class ReportData:
     hosts
         How each machine stands, as `logtrace.hosts.of_store` gives it; None where the report is of
         one machine.
+    flows
+        What gives all rows of ``runs`` and ``findings``, and of ``files`` and ``calls`` where they
+        have some; the frames of these names may then have only what the pages show. None where
+        the frames have everything.
     """
 
     runs: pd.DataFrame
@@ -131,12 +138,19 @@ class ReportData:
     completeness: pd.DataFrame | None = None
     cube: Cube | None = None
     hosts: pd.DataFrame | None = None
+    flows: Mapping[str, Flow] | None = None
 
     def details(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """Give the names and frames of the tables of details that have rows."""
         for name, frame in (("files", self.files), ("calls", self.calls)):
             if frame is not None and len(frame):
                 yield name, frame
+
+    def detailed(self) -> list[str]:
+        """Name the tables of details that have rows, of whichever runs."""
+        if self.flows is not None:
+            return [name for name in ("files", "calls") if name in self.flows]
+        return [name for name, _ in self.details()]
 
 
 def totals_of(data: ReportData) -> dict[str, int]:

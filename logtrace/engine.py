@@ -7,7 +7,7 @@ partials). DuckDB does both inside this process, or the first where `logtrace.cl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -82,6 +82,9 @@ class Measure(NamedTuple):
     partial: str
     merge: str
 
+
+BATCH_ROWS = 50_000
+"""How many rows a batch has at most."""
 
 OF_RUNS = ("files", "calls")
 """Tables whose rows are details of runs: filters mean the runs."""
@@ -170,14 +173,32 @@ class Engine:
         """
         if table in self._empty:
             return schema.empty_frame(schema.VIEWS[table])
-        where, values = _where(table, filters or Filters())
-        frames = {}
-        if among is not None:
-            where, values = "SEMI JOIN wanted USING (run_id)", []
-            frames = {"wanted": _of_ids(among)}
-        names = ", ".join(f'"{name}"' for name in schema.VIEWS[table].names)
-        query = _in_order(f"SELECT {names} FROM {table} {where}", order, limit, values, frames)
+        query = _rows(table, filters, order, limit, among)
         return schema.to_frame(self._parts.ask(query).cast(schema.VIEWS[table]))
+
+    def rows_in_batches(
+        self, table: str, filters: Filters | None = None, *, order: str = "ALL"
+    ) -> Iterator[pd.DataFrame]:
+        """Give rows of a table, however many they are, without holding all of them.
+
+        Nothing else can be asked before the last batch is taken, or the iterator closed.
+
+        Parameters
+        ----------
+        table, filters, order
+            As of `rows`.
+
+        Yields
+        ------
+        pandas.DataFrame
+            The next rows of what `rows` gives, about `BATCH_ROWS` at most; where there are none,
+            one frame without rows.
+        """
+        if table in self._empty:
+            yield schema.empty_frame(schema.VIEWS[table])
+            return
+        for rows in self._parts.flow(_rows(table, filters, order), BATCH_ROWS):
+            yield schema.to_frame(rows.cast(schema.VIEWS[table]))
 
     def aggregate(
         self,
@@ -301,13 +322,37 @@ class Engine:
         pandas.DataFrame
             One row a run, with the columns in their order.
         """
-        chosen, values = _where("runs", filters or Filters())
-        names = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
-        source = f"{_joined(among, beside)} {chosen or 'WHERE true'} AND ({where})"
-        query = _in_order(f"SELECT {names} FROM {source}", order, limit, values, _beside(beside))
+        query = _selection(columns, filters, where, order, limit, beside, among)
         if among == _ASIDE:
             return schema.to_frame(_utc(views.run(self._parts.database, query.whole, query)))
         return schema.to_frame(_utc(self._parts.ask(query)))
+
+    def select_in_batches(
+        self,
+        columns: Mapping[str, str],
+        filters: Filters | None = None,
+        *,
+        where: str = "true",
+        order: str = "ALL",
+        beside: Mapping[str, pd.DataFrame] | None = None,
+    ) -> Iterator[pd.DataFrame]:
+        """Look at runs one by one, however many they are, without holding all of them.
+
+        Nothing else can be asked before the last batch is taken, or the iterator closed.
+
+        Parameters
+        ----------
+        columns, filters, where, order, beside
+            As of `select`.
+
+        Yields
+        ------
+        pandas.DataFrame
+            The next rows of what `select` gives, as of `rows_in_batches`.
+        """
+        query = _selection(columns, filters, where, order, None, beside, "facts")
+        for rows in self._parts.flow(query, BATCH_ROWS):
+            yield schema.to_frame(_utc(rows))
 
     def set_aside(self, run_ids: pd.Series) -> str:
         """Set runs aside that are looked at again and again.
@@ -381,6 +426,37 @@ def _of_ids(run_ids: pd.Series) -> pa.Table:
 
     ids = run_ids.rename("run_id").drop_duplicates().to_frame()
     return pa.Table.from_pandas(ids, preserve_index=False)
+
+
+def _rows(
+    table: str,
+    filters: Filters | None,
+    order: str,
+    limit: int | None = None,
+    among: pd.Series | None = None,
+) -> Query:
+    where, values = _where(table, filters or Filters())
+    frames = {}
+    if among is not None:
+        where, values = "SEMI JOIN wanted USING (run_id)", []
+        frames = {"wanted": _of_ids(among)}
+    names = ", ".join(f'"{name}"' for name in schema.VIEWS[table].names)
+    return _in_order(f"SELECT {names} FROM {table} {where}", order, limit, values, frames)
+
+
+def _selection(
+    columns: Mapping[str, str],
+    filters: Filters | None,
+    where: str,
+    order: str,
+    limit: int | None,
+    beside: Mapping[str, pd.DataFrame] | None,
+    among: str,
+) -> Query:
+    chosen, values = _where("runs", filters or Filters())
+    names = ", ".join(f'{sql} AS "{name}"' for name, sql in columns.items())
+    source = f"{_joined(among, beside)} {chosen or 'WHERE true'} AND ({where})"
+    return _in_order(f"SELECT {names} FROM {source}", order, limit, values, _beside(beside))
 
 
 # The first rows of all are among the first ones of each part. Rows that are alike in what is asked

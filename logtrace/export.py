@@ -21,7 +21,7 @@ from __future__ import annotations
 import io
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -78,11 +78,43 @@ def write_table(
     ReportError
         If the format is not known or the path can't be written.
     """
-    content = _encode(frame, table_format)
+    write_batches([frame], path_or_buffer, table_format)
+
+
+def write_batches(
+    frames: Iterable[pd.DataFrame],
+    path_or_buffer: str | os.PathLike[str] | IO[Any],
+    table_format: str,
+) -> int:
+    """Write a table that comes batch by batch, of which one is held at a time.
+
+    The file is the same whatever the batches are; only the row groups of Parquet are theirs.
+
+    Parameters
+    ----------
+    frames
+        The rows of the table in order: at least one frame, all with the same columns and types.
+    path_or_buffer, table_format
+        As of `write_table`.
+
+    Returns
+    -------
+    int
+        How many rows were written.
+
+    Raises
+    ------
+    ReportError
+        If the format is not known or the path can't be written.
+    """
+    if table_format not in _WRITERS:
+        known = ", ".join(TABLE_FORMATS)
+        raise ReportError(f"unknown table format {table_format!r}", f"use one of {known}")
+    write = _WRITERS[table_format]
     if isinstance(path_or_buffer, (str, os.PathLike)):
-        replace_file(Path(path_or_buffer), content)
-    else:
-        path_or_buffer.write(bytes(content).decode() if _is_text(path_or_buffer) else content)
+        with _replacing(Path(path_or_buffer)) as file:
+            return write(frames, _Onward(file))
+    return write(frames, _Onward(path_or_buffer))
 
 
 def read_csv(path_or_buffer: str | os.PathLike[str] | IO[bytes], schema: pa.Schema) -> pd.DataFrame:
@@ -148,11 +180,17 @@ def replace_file(path: Path, content: bytes | pa.Buffer) -> None:
     ReportError
         If the file can't be written.
     """
+    with _replacing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
     with _as_report_error(path):
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(content)
+                yield file
             os.chmod(temporary, 0o666 & ~_umask())
             os.replace(temporary, path)
         except BaseException:
@@ -171,10 +209,6 @@ def _as_report_error(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _is_text(file: object) -> bool:
-    return isinstance(file, io.TextIOBase)
-
-
 def _umask() -> int:
     # There is no way to ask for the mask but to set it.
     mask = os.umask(0o022)
@@ -182,18 +216,70 @@ def _umask() -> int:
     return mask
 
 
-def _encode(frame: pd.DataFrame, table_format: str) -> bytes | pa.Buffer:
-    if table_format == "csv":
-        return _csv(frame)
-    if table_format == "json":
-        return _json(frame)
-    if table_format == "parquet":
-        return _parquet(frame)
-    known = ", ".join(TABLE_FORMATS)
-    raise ReportError(f"unknown table format {table_format!r}", f"use one of {known}")
+class _Onward:
+    """An open file, text or binary, maybe a pipe; text comes in pieces that are whole UTF-8."""
+
+    closed = False
+
+    def __init__(self, file: IO[Any]) -> None:
+        self._file = file
+        self._is_text = isinstance(file, io.TextIOBase)
+        self._written = 0
+
+    def write(self, piece: bytes | pa.Buffer) -> int:
+        self._file.write(bytes(piece).decode() if self._is_text else piece)
+        self._written += len(piece)
+        return len(piece)
+
+    def tell(self) -> int:
+        return self._written
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
-def _csv(frame: pd.DataFrame) -> pa.Buffer:
+def _write_csv(frames: Iterable[pd.DataFrame], file: _Onward) -> int:
+    written = 0
+    for number, frame in enumerate(frames):
+        file.write(_csv(frame, header=number == 0))
+        written += len(frame)
+    return written
+
+
+def _write_json(frames: Iterable[pd.DataFrame], file: _Onward) -> int:
+    written = 0
+    file.write(b"[")
+    for frame in frames:
+        if len(frame):
+            file.write((b"," if written else b"") + _json(frame))
+            written += len(frame)
+    file.write(b"]\n")
+    return written
+
+
+def _write_parquet(frames: Iterable[pd.DataFrame], file: _Onward) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    batches = iter(frames)
+    table = pa.Table.from_pandas(next(batches), preserve_index=False)
+    written = len(table)
+    with pq.ParquetWriter(file, table.schema, compression="zstd") as writer:
+        writer.write_table(table)
+        for frame in batches:
+            writer.write_table(pa.Table.from_pandas(frame, table.schema, preserve_index=False))
+            written += len(frame)
+    return written
+
+
+_WRITERS: Mapping[str, Callable[[Iterable[pd.DataFrame], _Onward], int]] = {
+    "csv": _write_csv,
+    "json": _write_json,
+    "parquet": _write_parquet,
+}
+
+
+def _csv(frame: pd.DataFrame, *, header: bool) -> pa.Buffer:
     import pyarrow as pa
     from pyarrow import csv
 
@@ -201,7 +287,7 @@ def _csv(frame: pd.DataFrame) -> pa.Buffer:
     for index, field in enumerate(table.schema):
         table = table.set_column(index, field.name, _csv_column(table[index]))
     sink = pa.BufferOutputStream()
-    csv.write_csv(table, sink, csv.WriteOptions(quoting_header="none"))
+    csv.write_csv(table, sink, csv.WriteOptions(include_header=header, quoting_header="none"))
     return sink.getvalue()
 
 
@@ -231,15 +317,7 @@ def _guarded(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(unsafe, guarded, column)
 
 
+# The objects of an array, without its brackets.
 def _json(frame: pd.DataFrame) -> bytes:
     text = frame.to_json(orient="records", date_format="iso", date_unit="us", force_ascii=False)
-    return (text + "\n").encode(errors="backslashreplace")
-
-
-def _parquet(frame: pd.DataFrame) -> pa.Buffer:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), sink, compression="zstd")
-    return sink.getvalue()
+    return text[1:-1].encode(errors="backslashreplace")

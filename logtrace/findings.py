@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace.config import Thresholds
 from logtrace.engine import Engine, Filters, Measure
@@ -215,23 +215,47 @@ def of_runs(
     """
     import pandas as pd
 
+    asked = _of_each_rule(engine, thresholds, history)
+    found = [engine.select(filters=filters, among=among, **each) for each in asked]
+    return pd.concat(found, ignore_index=True)
+
+
+def in_batches(
+    engine: Engine,
+    filters: Filters | None = None,
+    thresholds: Thresholds | None = None,
+    history: History | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Find what stands out in runs, however many they are, without holding all of it.
+
+    Parameters
+    ----------
+    engine, filters, thresholds, history
+        As of `of_runs`.
+
+    Yields
+    ------
+    pandas.DataFrame
+        The next rows of what `of_runs` gives, or none, as of `Engine.select_in_batches`.
+    """
+    for each in _of_each_rule(engine, thresholds, history):
+        yield from engine.select_in_batches(filters=filters, **each)
+
+
+# What is asked of the engine, those of most weight first.
+def _of_each_rule(
+    engine: Engine, thresholds: Thresholds | None, history: History | None
+) -> Iterator[dict[str, Any]]:
     thresholds = thresholds or Thresholds()
     beside = {"comm": usual(history or of_store(engine))}
-    found = []
     for name, rule in RULES.items():
         columns = {"rule": f"'{name}'"} | _COLUMNS
-        columns |= {"evidence": rule.evidence, "weight": _weight(rule)}
-        found.append(
-            engine.select(
-                columns,
-                filters,
-                where=_condition(rule, thresholds),
-                order='weight DESC, "at" DESC, run_id',
-                beside=beside,
-                among=among,
-            )
-        )
-    return pd.concat(found, ignore_index=True)
+        yield {
+            "columns": columns | {"evidence": rule.evidence, "weight": _weight(rule)},
+            "where": _condition(rule, thresholds),
+            "order": 'weight DESC, "at" DESC, run_id',
+            "beside": beside,
+        }
 
 
 def none() -> pd.DataFrame:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from logtrace import coverage, cube, findings, history, hosts, schema, stats
-from logtrace.contents import NEAR, OfPages, ReportData, completeness, pages_of
-from logtrace.engine import Engine, Filters
+from logtrace.contents import NEAR, Flow, OfPages, ReportData, completeness, pages_of
+from logtrace.engine import OF_RUNS, Engine, Filters, Measure
 from logtrace.errors import QueryError
 from logtrace.incident_list import incidents
 from logtrace.lines import as_logged
@@ -28,6 +29,8 @@ _ORDER_OF_DETAILS = {
     "files": _BY_RUN + 'descriptor, "path"',
     "calls": _BY_RUN + 'time_ns DESC, "call"',
 }
+
+_ROWS = Measure("rows", "count(*)", 'sum("rows")::BIGINT')
 
 _NAMED = 5  # of the runs that a beginning of an id fits
 
@@ -59,8 +62,8 @@ def gather(
     now
         When it is made.
     most_runs
-        How many runs, the newest, the report lists and details, and how many findings of each
-        rule; everything else is of all runs.
+        How many runs, the newest, the frames of the report list and detail, and that their
+        findings are those of most weight; everything else is of all runs, the flows too.
     pages
         Whether runs have pages of their own.
     thresholds
@@ -136,7 +139,23 @@ def gather(
         )
         if is_of_many(engine, filters)
         else None,
+        flows=_flows(engine, filters, thresholds, programs),
     )
+
+
+# They are long: what is written of them passes by in batches.
+def _flows(
+    engine: Engine, filters: Filters, thresholds: Thresholds | None, programs: history.History
+) -> dict[str, Flow]:
+    flows: dict[str, Flow] = {
+        "runs": partial(engine.rows_in_batches, "runs", filters, order=NEWEST_FIRST),
+        "findings": partial(findings.in_batches, engine, filters, thresholds, programs),
+    }
+    for name in OF_RUNS:
+        if engine.aggregate({}, [_ROWS], filters, table=name)["rows"].iloc[0]:
+            order = _ORDER_OF_DETAILS[name]
+            flows[name] = partial(engine.rows_in_batches, name, filters, order=order)
+    return flows
 
 
 def machines(

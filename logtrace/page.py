@@ -306,9 +306,9 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "generated_at": data.generated_at,
         "zone": zone_text(data),
         "width": data.width,
-        "listed": len(data.runs),
+        "all_in_tables": data.flows is not None or len(data.runs) == totals_of(data)["runs"],
         "tables": tables,
-        "details": [name for name, _ in data.details()],
+        "details": data.detailed(),
         "groupings": [_grouping(key) for key in data.usage],
         "lab": None if data.hosts is None else machines.summary(data.hosts),
     }

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from logtrace.contents import ReportData
+from logtrace.contents import Flow, ReportData
 from logtrace.engine import OF_RUNS
 from logtrace.errors import ReportError
-from logtrace.export import TABLE_FORMATS, read_csv, replace_file, write_csv, write_table
+from logtrace.export import (
+    TABLE_FORMATS,
+    read_csv,
+    replace_file,
+    write_batches,
+    write_csv,
+    write_table,
+)
 from logtrace.hosts import versions
 from logtrace.incident_list import by_module
 
@@ -63,12 +71,12 @@ def write_report(
     if "html" in formats:
         written += _write_pages(data, out, formats)
     for table_format in (name for name in TABLE_FORMATS if name in formats):
-        for name, frame in _tables(data):
+        for name, flow in _tables(data).items():
             path = out / f"{name}.{table_format}"
-            if name in OF_RUNS and frame.empty and not path.exists():
+            if name in OF_RUNS and name not in data.detailed() and not path.exists():
                 continue
             written.append(path)
-            write_table(frame, path, table_format)
+            write_batches(flow(), path, table_format)
     return written
 
 
@@ -98,7 +106,13 @@ def _write_if_new(path: Path, content: bytes) -> None:
         replace_file(path, content)
 
 
-def _tables(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
+# What flows is never held as a whole; all other tables are short, and are one batch each.
+def _tables(data: ReportData) -> dict[str, Flow]:
+    flows = {name: partial(iter, [frame]) for name, frame in _frames(data)}
+    return flows | dict(data.flows or {})
+
+
+def _frames(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     from logtrace.page import file_stem
     from logtrace.schema import TABLES, empty_frame
 

@@ -6,8 +6,11 @@ machines, and merged.
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from logtrace import schema, sequences
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
 
 Files = Mapping[str, list[str]]
 """The Parquet files of each of ``schema.TABLES``."""
+
+_THREADS = "SELECT current_setting('threads')"
+_SORT_MIB_A_THREAD = 128  # what is sorted beyond that waits on the disk
 
 
 # An incident hit the run of its process that was open then: of the runs of this process in the
@@ -130,6 +136,13 @@ class Parts(Protocol):
     def ask(self, query: Query) -> pa.Table:
         """Give the merged rows; raises StoreError where a file can't be read."""
 
+    def flow(self, query: Query, most: int) -> Iterator[pa.Table]:
+        """Give the merged rows, which have an order, at most so many at a time.
+
+        There is always a first table, with or without rows. Until the last one, or until the
+        iterator is closed, nothing else can be asked.
+        """
+
     def interrupt(self) -> None:
         """End a query that is under way; from any thread."""
 
@@ -146,10 +159,38 @@ class InProcess:
     def __init__(self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]]) -> None:
         self.database = connect(zone)
         open_views(self.database, files, never_totals)
+        self._beside: str | None = None
 
     def ask(self, query: Query) -> pa.Table:
         """Give the merged rows."""
         return run(self.database, query.whole, query)
+
+    def flow(self, query: Query, most: int) -> Iterator[pa.Table]:
+        """Give the merged rows in tables; DuckDB sorts on the disk what is large."""
+        with self._sparing(), _framed(self.database, query), store_errors():
+            found = self.database.sql(query.whole, params=query.values)
+            yield from _streamed(found.to_arrow_reader(most))
+
+    @contextmanager
+    def _sparing(self) -> Iterator[None]:
+        import duckdb
+
+        if self._beside is None:
+            # one for as long as this lives: DuckDB keeps to the folder that it has used
+            self._beside = mkdtemp(prefix="logtrace-")
+            weakref.finalize(self, shutil.rmtree, self._beside, ignore_errors=True)
+            self.database.execute("SET temp_directory = ?", [self._beside])
+        limit = f"{_SORT_MIB_A_THREAD * self.database.sql(_THREADS).fetchall()[0][0]:d}MiB"
+        self.database.execute(f"SET memory_limit = '{limit}'")
+        try:
+            yield
+        except duckdb.OutOfMemoryException:
+            raise QueryError(
+                f"there is no room to sort the rows in {self._beside}",
+                "make some, or name another folder with TMPDIR",
+            ) from None
+        finally:
+            self.database.execute("RESET memory_limit")
 
     def interrupt(self) -> None:
         """End a query that is under way; from any thread."""
@@ -224,13 +265,44 @@ def run(database: duckdb.DuckDBPyConnection, sql: str, query: Query) -> pa.Table
     StoreError
         If a file can't be read.
     """
+    with _framed(database, query), store_errors():
+        found: pa.Table = database.sql(sql, params=query.values).to_arrow_table()
+    return found
+
+
+@contextmanager
+def _framed(database: duckdb.DuckDBPyConnection, query: Query) -> Iterator[None]:
     for name, frame in query.frames.items():
         database.register(name, frame)
-    with store_errors():
-        found: pa.Table = database.sql(sql, params=query.values).to_arrow_table()
-    for name in query.frames:
-        database.unregister(name)
-    return found
+    try:
+        yield
+    finally:
+        for name in query.frames:
+            database.unregister(name)
+
+
+def _streamed(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    import duckdb
+    import pyarrow as pa
+
+    rows = pa.Table.from_batches([], reader.schema)
+    with reader:
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                if not len(rows):
+                    yield rows
+                return
+            except OSError as error:  # all that Arrow tells of what DuckDB raised
+                told = str(error)
+                if told.startswith("INTERRUPT"):
+                    raise duckdb.InterruptException(told) from None
+                if told.startswith("Out of Memory"):
+                    raise duckdb.OutOfMemoryException(told) from None
+                raise duckdb.IOException(told) from None
+            rows = pa.Table.from_batches([batch])
+            yield rows
 
 
 def keep(database: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None:
@@ -238,6 +310,18 @@ def keep(database: duckdb.DuckDBPyConnection, name: str, rows: pa.Table) -> None
     database.register("kept", rows)
     database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM kept")
     database.unregister("kept")
+
+
+def keep_answer(database: duckdb.DuckDBPyConnection, name: str, query: Query) -> None:
+    """Keep the answer of a query as `keep` does, without bringing it into this process's memory.
+
+    Raises
+    ------
+    StoreError
+        If a file can't be read.
+    """
+    with _framed(database, query), store_errors():
+        database.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {query.whole}", query.values)
 
 
 # What goes wrong with a file's reading or its contents; any other error is one of a query.

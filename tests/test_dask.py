@@ -204,6 +204,43 @@ def test_both_engines_measure_any_runs_alike(cluster, tmp_path_factory, runs):
         pd.testing.assert_frame_equal(spread, local, check_exact=True)
 
 
+FLOWS = {
+    "runs": lambda engine: engine.rows_in_batches("runs", order=NEWEST_FIRST),
+    "runs of a range": lambda engine: engine.rows_in_batches("runs", RANGE, order=NEWEST_FIRST),
+    "details of a host": lambda engine: engine.rows_in_batches("files", Filters(host="lab02")),
+    "in an order that leaves it open": lambda e: e.rows_in_batches("tracer", order='"at" DESC'),
+    "of nobody": lambda engine: engine.rows_in_batches("runs", Filters(owner="nobody")),
+    "findings": findings.in_batches,
+}
+
+
+@pytest.mark.parametrize("rows", [40, 10_000])
+@pytest.mark.parametrize("asked", FLOWS.values(), ids=FLOWS)
+def test_both_engines_give_the_same_in_batches(engines, monkeypatch, asked, rows):
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", rows)
+    local, spread = (pd.concat(asked(each), ignore_index=True) for each in engines)
+    pd.testing.assert_frame_equal(spread, local, check_exact=True)
+
+
+@settings(max_examples=8)
+@given(st.lists(RUNS, max_size=12), st.integers(1, 12))
+def test_any_runs_are_merged_in_order(cluster, tmp_path_factory, runs, rows):
+    stored = [run_row(number, **run) for number, run in enumerate(runs)]
+    store = store_with(tmp_path_factory.mktemp("store"), stored)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("logtrace.engine.BATCH_ROWS", rows)
+        batches = Engine(store, cluster=cluster).rows_in_batches("runs", order=NEWEST_FIRST)
+        spread = pd.concat(batches, ignore_index=True)
+    pd.testing.assert_frame_equal(spread, Engine(store).rows("runs", order=NEWEST_FIRST))
+
+
+def test_the_rows_that_come_at_once_do_not_grow_with_the_store(engines, monkeypatch):
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", 30)
+    sizes = [len(batch) for batch in engines[1].rows_in_batches("runs", order=NEWEST_FIRST)]
+    assert max(sizes) <= 45  # one and a half times as much is here, as some parts are ahead
+    assert sum(sizes) == len(engines[1].rows("runs"))
+
+
 def report(store, out, *options):
     arguments = ["report", "--store", str(store), "--out", str(out), "--tz", ZONE, "--quiet"]
     arguments += ["--format", "csv,json,parquet", "--until", "2026-11-23T12:00", *options]
@@ -229,6 +266,21 @@ def test_what_a_worker_that_died_had_to_answer_another_one_answers(store, schedu
         asked = beside.submit(lambda: stats.statistics(Engine(store, cluster=cluster), ["owner"]))
         dying.die()
         pd.testing.assert_frame_equal(asked.result(), local, check_exact=True)
+
+
+def test_pages_of_a_worker_that_died_another_one_gives(store, tmp_path, monkeypatch):
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", 20)
+    with (
+        cluster_of(tmp_path, workers=0) as scheduler,
+        scheduler.worker("first") as (child, _),
+        closing(Cluster(scheduler.address)) as cluster,
+    ):
+        batches = Engine(store, cluster=cluster).rows_in_batches("runs", order=NEWEST_FIRST)
+        begun = [next(batches), next(batches)]
+        with scheduler.worker("second"):
+            child.kill()
+            spread = pd.concat([*begun, *batches], ignore_index=True)
+    pd.testing.assert_frame_equal(spread, Engine(store).rows("runs", order=NEWEST_FIRST))
 
 
 def test_what_workers_die_of_over_and_over_ends_with_the_remedy(store, tmp_path):

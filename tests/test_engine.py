@@ -245,3 +245,74 @@ def test_filters_of_details_mean_their_runs(detailed, filters, chosen, programs)
     for table, frame in (("files", files), ("calls", calls)):
         types = schema.empty_frame(schema.TABLES[table]).dtypes
         pd.testing.assert_series_equal(frame.dtypes, types)
+
+
+# In batches
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", 2)
+
+
+@pytest.mark.parametrize("filters", [{}, {"host": "lab01"}, {"since": START}, {"owner": "nobody"}])
+def test_batches_are_the_rows_in_their_order(engine, small_batches, filters):
+    rows = engine.rows("runs", Filters(**filters), order=NEWEST_FIRST)
+    batches = list(engine.rows_in_batches("runs", Filters(**filters), order=NEWEST_FIRST))
+    assert {len(batch) for batch in batches} <= {1, 2} or len(rows) == 0
+    pd.testing.assert_frame_equal(pd.concat(batches, ignore_index=True), rows)
+
+
+def test_runs_without_time_are_in_the_last_batch(engine, small_batches):
+    *_, last = engine.rows_in_batches("runs", order=NEWEST_FIRST)
+    assert list(last["pid"])[-1] == 6
+
+
+def test_looks_at_runs_come_in_batches_too(engine, small_batches):
+    told = pd.DataFrame({"comm": pd.Series(["test"], dtype="str"), "told": ["twice"]})
+    asked = {"columns": {"pid": "pid", "told": "told"}, "where": "pid > 1", "order": "pid"}
+    asked["beside"] = {"comm": told}
+    batches = list(engine.select_in_batches(**asked))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    pd.testing.assert_frame_equal(pd.concat(batches, ignore_index=True), engine.select(**asked))
+
+
+def test_no_rows_are_one_batch_without_rows(engine, tmp_path):
+    for asked, table in ((engine, "incidents"), (Engine(Store(str(tmp_path))), "runs")):
+        (batch,) = asked.rows_in_batches(table)
+        pd.testing.assert_frame_equal(batch, schema.empty_frame(schema.VIEWS[table]))
+
+
+def test_batches_that_nobody_takes_any_more_hold_nothing_up(engine, small_batches):
+    batches = engine.rows_in_batches("runs", order=NEWEST_FIRST)
+    next(batches)
+    batches.close()
+    assert len(engine.rows("runs")) == 6
+
+
+def test_what_is_sorted_on_the_disk_is_gone_with_the_engine(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    engine = Engine(store_with(tmp_path / "store", rows_of({}, {})))
+    assert len(list(engine.rows_in_batches("runs"))) == 1
+    assert len(list((tmp_path / "temporary").iterdir())) == 1
+    del engine
+    gc.collect()
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_too_little_room_to_sort_is_told_with_the_folder(engine, monkeypatch):
+    rows = engine.rows_in_batches("runs", order="repeat(run_id, 30000000)")
+    monkeypatch.setattr("logtrace.views._SORT_MIB_A_THREAD", 16)
+    with pytest.raises(QueryError, match="no room to sort") as caught:
+        list(rows)
+    assert "TMPDIR" in caught.value.remedy
+    assert len(engine.rows("runs")) == 6
+
+
+def test_a_file_that_can_not_be_read_is_named_before_the_first_batch(tmp_path):
+    store = store_with(tmp_path, [run_row(0)])
+    engine, file = Engine(store), Path(store.files("runs")[0])
+    file.unlink()
+    with pytest.raises(StoreError, match=file.name):
+        next(engine.rows_in_batches("runs"))

@@ -1,19 +1,23 @@
 import csv
 import io
+import itertools
 import json
 import os
 import stat
+import subprocess
+import weakref
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from report_samples import HOSTILE, lab_rows, run_row, runs_frame
+from report_samples import HOSTILE, START, lab_rows, run_row, runs_frame
 
 from logtrace import schema
-from logtrace.errors import ReportError
-from logtrace.export import read_csv, replace_file, write_csv, write_table
+from logtrace.errors import ReportError, StoreError
+from logtrace.export import read_csv, replace_file, write_batches, write_csv, write_table
 
 UNUSUAL = (
     *HOSTILE,
@@ -206,3 +210,92 @@ def test_a_written_file_has_the_mode_that_the_umask_allows(tmp_path):
     finally:
         os.umask(old)
     assert stat.S_IMODE((tmp_path / "page.html").stat().st_mode) == 0o640
+
+
+# In batches
+
+
+def cut(frame, places):
+    """Cut a frame at some places: batches as they come from a store."""
+    places = [0, *sorted(places), len(frame)]
+    return [
+        frame.iloc[start:end].reset_index(drop=True) for start, end in itertools.pairwise(places)
+    ]
+
+
+WEIGHTS = st.one_of(st.none(), st.integers(0, 9).map(float), st.floats(0, 1e9))
+TIMES = st.sampled_from([None, START, START.replace(microsecond=1)])
+ROWS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "pid": st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+            "file": st.one_of(st.none(), st.sampled_from([name for name in UNUSUAL if name])),
+            "detail": st.sampled_from([None, True, False]),
+            "started_at": TIMES,
+        }
+    ),
+    max_size=8,
+)
+
+
+@given(ROWS, st.data())
+def test_a_table_in_batches_is_the_file_that_it_is_as_a_whole(rows, data):
+    frame = runs_frame(rows)
+    weights = data.draw(st.lists(WEIGHTS, min_size=len(rows), max_size=len(rows)))
+    frame["weight"] = pd.Series(weights, dtype="Float64")
+    batches = cut(frame, data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
+    for kind in ("csv", "json"):
+        whole, by_and_by = io.BytesIO(), io.BytesIO()
+        write_table(frame, whole, kind)
+        assert write_batches(batches, by_and_by, kind) == len(rows)
+        assert by_and_by.getvalue() == whole.getvalue()
+    by_and_by = io.BytesIO()
+    assert write_batches(batches, by_and_by, "parquet") == len(rows)
+    back = pq.read_table(by_and_by)
+    assert back.equals(pa.Table.from_pandas(frame, preserve_index=False))
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_one_batch_is_held_while_the_next_one_is_made(kind):
+    made = []
+
+    def batches():
+        for _ in range(20):
+            assert sum(ref() is not None for ref in made) <= 1
+            frame = runs_frame(lab_rows(3))
+            made.append(weakref.ref(frame))
+            yield frame
+            del frame
+
+    assert write_batches(batches(), io.BytesIO(), kind) == 60
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_no_other(tmp_path, kind):
+    def batches():
+        yield runs_frame(lab_rows(3))
+        raise StoreError("the store can't be read")
+
+    path = tmp_path / f"runs.{kind}"
+    path.write_text("old")
+    with pytest.raises(StoreError):
+        write_batches(batches(), path, kind)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_a_full_disk_is_an_error_with_path_and_remedy(kind):
+    with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OSError, match="No space"):
+        write_batches([runs_frame(lab_rows(3))], full, kind)
+
+
+def test_a_pipe_takes_every_format():
+    for kind in ("csv", "json", "parquet"):
+        runs = runs_frame(lab_rows(3))
+        with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cat:
+            assert write_batches([runs, runs], cat.stdin, kind) == 6
+            cat.stdin.close()
+            whole = io.BytesIO()
+            write_batches([runs, runs], whole, kind)
+            assert cat.stdout.read() == whole.getvalue()

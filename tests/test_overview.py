@@ -1,7 +1,10 @@
+import re
+from dataclasses import replace
 from datetime import timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from report_samples import START, detail_row, loss_row, run_row, tracer_row
 from store_samples import fill, rows_of, store_with
@@ -9,7 +12,10 @@ from store_samples import fill, rows_of, store_with
 from logtrace.contents import reasons_of, totals_of
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
+from logtrace.export import TABLE_FORMATS
 from logtrace.overview import gather, narrow_to_run
+from logtrace.page import index_page
+from logtrace.report import write_report
 from logtrace.store import Store
 
 SEOUL = ZoneInfo("Asia/Seoul")
@@ -133,3 +139,52 @@ def test_an_empty_store_gives_an_empty_report(tmp_path):
 def test_an_unknown_grouping_is_refused(engine):
     with pytest.raises(QueryError, match="--by moon"):
         gather(engine, Filters(), [["moon"]], zone=SEOUL, now=START)
+
+
+@pytest.fixture
+def long_store(tmp_path):
+    runs = [run_row(number, status="no_end") for number in range(23)]
+    for run in runs[:11]:
+        run |= {"detail": True}
+    files = [
+        detail_row(run, descriptor=number, path="/f") for run in runs[:11] for number in (4, 3)
+    ]
+    return Engine(fill(Store(str(tmp_path / "store")), runs, files=files))
+
+
+def test_what_flows_into_the_tables_is_all_that_there_is(long_store, tmp_path, monkeypatch):
+    data = gathered(long_store, Filters())
+    write_report(replace(data, flows=None), tmp_path / "whole", TABLE_FORMATS)
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", 5)
+    newest = gathered(long_store, Filters(), most_runs=2)
+    assert (len(newest.runs), len(newest.files)) == (2, 0)
+    written = write_report(newest, tmp_path / "flows", TABLE_FORMATS)
+    for path in written:
+        whole = tmp_path / "whole" / path.name
+        if path.suffix == ".parquet":
+            assert pq.read_table(path).equals(pq.read_table(whole))
+        else:
+            assert path.read_bytes() == whole.read_bytes()
+    assert {path.name for path in written} == {each.name for each in (tmp_path / "whole").iterdir()}
+    assert {"runs.csv", "files.csv", "findings.csv"} <= {path.name for path in written}
+    assert len(pd.read_csv(tmp_path / "flows" / "findings.csv")) == 23
+
+
+def test_no_more_rows_than_a_batch_are_held_however_many_there_are(long_store, monkeypatch):
+    monkeypatch.setattr("logtrace.engine.BATCH_ROWS", 5)
+    for flow in gathered(long_store, Filters(), most_runs=2).flows.values():
+        assert max(len(frame) for frame in flow()) == 5
+
+
+def test_the_page_leads_to_tables_of_which_only_older_runs_have_rows(long_store):
+    page = index_page(gathered(long_store, Filters(), most_runs=2), ("html", "csv"))
+    assert 'href="files.csv"' in page
+    assert 'href="calls.csv"' not in page
+    assert re.search(r"newest 2 of 23 runs.\s*All of them are in", page)
+    alone = index_page(gathered(long_store, Filters(), most_runs=2), ("html",))
+    assert "<code>logtrace runs --format csv</code> gives all of them" in alone
+
+
+def test_tables_of_details_that_nobody_asked_for_are_not_written(engine, tmp_path):
+    written = write_report(gathered(engine, Filters(), most_runs=1), tmp_path, ("csv",))
+    assert not {"files.csv", "calls.csv"} & {path.name for path in written}

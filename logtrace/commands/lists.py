@@ -13,7 +13,14 @@ from logtrace.commands.options import (
     names_of,
     verbosity_options,
 )
-from logtrace.commands.output import NOTHING_MATCHED, fail_if_none, note, visible, write
+from logtrace.commands.output import (
+    NOTHING_MATCHED,
+    fail_if_none,
+    note,
+    visible,
+    write,
+    write_flow,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,14 +40,19 @@ def runs(ctx: click.Context, selection: Selection, output: str, limit: int | Non
     """List runs, newest first."""
     from logtrace.overview import NEWEST_FIRST
 
-    frame = selection.engine().rows("runs", selection.filters, order=NEWEST_FIRST, limit=limit)
-    if output == "table":
-        from logtrace import terminal
-
-        terminal.print_runs(terminal.console(), frame, selection.zone)
+    engine, filters = selection.engine(), selection.filters
+    if output != "table" and limit is None:
+        found = write_flow(engine.rows_in_batches("runs", filters, order=NEWEST_FIRST), output)
     else:
-        write(frame, output)
-    fail_if_none(ctx, selection.by_name and limit != 0, len(frame))
+        frame = engine.rows("runs", filters, order=NEWEST_FIRST, limit=limit)
+        found = len(frame)
+        if output == "table":
+            from logtrace import terminal
+
+            terminal.print_runs(terminal.console(), frame, selection.zone)
+        else:
+            write(frame, output)
+    fail_if_none(ctx, selection.by_name and limit != 0, found)
 
 
 @click.command()

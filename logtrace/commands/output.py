@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,11 +20,16 @@ NOTHING_MATCHED = 3
 
 def write(frame: pd.DataFrame, output: str) -> None:
     """Print a frame as CSV, JSON or Parquet."""
-    from logtrace.export import write_table
+    write_flow([frame], output)
+
+
+def write_flow(frames: Iterable[pd.DataFrame], output: str) -> int:
+    """Print frames, one after another, as one table; give how many rows there were."""
+    from logtrace.export import write_batches
 
     if output == "parquet" and sys.stdout.isatty():
         raise click.UsageError("parquet is no text: send it to a file or a pipe")
-    write_table(frame, sys.stdout.buffer, output)
+    return write_batches(frames, sys.stdout.buffer, output)
 
 
 def json_line(row: Mapping[str, Any]) -> str:

@@ -70,7 +70,7 @@ def report(
         _groupings(by),
         zone=selection.zone,
         now=utc_now(),
-        most_runs=MOST_RUNS if formats == ["html"] else None,
+        most_runs=MOST_RUNS,
         pages="html" in formats,
         thresholds=configured.findings,
         rules=configured.hosts,
