@@ -323,7 +323,7 @@ def _sections(data: ReportData) -> dict[str, Any]:
         "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
         "usage": [_usage(key, frame) for key, frame in data.usage.items()],
         "rules": _rules(data),
-        "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS),
+        "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS) | {"total": _found(data)},
         "causes": table(_causes(data), _CAUSES),
         "faulty": table(by_module(_incidents(data)), _FAULTY),
         "clocks": _clocks(data),
@@ -365,6 +365,12 @@ def _findings(data: ReportData) -> pd.DataFrame:
     place = found.groupby("rule").cumcount()
     order = place.sort_values(kind="stable").index
     return found.assign(title=found["rule"].map(titles)).loc[order]
+
+
+# How many findings there are, of which the frame may have only those that weigh most.
+def _found(data: ReportData) -> int:
+    counted = 0 if data.stands_out is None else int(data.stands_out["runs"].sum())
+    return max(counted, 0 if data.findings is None else len(data.findings))
 
 
 def _completeness(data: ReportData) -> pd.DataFrame:

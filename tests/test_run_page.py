@@ -1,6 +1,7 @@
 """The pages of runs, and what the overview tells beside usage, from a store to HTML."""
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from html import unescape
 from zoneinfo import ZoneInfo
@@ -119,6 +120,13 @@ def test_the_overview_names_what_stands_out_and_what_the_kernel_reported(data):
     assert '<a href="runs/01.html">' in html
     assert "oops broken fault_1 1 1" in text, "one cause a function"
     assert '<a href="runs/03.html">' in html
+
+
+def test_the_overview_says_how_many_findings_there_are_where_it_has_those_of_most_weight(data):
+    counts = data.stands_out.assign(runs=1000)
+    text = text_of(index_page(replace(data, stands_out=counts), ["html", "csv"]))
+    shown, there = len(data.findings), 1000 * len(counts)
+    assert f"The first {shown} of {there:,} rows. All of them are in findings.csv" in text
 
 
 def test_an_overview_without_anything_says_so(tmp_path):
