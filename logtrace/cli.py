@@ -5,7 +5,9 @@ What is heavy is imported by the command that needs it, see `logtrace.commands`.
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import signal
 import sys
 from typing import Any
@@ -27,6 +29,7 @@ from logtrace.commands.watch import watch
 from logtrace.errors import LogtraceError, QueryError
 
 _INTERRUPTED = 128 + signal.SIGINT
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class _Group(click.Group):
@@ -41,6 +44,15 @@ class _Group(click.Group):
                 raise
             kind = click.UsageError if isinstance(error, QueryError) else click.ClickException
             raise kind(visible(str(error))) from error
+        except OSError as error:
+            # of the open streams alone: the library says which of its files can't be written
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is buffered
+            raise click.ClickException(
+                f"the output can't be written: {error.strerror} (make room where it goes, or send"
+                " it elsewhere)"
+            ) from error
 
 
 @click.group("logtrace", cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

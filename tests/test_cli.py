@@ -629,3 +629,19 @@ def test_parquet_does_not_go_to_a_terminal(filled):
 def test_the_times_shown_are_those_stored(read):
     (oldest,) = json.loads(read("runs", "--json", "--until", "2026-11-23T00:01").stdout)
     assert datetime.fromisoformat(oldest["started_at"]) == START
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["runs"], *(["runs", "--format", each] for each in ("csv", "json", "parquet")), ["stats"]],
+)
+def test_output_that_there_is_no_room_for_is_told_in_one_line(logtrace, tmp_path, command):
+    store_with(tmp_path / "store", rows_of({}, {}))
+    whole = [sys.executable, "-m", "logtrace", *command, "--store", str(tmp_path / "store")]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(whole, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "Error: the output can't be written: No space left on device (make room where it goes, or"
+        " send it elsewhere)\n"
+    )

@@ -29,7 +29,9 @@ def write_flow(frames: Iterable[pd.DataFrame], output: str) -> int:
 
     if output == "parquet" and sys.stdout.isatty():
         raise click.UsageError("parquet is no text: send it to a file or a pipe")
-    return write_batches(frames, sys.stdout.buffer, output)
+    written = write_batches(frames, sys.stdout.buffer, output)
+    sys.stdout.buffer.flush()  # what can't be written is told now
+    return written
 
 
 def json_line(row: Mapping[str, Any]) -> str:
