@@ -36,6 +36,7 @@ from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
 PART_BYTES = 4 << 20
 BATCH_BYTES = 8 << 20
 """How much of a log is read between two commits."""
+_MOST_ROWS = 2_000  # are kept as such, which takes ten times the room of a table
 
 
 def can_read(form: str | None) -> bool:
@@ -110,8 +111,8 @@ def _ahead(
 
 def _scans(stream: BinaryIO, form: str, size: int) -> Iterator[Callable[[], Scan]]:
     scanner = Scanner(form)
-    # of ordinary lines more fit into the same memory
-    sizes = (size if scanner.is_dense else 2 * size for _ in count())
+    # of lines that mean nothing more fit into the same memory
+    sizes = (2 * size if scanner.is_ordinary else size for _ in count())
     for part in parts(stream, sizes):
         yield partial(scanner.scan, *part)
 
@@ -262,6 +263,8 @@ class _Reader:
         self._records += 1
         self._seen = record.seq
         self._found.add(Found(self._assembler.feed([record]), self._reports.feed([record])))
+        if len(self._found.rows.runs) >= _MOST_ROWS:
+            self._found.pack()
 
     def _take_blocks(self, place: int, stop: int) -> Iterator[_Taken]:
         lines, pids = self._scan.blocks.lines, self._scan.blocks.pids.tolist()

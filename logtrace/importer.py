@@ -364,6 +364,7 @@ class _LogStore:
     def add(self, host: str, found: Found) -> None:
         """Keep what was found until it is stored."""
         if found:
+            found.pack()
             self._waiting.setdefault(host, Found()).add(found)
             self.waiting += len(found)
 

@@ -46,9 +46,16 @@ class Found:
             return self.rows.runs
         import pyarrow as pa
 
-        return pa.concat_tables(
-            [*self.tables, schema.to_table(self.rows.runs, schema.TABLES["runs"])]
-        )
+        return pa.concat_tables([*self.tables, self._table()])
+
+    def pack(self) -> None:
+        """Make a table of the rows of runs, which take ten times its room."""
+        if self.rows.runs:
+            self.tables.append(self._table())
+            self.rows.runs.clear()
+
+    def _table(self) -> pa.Table:
+        return schema.to_table(self.rows.runs, schema.TABLES["runs"])
 
     def add(self, other: Found) -> None:
         """Put what was found later behind this."""

@@ -157,10 +157,13 @@ class Scanner:
     ----------
     is_dense
         Whether most lines of the part scanned last are of runs; at first that is supposed.
+    is_ordinary
+        Whether most of them mean nothing; at first it is not supposed.
     """
 
     def __init__(self, form: str) -> None:
         self.is_dense = True
+        self.is_ordinary = False
         self._form = form
         self._known: tuple[Spelling, ...] = ()
 
@@ -192,7 +195,9 @@ class Scanner:
         if not apart[before].all():
             apart[before] = True
             found = self._find(text, stamps, apart)
-        self.is_dense = len(KINDS) * len(found[0]) > len(text) // 2
+        in_blocks, others = len(KINDS) * len(found[0]), len(found[1])
+        self.is_dense = in_blocks > len(text) // 2
+        self.is_ordinary = in_blocks + others < len(text) // 2
         return Scan(offset, text, *found)
 
     def _find(self, text: Text, stamps: _Stamps, apart: Flags) -> tuple[Blocks, Ints]:

@@ -14,6 +14,7 @@ from log_samples import call, end, fd, ops, start, stats, trace
 
 from logtrace import bulk, grammar, importer, incident_grammar, schema
 from logtrace.machines import Machines
+from logtrace.scan import Scanner
 from logtrace.source.logfile import LogText, begin_log, read_log, read_records
 
 HOST = "lab1"
@@ -410,3 +411,38 @@ def test_no_more_of_a_log_is_held_than_some_parts_of_it(monkeypatch):
         done = batch.seen
     assert len(ahead) > 20
     assert max(ahead) < 15_000
+
+
+# Two runs beside each other, which no block of four lines is
+BESIDE = dmesg(
+    *([start(p), start(p + 1), *run_of(p)[1:], *run_of(p + 1)[1:]] for p in range(1, 81, 2))
+)
+
+
+def test_runs_that_are_read_one_by_one_do_not_wait_as_rows(monkeypatch):
+    monkeypatch.setattr(bulk, "_MOST_ROWS", 10)
+    log = BESIDE.encode()
+    stream = io.BytesIO(log)
+    batches = list(bulk.read(stream, begin_log(stream, "log@0"), HOST))
+    assert sum(len(batch.found[HOST].runs) for batch in batches) == 80
+    assert all(len(batch.found[HOST].rows.runs) < 10 for batch in batches)
+    assert read(log, bulk, part_bytes=1000) == read(log)
+
+
+@pytest.mark.parametrize(
+    ("log", "bytes_at_a_time"),
+    [(LOG, 1000), (BESIDE.encode(), 1000), (dmesg(["usb 1-1: new"] * 200).encode(), 2000)],
+    ids=["whole runs", "runs beside each other", "lines of nothing"],
+)
+def test_larger_parts_are_read_where_most_lines_mean_nothing(monkeypatch, log, bytes_at_a_time):
+    sizes = []
+    scan = Scanner.scan
+    monkeypatch.setattr(
+        Scanner,
+        "scan",
+        lambda self, *part: sizes.append(part[2]) or scan(self, *part),
+    )
+    stream = io.BytesIO(log)
+    list(bulk.read(stream, begin_log(stream, "log@0"), HOST, workers=1, part_bytes=1000))
+    longest = max(sizes)
+    assert bytes_at_a_time - 100 < longest < bytes_at_a_time + 100
