@@ -27,6 +27,7 @@ from logtrace.source.logfile import (
     read_records,
 )
 from logtrace.source.pstore import check_readable, unfold, without_joined
+from logtrace.source.redelivery import once
 from logtrace.store import HostTables, Position, Store
 
 if TYPE_CHECKING:
@@ -284,7 +285,7 @@ def opened(
                 each: Iterator[Batch] = bulk.read(stream, text, named or host, seen(named or host))
                 return each
             items = read_records(stream, text) if text else read_journal(path)
-            return _read(items, Machines(named or host, seen), size)
+            return _read(once(items), Machines(named or host, seen), size)
 
         yield OpenLog(digest, size, named or host, dating, batches)
 
@@ -324,9 +325,7 @@ def _digest_and_load(stream: BinaryIO) -> tuple[str, ModuleType]:
         return digest.result(), bulk
 
 
-def _read(
-    items: Iterator[Record] | Iterator[Record | Loss], machines: Machines, size: int
-) -> Iterator[Batch]:
+def _read(items: Iterator[Record | Loss], machines: Machines, size: int) -> Iterator[Batch]:
     seen = -1
     while batch := list[Record | Loss](islice(items, _BATCH_RECORDS)):
         seen = _number(batch[-1])

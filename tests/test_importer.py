@@ -18,6 +18,7 @@ from logtrace.cli import cli
 from logtrace.engine import Engine
 from logtrace.errors import SourceError, StoreError
 from logtrace.importer import find_logs, import_log
+from logtrace.source import redelivery
 from logtrace.store import HostTables, Store
 
 
@@ -391,3 +392,48 @@ def test_stamps_without_year_go_on_over_new_year(store, tmp_path, options, expec
     done = imported(store, log, **options)
     assert [row["started_at"].year for row in rows(store).to_dict("records")] == expected
     assert done.assumed == (*map(str, expected), "zone")
+
+
+def collected(*numbers, host="pc7"):
+    """Runs of a machine as a collector of syslog writes them; a line for each number of one."""
+    lines = []
+    for number in numbers:
+        run, place = divmod(number, 4)
+        text = CONTRACT.splitlines()[place].split("] ", 1)[1].replace("47283", f"{5000 + run}")
+        stamp = f"2026-11-28T10:{run:02}:00.{place:06}+00:00"
+        lines.append(f"{stamp} {host} kernel: [{60 * run:5}.{place:06}] {text}\n")
+    return "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([0, 1, 2, 2, 3, 4, 5, 6, 7], id="a line"),
+        pytest.param([0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7], id="whole runs"),
+        pytest.param([0, 1, 2, 3, 4, 5, 2, 3, 4, 5, 6, 7], id="between the lines of a run"),
+        pytest.param([0, 1, 2, 3, 4, 5, 6, 7, 7], id="the last line"),
+    ],
+)
+def test_what_a_collector_was_given_again_is_imported_once(store, tmp_path, numbers):
+    log = tmp_path / "kern.log"
+    log.write_text(collected(*numbers) + collected(*numbers, host="pc8"))
+    assert imported(store, log).records == 16
+    frame = rows(store)
+    assert list(zip(frame["host"], frame["pid"], frame["status"], strict=True)) == [
+        (host, pid, "complete") for host in ("pc7", "pc8") for pid in (5000, 5001)
+    ]
+
+
+def test_what_is_said_again_at_another_time_is_imported_again(store, tmp_path):
+    log = tmp_path / "kern.log"
+    log.write_text(collected(*range(4)) + collected(*range(4)).replace("[    0", "[    1"))
+    assert imported(store, log).runs == 2
+
+
+def test_a_copy_is_looked_for_among_so_many_records(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(redelivery, "_REMEMBERED", 8)
+    near, far = tmp_path / "near", tmp_path / "far"
+    near.write_text(collected(*range(8), *range(4)))
+    far.write_text(collected(*range(12), *range(4)))
+    assert imported(store, near, "near").runs == 2
+    assert imported(store, far, "far").runs == 4
