@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice, pairwise
@@ -208,11 +208,12 @@ class _Reader:
         candidates, lines = found.candidates, found.blocks.lines
         before = np.searchsorted(candidates, lines[:, 0])
         edges = [0, *(np.flatnonzero(np.diff(before)) + 1), len(lines)]
+        pids = found.blocks.pids.tolist()
         done = 0
         for first, stop in pairwise(edges) if len(lines) else ():
             self._read_each(candidates[done : before[first]])
             done = before[first]
-            yield from self._take_blocks(int(first), int(stop))
+            yield from self._take_blocks(int(first), pids[first:stop])
         self._read_each(candidates[done:])
 
     def finish(self) -> None:
@@ -266,13 +267,13 @@ class _Reader:
         if len(self._found.rows.runs) >= _MOST_ROWS:
             self._found.pack()
 
-    def _take_blocks(self, place: int, stop: int) -> Iterator[_Taken]:
-        lines, pids = self._scan.blocks.lines, self._scan.blocks.pids.tolist()
+    def _take_blocks(self, place: int, pids: Sequence[int]) -> Iterator[_Taken]:
+        lines, stop = self._scan.blocks.lines, place + len(pids)
         while place < stop:
             self._pass(int(lines[place, 0]))
             self._complete()
             ready = not self._reports.waits
-            count = self._assembler.pass_runs(pids[place:stop]) if ready else 0
+            count = self._assembler.pass_runs(pids[place - stop :]) if ready else 0
             if count:
                 yield _Taken(place, place + count, self._log.boot_id)
                 place += count

@@ -7,7 +7,7 @@ data, see `logtrace.dialects`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -81,6 +81,8 @@ class Event(NamedTuple):
         also ``call_lines`` and ``fd_lines``, how many of them follow.
     cumulative
         Whether the counters are totals of all runs since the module was loaded.
+    fields
+        Where the values stand in the text; of a line that is a part of a text, nothing.
     """
 
     kind: Kind
@@ -88,6 +90,7 @@ class Event(NamedTuple):
     rank: int
     values: dict[str, int | str]
     cumulative: bool = False
+    fields: Sequence[Field] = ()
 
     @property
     def extra(self) -> bool:
@@ -119,9 +122,8 @@ class _Reader:
                 values[name] = int(value)
             else:
                 return None
-        return Event(
-            self.kind, self.dialect.name, self.rank, values, self.dialect.cumulative is True
-        )
+        cumulative = self.dialect.cumulative is True
+        return Event(self.kind, self.dialect.name, self.rank, values, cumulative, fields)
 
 
 class _PatternReader(_Reader):
@@ -170,7 +172,6 @@ class Grammar:
     def __init__(self, known: tuple[Dialect, ...]) -> None:
         self.dialects = known
         readers = list(_readers(known))
-        self._readers = {(each.rank, each.kind): each for each in readers}
         # what users add may have other words than those that `_may_be` looks for
         self._added = tuple(each for each in readers if each.dialect.origin != "logtrace")
         self._extra = tuple(each for each in readers if each.kind in EXTRA_KINDS)
@@ -199,23 +200,6 @@ class Grammar:
             in it has more than 64 bits.
         """
         return self._parse(text, _may_be(text))
-
-    def fields(self, text: str, event: Event) -> list[Field]:
-        """Say where the values of a line stand.
-
-        Parameters
-        ----------
-        text
-            A text that `parse` understands.
-        event
-            What it gave.
-
-        Returns
-        -------
-        list of Field
-            In the order of the pattern's groups; those that matched nothing are left out.
-        """
-        return self._readers[event.rank, event.kind].fields(text.rstrip()) or []
 
     def _parse(self, text: str, bits: int) -> Event | None:
         if len(text) > _LONGEST:
@@ -264,7 +248,8 @@ class Grammar:
                 if not ways.get(stop):
                     continue
                 if event := self.parse(text[cuts[place] : stop].strip(" \t\r\n,;|")):
-                    found += [(event, *rest) for rest in ways[stop][:2]]
+                    part = event._replace(fields=())
+                    found += [(part, *rest) for rest in ways[stop][:2]]
             ways[cuts[place]] = found[:2]
         (*lines,) = ways[cuts[0]]
         return lines[0] if len(lines) == 1 and len(lines[0]) <= MOST_LINES else ()

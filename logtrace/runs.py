@@ -547,15 +547,14 @@ class RunAssembler:
             rows.files.extend(identity | file for file in run.extras.files())
             rows.calls.extend(identity | call for call in run.extras.calls())
 
-    # Of a record that is several lines, no reader knows where values stand: it is kept as it is.
+    # Of a record that is several lines it is not known where values stand: it is kept as it is.
     def _lines_of(self, run: _Run, row: Row) -> str | None:
         events = {line.record.seq: line.event for line in run.lines}
         records = [line.record for line in run.lines] + (run.extras.records if run.extras else [])
         lines = []
         for seq, text in sorted({record.seq: record.text for record in records}.items()):
             event = events.get(seq)
-            fields = self._grammar.fields(text, event) if event else ()
-            lines.append(line_pattern(text, fields, row))
+            lines.append(line_pattern(text, event.fields if event else (), row))
         return pattern(lines)
 
     def _loss_row(self, loss: Loss) -> Row:

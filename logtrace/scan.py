@@ -315,13 +315,12 @@ def _learn(text: Text, form: str, lines: Ints) -> list[Spelling]:
         parsed = forms.FORMS[form](line, forms.Dating()) if len(line) <= LONGEST_LINE else None
         event = known.parse(parsed.text) if parsed else None
         if parsed and event and event.dialect in learned and event.kind in KINDS:
-            fields = known.fields(parsed.text, event)
-            shape = shape_of(parsed.text, fields)
+            shape = shape_of(parsed.text, event.fields)
             if shape and not re.search(_TELLS_MORE, parsed.text):
                 begin, *parts = shape.parts
                 assert isinstance(begin, bytes)
                 behind_stamp = Shape((_BEHIND_STAMP[form] + begin, *parts))
-                named = line_pattern(parsed.text, fields, None)
+                named = line_pattern(parsed.text, event.fields, None)
                 learned[event.dialect].setdefault(event.kind, (behind_stamp, named))
     spellings: list[Spelling] = []
     usual: dict[str, tuple[Shape, str]] = {}
