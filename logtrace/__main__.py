@@ -2,4 +2,5 @@
 
 from logtrace.cli import main
 
-main()
+if __name__ == "__main__":  # a process that imports logs beside this one reads it again
+    main()

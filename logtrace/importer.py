@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from logtrace import process_import
 from logtrace.errors import SourceError
 from logtrace.machines import Batch, Found, Machines
 from logtrace.record import Loss, Record, printable
@@ -194,7 +195,8 @@ class Importing(NamedTuple):
         paths
             The logs.
         cluster
-            Whose workers do it, see `logtrace.cluster_import`; without it, this process does.
+            Whose workers do it, see `logtrace.cluster_import`; without it, this machine does, see
+            `logtrace.process_import`.
 
         Yields
         ------
@@ -210,6 +212,8 @@ class Importing(NamedTuple):
             from logtrace.cluster_import import import_logs
 
             return import_logs(cluster, store, self, paths)
+        if process_import.is_worthwhile(store, paths):
+            return process_import.import_logs(store, self, paths)
         tables = store.host(self.host)
         return (self.import_log(tables, path) for path in paths)
 

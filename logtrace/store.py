@@ -678,7 +678,7 @@ class HostTables:
 
     def _refuse_other_writer(self, source: str, runs: DeltaTable | None) -> None:
         if source in self._reached and position_in(runs, source) != self._reached[source]:
-            raise StoreError(
+            raise ConflictError(
                 f"store {self._place}: another process stores {source} too", "stop one of them"
             )
 
