@@ -179,8 +179,8 @@ _BODY = re.compile(
 _NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+\])?: ")
 
 _REPORTERS = re.compile(
-    r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
-    r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
+    r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|"
+    r"(?:nmi_)?panic|oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
     r"print_report|print_address_description|ubsan_\w+|__ubsan_\w+|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
     r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
     r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
@@ -189,6 +189,7 @@ _REPORTERS = re.compile(
     r"|check_(?:noncircular|prevs?_add|deadlock|irq_usage)"
     r"|print_(?:circular|deadlock|usage|irq_inversion|bad_irq_dependency|unlock_imbalance)\w*"
     r"|_raw_(?:spin|read|write)_lock\w*"
+    r"|delay_(?:tsc|loop|tpause|halt|halt_\w+|mwaitx?)|(?:const_)?[nu]?delay"
     r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"
     r"|(?:__)?(?:ww_|rt_)?mutex_(?:slow)?lock\w*|rwsem_\w+|(?:__)?down(?:_\w+)?)(?:\.\w+)*"
 )
