@@ -142,6 +142,8 @@ _DETAILS = tuple(
         (None, _TASK_STATE),
         (None, _LOCK_TASK),
         ("backtrace", r"stack backtrace:$"),
+        ("asks", r"\s*Sending NMI "),
+        ("answers", r"\s*NMI backtrace for cpu \d"),
         ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
         (None, rf"pc : {_PLACE}"),
         (
@@ -163,7 +165,7 @@ _BODY = re.compile(
     r"\s*(?:Call [Tt]race:|</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#DF)>|Modules linked in:|"
     r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |PGD |P[4UM]D |PTE |#PF: |"
     r"EFLAGS|task:|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
-    r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
+    r"\t\d+-\.|\(detected by|\(t=|rcu: |irq event stamp|hardirqs last|"
     r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|"
     r"refcount_t: |Kernel Offset|Not tainted|\"echo 0|Mem-Info|"
     r"INFO: task .{1,80} is blocked on a |Future hung task reports|RCU nest depth: |"
@@ -213,9 +215,11 @@ class Sign:
         ``cut`` (``cut here``), ``preface`` (of a report whose type the next lines tell),
         ``death`` (an Oops with its number), ``frame`` (of a call trace; one with ``?`` is a
         guess and tells nothing), ``backtrace`` (before the call trace of who reports; those
-        before it are of others), ``end``, ``summary`` (what may come once more behind the
-        end), ``last`` (behind that), ``rule`` (a line of ``=``), ``victim`` (the last line of
-        an out-of-memory report, which names the process that it hit), or None.
+        before it are of others), ``asks`` (other processors for their call traces), ``answers``
+        (one of them, from where its lines have another caller), ``end``, ``summary`` (what may
+        come once more behind the end), ``last`` (behind that), ``rule`` (a line of ``=``),
+        ``victim`` (the last line of an out-of-memory report, which names the process that it
+        hit), or None.
     """
 
     kind: str | None = None

@@ -100,7 +100,8 @@ def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name,
     for at, text in others:
         before = mixed[:at]
         if before and before[-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*before, before[-1]._replace(text=text), *mixed[at:]]
+            caller = before[-1].caller and "T1"  # where it is told, others have another
+            mixed = [*before, before[-1]._replace(text=text, caller=caller), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 
@@ -134,11 +135,15 @@ def test_a_caller_changes_nothing(name):
 
 @pytest.mark.parametrize(
     ("log", "status"),
-    [("hard_lockup.kmsg", "complete"), ("hard_lockup_panic.console", "no_end")],
+    [
+        ("6.12-buddy/hard_lockup.kmsg", "complete"),
+        ("6.12-buddy/hard_lockup_panic.console", "no_end"),
+        ("6.12-caller/hard_lockup.kmsg", "complete"),
+    ],
 )
 def test_a_hard_lockup_names_the_run_that_held_the_processor(tmp_path, log, status):
     store = Store(str(tmp_path))
-    import_log(store.host("lab"), DATA / "6.12-buddy" / log, "lab")
+    import_log(store.host("lab"), DATA / log, "lab")
     (run,) = Engine(store).rows("runs").to_dict("records")
     assert run["status"] == status
     hit = incidents(Engine(store)).dropna(subset="run_id")
