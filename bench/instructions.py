@@ -13,7 +13,7 @@ from pathlib import Path
 from logtrace import vm
 
 PROGRAM = Path(__file__).parents[1] / "tests/kernel/programs/cost.c"
-QEMU_OPTIONS = "-icount shift=0"
+QEMU_OPTIONS = "-cpu max -icount shift=0"
 WIDE, DETAIL = 1, 2
 
 STATES = {

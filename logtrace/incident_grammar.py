@@ -142,6 +142,8 @@ _DETAILS = tuple(
         (None, _TASK_STATE),
         (None, _LOCK_TASK),
         ("backtrace", r"stack backtrace:$"),
+        ("asks", r"\s*Sending NMI "),
+        ("answers", r"\s*NMI backtrace for cpu \d"),
         ("summary", rf"RIP: [0-9a-f]{{4}}:{_POINTER}{_PLACE}"),
         (None, rf"pc : {_PLACE}"),
         (
@@ -163,7 +165,7 @@ _BODY = re.compile(
     r"\s*(?:Call [Tt]race:|</?(?:TASK|IRQ|NMI|SOFTIRQ|EOI|#DF)>|Modules linked in:|"
     r"\[last unloaded:|Hardware name:|Workqueue:|Tainted: |PGD |P[4UM]D |PTE |#PF: |"
     r"EFLAGS|task:|lr :|sp :|x\d+\s*:|pstate:|Mem abort info|Stack:|"
-    r"\t\d+-\.|\(detected by|\(t=|Sending NMI|NMI backtrace|rcu: |irq event stamp|hardirqs last|"
+    r"\t\d+-\.|\(detected by|\(t=|rcu: |irq event stamp|hardirqs last|"
     r"softirqs last|Preemption disabled|in_atomic\(\)|preempt_count|"
     r"refcount_t: |Kernel Offset|Not tainted|\"echo 0|Mem-Info|"
     r"INFO: task .{1,80} is blocked on a |Future hung task reports|RCU nest depth: |"
@@ -179,8 +181,8 @@ _BODY = re.compile(
 _NAMED = re.compile(r"\[\w+\] |[\w.@/-]+(?: [\w.:@/-]+){0,2}(?: ?\([^)]*\)|\[\d+\])?: ")
 
 _REPORTERS = re.compile(
-    r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|panic|"
-    r"oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
+    r"(?:__)?(?:dump_stack(?:_lvl)?|show_stack|warn|report_bug|handle_bug|die(?:_body)?|"
+    r"(?:nmi_)?panic|oops_end|page_fault_oops|(?:asm_)?exc_\w+|do_error_trap|do_trap|no_context|bad_area\w*|"
     r"print_report|print_address_description|ubsan_\w+|__ubsan_\w+|kasan_report\w*|asan_\w+|show_regs|ret_from_\w+|"
     r"page_fault|general_protection|invalid_op|error_entry|__schedule_bug|(?:__|io_)?schedule"
     r"(?:_\w+)?|_?cond_resched|bit_wait\w*|__wait_on_bit\w*|wait_for_completion\w*|__switch_to"
@@ -189,6 +191,7 @@ _REPORTERS = re.compile(
     r"|check_(?:noncircular|prevs?_add|deadlock|irq_usage)"
     r"|print_(?:circular|deadlock|usage|irq_inversion|bad_irq_dependency|unlock_imbalance)\w*"
     r"|_raw_(?:spin|read|write)_lock\w*"
+    r"|delay_(?:tsc|loop|tpause|halt|halt_\w+|mwaitx?)|(?:const_)?[nu]?delay"
     r"|dump_header|oom_kill_process|(?:mem_cgroup_)?out_of_memory|__alloc_pages_(?:may_oom|slowpath)"
     r"|(?:__)?(?:ww_|rt_)?mutex_(?:slow)?lock\w*|rwsem_\w+|(?:__)?down(?:_\w+)?)(?:\.\w+)*"
 )
@@ -212,9 +215,11 @@ class Sign:
         ``cut`` (``cut here``), ``preface`` (of a report whose type the next lines tell),
         ``death`` (an Oops with its number), ``frame`` (of a call trace; one with ``?`` is a
         guess and tells nothing), ``backtrace`` (before the call trace of who reports; those
-        before it are of others), ``end``, ``summary`` (what may come once more behind the
-        end), ``last`` (behind that), ``rule`` (a line of ``=``), ``victim`` (the last line of
-        an out-of-memory report, which names the process that it hit), or None.
+        before it are of others), ``asks`` (other processors for their call traces), ``answers``
+        (one of them, from where its lines have another caller), ``end``, ``summary`` (what may
+        come once more behind the end), ``last`` (behind that), ``rule`` (a line of ``=``),
+        ``victim`` (the last line of an out-of-memory report, which names the process that it
+        hit), or None.
     """
 
     kind: str | None = None

@@ -48,6 +48,7 @@ class _Report:
     cut: bool = False
     bracketed: bool = False  # it has an end, ``end trace``
     died: bool = False  # behind its end the registers come once more
+    asks: bool = False  # other processors print a part of it
     repeats: bool = False  # they have begun
     ended: bool = False
     mixed: bool = False
@@ -73,6 +74,7 @@ class _Report:
             self.kind, self.message = sign.kind, text
         self.bracketed |= sign.part in ("cut", "death")
         self.died |= sign.part == "death"
+        self.asks |= sign.part == "asks"
         self.repeats |= self.ended and sign.part == "summary"
         if not self.ended and (is_head or not self.mixed):
             self._learn(sign)
@@ -146,7 +148,8 @@ class IncidentAssembler:
     def __init__(self, host: str, seen: int = -1) -> None:
         self._host = host
         self.seen = seen
-        self._open: dict[str | None, list[_Report]] = {}  # of one caller, nearly always one
+        # of one caller, nearly always one; several callers may print the same
+        self._open: dict[str | None, list[_Report]] = {}
         self._needed_from = 0
         self._place = 0
         self._before: Record | None = None  # the last of the kernel
@@ -219,6 +222,8 @@ class IncidentAssembler:
         if reports and all(_is_over(report, sign) for report in reports):
             self._close(record.caller, record.seq, rows)
             reports = []
+        if sign and sign.part == "answers" and not reports:
+            reports = self._asked(record)
         if sign is None:
             for report in reports:
                 self._take_unknown(report, record, text)
@@ -230,6 +235,17 @@ class IncidentAssembler:
                 self._begin(reports, record, text, sign, rows)
         elif reports:
             self._go_on(reports, record, text, sign, rows)
+
+    # Where the caller is printed: a processor tells its call trace for a report of another.
+    def _asked(self, record: Record) -> list[_Report]:
+        asked = [
+            reports
+            for reports in self._open.values()
+            if any(report.asks and not report.ended for report in reports)
+        ]
+        if not asked or len(self._open) >= _MOST_OPEN:
+            return []
+        return self._open.setdefault(record.caller, asked[-1])
 
     def _take_unknown(self, report: _Report, record: Record, text: str) -> None:
         if report.last is record:  # of several lines
@@ -301,7 +317,8 @@ class IncidentAssembler:
 
     # Nothing is known of what was cut here and has no type.
     def _close(self, caller: str | None, ended: int | None, rows: list[Row]) -> None:
-        reports = self._open.pop(caller)
+        reports = self._open.get(caller, [])
+        self._open = {other: rest for other, rest in self._open.items() if rest is not reports}
         rows += [self._row(report, ended) for report in reports if report.kind is not None]
 
     def _row(self, report: _Report, ended: int | None) -> Row:

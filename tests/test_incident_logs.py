@@ -13,10 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from incident_samples import taken
 
+from logtrace.engine import Engine
+from logtrace.importer import import_log
 from logtrace.incident_grammar import CUT_HERE
+from logtrace.incident_list import incidents
 from logtrace.incidents import IncidentAssembler
 from logtrace.record import printable
 from logtrace.source.logfile import read_log
+from logtrace.store import Store
 
 DATA = Path(__file__).parent / "data" / "incidents"
 EXPECTED = {
@@ -96,7 +100,8 @@ def test_what_others_print_meanwhile_is_not_taken_for_a_line_of_the_report(name,
     for at, text in others:
         before = mixed[:at]
         if before and before[-1].text != CUT_HERE:  # who warns says why behind it
-            mixed = [*before, before[-1]._replace(text=text), *mixed[at:]]
+            caller = before[-1].caller and "T1"  # where it is told, others have another
+            mixed = [*before, before[-1]._replace(text=text, caller=caller), *mixed[at:]]
     reports = [[row["report"] for row in found(items)] for items in (mixed, records)]
     assert [*map(without_summary, reports[0])] == [*map(without_summary, reports[1])]
 
@@ -126,3 +131,33 @@ def test_a_caller_changes_nothing(name):
     records = read(name)
     called = [record._replace(facility=0, caller="T214") for record in records]
     assert [told(row) for row in found(called)] == [told(row) for row in found(records)]
+
+
+@pytest.mark.parametrize(
+    ("log", "status"),
+    [
+        ("6.12-buddy/hard_lockup.kmsg", "complete"),
+        ("6.12-buddy/hard_lockup_panic.console", "no_end"),
+        ("6.12-caller/hard_lockup.kmsg", "complete"),
+    ],
+)
+def test_a_hard_lockup_names_the_run_that_held_the_processor(tmp_path, log, status):
+    store = Store(str(tmp_path))
+    import_log(store.host("lab"), DATA / log, "lab")
+    (run,) = Engine(store).rows("runs").to_dict("records")
+    assert run["status"] == status
+    hit = incidents(Engine(store)).dropna(subset="run_id")
+    assert hit[["type", "pid", "run_id"]].values.tolist() == [
+        ["hard_lockup", run["pid"], run["run_id"]]
+    ]
+
+
+def test_lockups_of_one_wait_are_one_cause_wherever_in_it_they_are_found():
+    (lockup,) = found(read("6.12-buddy/hard_lockup.kmsg"))
+    elsewhere = [
+        record._replace(text=record.text.replace("delay_tsc+0x32/0xc0", "__const_udelay+0x2f/0x40"))
+        for record in read("6.12-buddy/hard_lockup.kmsg")
+    ]
+    (other,) = found(elsewhere)
+    assert (lockup["function"], other["function"]) == ("delay_tsc", "__const_udelay")
+    assert lockup["fingerprint"] == other["fingerprint"]

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -105,6 +106,28 @@ def test_only_folders_that_the_guest_hides_are_handed_in(tmp_path):
     hidden = {Path("/var/tmp/a"), Path("/run/user/0"), Path("/dev/shm/x")}
     seen = {Path("/usr/lib"), Path("/var/lib"), Path("/var/tmpfiles"), tmp_path.parent.root}
     assert vm._hidden(map(Path, (*hidden, *seen))) == {path.resolve() for path in hidden}
+
+
+def test_a_guest_applies_only_the_udev_rules_that_its_boot_needs(tmp_path, vng, monkeypatch):
+    rules = tmp_path / "rules.d"
+    rules.mkdir()
+    for name in ("50-udev-default.rules", "60-persistent-storage.rules", "80-drivers.rules"):
+        (rules / name).write_text(f"# {name}\n")
+    monkeypatch.setattr(vm, "_UDEV_RULES", rules)
+    with guest(tmp_path):
+        arguments = (vng.parent / "arguments").read_text()
+        (folder,) = re.findall(rf"--rodir={rules}=(\S+)", arguments)
+        copied = {path.name: path.read_text() for path in Path(folder).iterdir()}
+    assert copied == {
+        "50-udev-default.rules": "# 50-udev-default.rules\n",
+        "80-drivers.rules": "# 80-drivers.rules\n",
+    }
+
+
+def test_where_there_are_no_such_rules_a_guest_sees_what_there_is(tmp_path, vng, monkeypatch):
+    monkeypatch.setattr(vm, "_UDEV_RULES", tmp_path / "none")
+    with guest(tmp_path):
+        assert "udev" not in (vng.parent / "arguments").read_text()
 
 
 # How a guest is spoken with

@@ -32,7 +32,7 @@ def counts(bootable, programs, tmp_path_factory):
     folder = tmp_path_factory.mktemp("icount")
     (folder / "cost").write_bytes((programs / "cost").read_bytes())
     (folder / "cost").chmod(0o755)
-    counting = {"cpus": 1, "boot_timeout": 600, "qemu_options": "-icount shift=0"}
+    counting = {"cpus": 1, "boot_timeout": 600, "qemu_options": "-cpu max -icount shift=0"}
     with Guest(image, folder, folders=[modules], **counting) as guest:
 
         def count(state):
