@@ -367,7 +367,8 @@ class Engine:
         str
             What `select` knows them by, until others are set aside.
         """
-        facts = "SELECT * FROM facts SEMI JOIN wanted USING (run_id)"
+        # of all runs, what their details say would be joined before these were chosen
+        facts = views.facts("(SELECT * FROM runs SEMI JOIN wanted USING (run_id))")
         found = self._parts.ask(Query(facts, "FROM parts", frames={"wanted": _of_ids(run_ids)}))
         views.keep(self._parts.database, _ASIDE, found)
         return _ASIDE
@@ -495,7 +496,12 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
         if value is None:
             continue
         if entry.name in ("since", "until"):
-            conditions.append(f"{_TIME_OF[table]} {'>=' if entry.name == 'since' else '<'} ?")
+            within = f"{'>=' if entry.name == 'since' else '<'} ?"
+            conditions.append(f"{_TIME_OF[table]} {within}")
+            if table == "runs":
+                # what the first one implies of a single column tells which parts of files to read
+                conditions.append(f"(started_at {within} OR started_at IS NULL)")
+                values.append(value)
         elif entry.name == "run" and column in names:
             conditions.append('starts_with("run_id", ?)')
         elif column in names:

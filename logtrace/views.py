@@ -75,16 +75,32 @@ _OF_CALLS = """
         arg_max(calls, row(errors, calls, call)) FILTER (errors IS NOT NULL) AS failing_calls
     FROM calls GROUP BY run_id
 """
-# Where the trace has no line a call, a failed openat can't be told from one that was not closed
-_FACTS = """
-    SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
-        coalesce(started_at, ended_at) AS "at",
-        CASE WHEN detail THEN coalesce(unclosed, 0)
-            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
-        END AS left_open
-    FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
-        LEFT JOIN ({calls}) AS of_calls USING (run_id)
-"""
+
+
+def facts(runs: str) -> str:
+    """Write the SQL of runs with what their details say.
+
+    Parameters
+    ----------
+    runs
+        SQL of a table with the columns of ``schema.RUNS``.
+
+    Returns
+    -------
+    str
+        SQL of a query that gives what the view ``facts`` has, of these runs.
+    """
+    # where the trace has no line a call, a failed openat can't be told from one not closed
+    return f"""
+        SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
+            coalesce(started_at, ended_at) AS "at",
+            CASE WHEN detail THEN coalesce(unclosed, 0)
+                ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
+            END AS left_open
+        FROM {runs} AS runs LEFT JOIN ({_OF_FILES}) AS of_files USING (run_id)
+            LEFT JOIN ({_OF_CALLS}) AS of_calls USING (run_id)
+    """
+
 
 _SIGNS = """
     SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
@@ -248,7 +264,7 @@ def open_views(
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW signs AS {_SIGNS}")
-        database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
+        database.execute(f"CREATE VIEW facts AS {facts('runs')}")
 
 
 # The parts of followed logs that the stores of these files have positions of.
