@@ -122,7 +122,7 @@ def gather(
         completeness=missing,
         cube=cube.of_store(engine, filters, groupings, timeline, width),
         stands_out=counts,
-        findings=findings.of_runs(engine, filters, thresholds, programs, among),
+        findings=findings.of_runs(engine, filters, thresholds, programs, among, [*counts["rule"]]),
         incidents=faults,
         of_pages=_of_pages(engine, filters, aside, programs) if pages else None,
         files=details["files"],

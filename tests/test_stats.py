@@ -423,6 +423,25 @@ def test_several_groupings_at_once_give_what_each_gives(tmp_path, before):
         pd.testing.assert_frame_equal(frame[[*plain]].head(len(plain)), plain)
 
 
+@pytest.mark.parametrize("few", [0, 50_000])
+def test_several_names_at_once_give_what_each_gives_however_many_they_are(
+    tmp_path, monkeypatch, few
+):
+    monkeypatch.setattr("logtrace.stats._FEW_GROUPS", few)
+    rows = rows_of(
+        {"owner": "b", "comm": "test", "file": "x", "open_calls": 9},
+        {"owner": "a", "comm": "test", "file": "x", "status": "no_end", "read_bytes": None},
+        {"owner": "b", "comm": "cat", "file": "y", "host": "lab02", "read_bytes": HALF},
+        {"owner": "b", "comm": None, "file": "y", "started_at": None},
+        {"owner": None, "file": None},
+    )
+    engine = engine_with(tmp_path, rows)
+    groupings = [["owner"], ["program", "host"], ["file"], ["status"]]
+    together = stats.statistics_of_each(engine, groupings)
+    for by, frame in zip(groupings, together, strict=True):
+        pd.testing.assert_frame_equal(frame, stats.statistics(engine, by))
+
+
 COUNTS = st.one_of(st.none(), st.integers(0, 2**62))
 
 
