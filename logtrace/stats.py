@@ -450,7 +450,9 @@ def _joined(
     return frame.join(other.reset_index(drop=True))
 
 
-def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFrame, str]:
+def timeline(
+    engine: Engine, filters: Filters | None = None, seen: pd.DataFrame | None = None
+) -> tuple[pd.DataFrame, str]:
     """Count the runs over time, in buckets that suit the range.
 
     Parameters
@@ -459,6 +461,8 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
         The store's engine; days begin in its zone.
     filters
         Which runs; those without wall-clock time are left out.
+    seen
+        What `usage` or `statistics` gives for these runs by any key, if it was asked before.
 
     Returns
     -------
@@ -468,8 +472,8 @@ def timeline(engine: Engine, filters: Filters | None = None) -> tuple[pd.DataFra
     width : str
         The width of a bucket, such as ``1h``.
     """
-    ends = engine.aggregate({}, _RANGE, filters).iloc[0]
-    covered = ends["last_seen"] - ends["first_seen"]
+    ends = engine.aggregate({}, _RANGE, filters) if seen is None else seen
+    covered = ends["last_seen"].max() - ends["first_seen"].min()
     width = _width(covered.to_pytimedelta()) if covered == covered else "1h"
     start = {"start": local_time.bucket(width)}
     frame = engine.aggregate(start, _TIMELINE, filters, order="start")

@@ -267,6 +267,22 @@ def test_buckets_count_runs_and_bytes_and_leave_out_empty_ones(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("before", [None, Filters(owner="gone")])
+def test_what_was_seen_before_gives_the_same_timeline(tmp_path, before):
+    rows = rows_of(
+        {"started_at": START + timedelta(days=3)},
+        {"comm": "other"},
+        {"started_at": None, "ended_at": None, "comm": None},
+        {"owner": "gone", "comm": "old", "started_at": START - timedelta(days=90)},
+    )
+    engine, mine = engine_with(tmp_path, rows), Filters(owner=rows[0]["owner"])
+    seen = stats.statistics(engine, ["program"], mine, before)
+    frame, width = stats.timeline(engine, mine, seen)
+    expected, expected_width = stats.timeline(engine, mine)
+    pd.testing.assert_frame_equal(frame, expected)
+    assert width == expected_width
+
+
 def test_days_begin_at_midnight_in_winter_and_in_summer(tmp_path):
     zone = "America/New_York"
     noons = [datetime(2026, 3, day, 12, tzinfo=ZoneInfo(zone)) for day in range(1, 16)]
