@@ -266,9 +266,12 @@ def open_views(
     """
     files = {table: local_files(own) for table, own in files.items()}
     with store_errors():
+        # rows have no order of their own, and to keep one would have them read one after another
+        database.execute("SET preserve_insertion_order = false")
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
             _create(database, name, columns, files[table])
+        database.execute("RESET preserve_insertion_order")
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW signs AS {_SIGNS}")
