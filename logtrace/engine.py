@@ -255,6 +255,8 @@ class Engine:
         groupings: Sequence[Mapping[str, str]],
         measures: Sequence[Measure],
         filters: Filters | None = None,
+        *,
+        finer: Mapping[str, str] | None = None,
     ) -> list[pd.DataFrame]:
         """Group the runs in several ways, in one look at them.
 
@@ -264,6 +266,9 @@ class Engine:
             The keys of each way, as of `aggregate`; one name means the same in all.
         measures, filters
             As of `aggregate`.
+        finer
+            Further keys: the runs are measured in groups by these and all the others together, and
+            each way is merged from them. That pays where they are few: see `groups`.
 
         Returns
         -------
@@ -271,21 +276,49 @@ class Engine:
             What `aggregate` gives for each, in no order.
         """
         keys = {name: sql for grouping in groupings for name, sql in grouping.items()}
-        named = ", ".join(f'{sql} AS "by {name}"' for name, sql in keys.items())
+        finest = keys | dict(finer or {})
+        named = ", ".join(f'{sql} AS "by {name}"' for name, sql in finest.items())
         where, values = _where("runs", filters or Filters())
         rows = f"(SELECT *{named and ', '}{named} FROM {_source(keys.values(), measures)} {where})"
         sets = ", ".join(f"({_names(grouping)})" for grouping in groupings)
         place = f"GROUPING({_names(keys)})" if keys else "0"
         partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
         columns = "".join(f'"by {name}", ' for name in keys)
-        partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows}"
         merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
-        merge = f"SELECT {columns}place, {merges} FROM parts GROUP BY {columns}place"
-        frames = self._calendar(keys.values(), filters)
-        query = Query(f"{partial} GROUP BY GROUPING SETS ({sets})", merge, values, frames)
+        if finer is None:
+            partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows}"
+            partial += f" GROUP BY GROUPING SETS ({sets})"
+            merge = f"SELECT {columns}place, {merges} FROM parts GROUP BY {columns}place"
+        else:
+            partial = f"SELECT {_names(finest)}, {partials} FROM {rows} GROUP BY ALL"
+            merge = f"SELECT {columns}{place} AS place, {merges} FROM parts"
+            merge += f" GROUP BY GROUPING SETS ({sets})"
+        frames = self._calendar(finest.values(), filters)
+        query = Query(partial, merge, values, frames)
         found = schema.to_frame(_utc(self._parts.ask(query)))
         found.columns = [*keys, *found.columns[len(keys) :]]
         return [_of_grouping(found, [*keys], grouping) for grouping in groupings]
+
+    def groups(self, keys: Iterable[str], filters: Filters | None = None) -> int:
+        """Count the groups of runs.
+
+        Parameters
+        ----------
+        keys
+            SQL of each column to group by.
+        filters
+            Which runs.
+
+        Returns
+        -------
+        int
+            How many combinations of values runs have.
+        """
+        where, values = _where("runs", filters or Filters())
+        named = ", ".join(f"{sql} AS key{place}" for place, sql in enumerate(keys))
+        partial = f"SELECT DISTINCT {named} FROM runs {where}"
+        merge = "SELECT count(*) AS groups FROM (SELECT DISTINCT * FROM parts)"
+        return int(self._parts.ask(Query(partial, merge, values))["groups"][0].as_py())
 
     def select(
         self,
@@ -367,7 +400,8 @@ class Engine:
         str
             What `select` knows them by, until others are set aside.
         """
-        facts = "SELECT * FROM facts SEMI JOIN wanted USING (run_id)"
+        # of all runs, what their details say would be joined before these were chosen
+        facts = views.facts("(SELECT * FROM runs SEMI JOIN wanted USING (run_id))")
         found = self._parts.ask(Query(facts, "FROM parts", frames={"wanted": _of_ids(run_ids)}))
         views.keep(self._parts.database, _ASIDE, found)
         return _ASIDE
@@ -495,7 +529,12 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
         if value is None:
             continue
         if entry.name in ("since", "until"):
-            conditions.append(f"{_TIME_OF[table]} {'>=' if entry.name == 'since' else '<'} ?")
+            within = f"{'>=' if entry.name == 'since' else '<'} ?"
+            conditions.append(f"{_TIME_OF[table]} {within}")
+            if table == "runs":
+                # what the first one implies of a single column tells which parts of files to read
+                conditions.append(f"(started_at {within} OR started_at IS NULL)")
+                values.append(value)
         elif entry.name == "run" and column in names:
             conditions.append('starts_with("run_id", ?)')
         elif column in names:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -190,6 +190,7 @@ def of_runs(
     thresholds: Thresholds | None = None,
     history: History | None = None,
     among: str = "facts",
+    rules: Collection[str] = RULES,
 ) -> pd.DataFrame:
     """Find what stands out in runs.
 
@@ -205,6 +206,8 @@ def of_runs(
         What the programs of the store did, if it was looked up before.
     among
         Which runs were set aside to be looked at; default: all.
+    rules
+        Names out of `RULES`: by which rules, such as those by which `survey` found any.
 
     Returns
     -------
@@ -215,9 +218,9 @@ def of_runs(
     """
     import pandas as pd
 
-    asked = _of_each_rule(engine, thresholds, history)
+    asked = _of_each_rule(engine, thresholds, history, rules)
     found = [engine.select(filters=filters, among=among, **each) for each in asked]
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else none()
 
 
 def in_batches(
@@ -244,11 +247,16 @@ def in_batches(
 
 # What is asked of the engine, those of most weight first.
 def _of_each_rule(
-    engine: Engine, thresholds: Thresholds | None, history: History | None
+    engine: Engine,
+    thresholds: Thresholds | None,
+    history: History | None,
+    rules: Collection[str] = RULES,
 ) -> Iterator[dict[str, Any]]:
     thresholds = thresholds or Thresholds()
     beside = {"comm": usual(history or of_store(engine))}
     for name, rule in RULES.items():
+        if name not in rules:
+            continue
         columns = {"rule": f"'{name}'"} | _COLUMNS
         yield {
             "columns": columns | {"evidence": rule.evidence, "weight": _weight(rule)},

@@ -86,7 +86,7 @@ def gather(
     before = stats.period_before(filters, now)
     totalled = stats.statistics_of_each(engine, groupings, filters, before)
     usage = {",".join(by): frame for by, frame in zip(groupings, totalled, strict=True)}
-    timeline, width = stats.timeline(engine, filters)
+    timeline, width = stats.timeline(engine, filters, next(iter(totalled), None))
     runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
     listed = None if most_runs is None else runs["run_id"]
     details = {
@@ -122,7 +122,7 @@ def gather(
         completeness=missing,
         cube=cube.of_store(engine, filters, groupings, timeline, width),
         stands_out=counts,
-        findings=findings.of_runs(engine, filters, thresholds, programs, among),
+        findings=findings.of_runs(engine, filters, thresholds, programs, among, [*counts["rule"]]),
         incidents=faults,
         of_pages=_of_pages(engine, filters, aside, programs) if pages else None,
         files=details["files"],

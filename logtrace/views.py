@@ -6,6 +6,7 @@ machines, and merged.
 
 from __future__ import annotations
 
+import os
 import shutil
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,13 @@ Files = Mapping[str, list[str]]
 
 _THREADS = "SELECT current_setting('threads')"
 _SORT_MIB_A_THREAD = 128  # what is sorted beyond that waits on the disk
+_READ_ONCE_BYTES = 8 << 20  # of a table's files: in memory they take some times as much
+_KINDS = {
+    "string": "VARCHAR",
+    "int64": "BIGINT",
+    "bool": "BOOLEAN",
+    "timestamp[us, tz=UTC]": "TIMESTAMP WITH TIME ZONE",
+}
 
 
 # An incident hit the run of its process that was open then: of the runs of this process in the
@@ -75,16 +83,32 @@ _OF_CALLS = """
         arg_max(calls, row(errors, calls, call)) FILTER (errors IS NOT NULL) AS failing_calls
     FROM calls GROUP BY run_id
 """
-# Where the trace has no line a call, a failed openat can't be told from one that was not closed
-_FACTS = """
-    SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
-        coalesce(started_at, ended_at) AS "at",
-        CASE WHEN detail THEN coalesce(unclosed, 0)
-            ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
-        END AS left_open
-    FROM runs LEFT JOIN ({files}) AS of_files USING (run_id)
-        LEFT JOIN ({calls}) AS of_calls USING (run_id)
-"""
+
+
+def facts(runs: str) -> str:
+    """Write the SQL of runs with what their details say.
+
+    Parameters
+    ----------
+    runs
+        SQL of a table with the columns of ``schema.RUNS``.
+
+    Returns
+    -------
+    str
+        SQL of a query that gives what the view ``facts`` has, of these runs.
+    """
+    # where the trace has no line a call, a failed openat can't be told from one not closed
+    return f"""
+        SELECT runs.*, of_files.* EXCLUDE (run_id), of_calls.* EXCLUDE (run_id),
+            coalesce(started_at, ended_at) AS "at",
+            CASE WHEN detail THEN coalesce(unclosed, 0)
+                ELSE greatest(open_calls - close_calls - coalesce(failed_opens, 0), 0)
+            END AS left_open
+        FROM {runs} AS runs LEFT JOIN ({_OF_FILES}) AS of_files USING (run_id)
+            LEFT JOIN ({_OF_CALLS}) AS of_calls USING (run_id)
+    """
+
 
 _SIGNS = """
     SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
@@ -242,13 +266,16 @@ def open_views(
     """
     files = {table: local_files(own) for table, own in files.items()}
     with store_errors():
+        # rows have no order of their own, and to keep one would have them read one after another
+        database.execute("SET preserve_insertion_order = false")
         for table, columns in schema.TABLES.items():
             name = "stored_runs" if table == "runs" else table
-            _create_view(database, name, columns, local_files(files[table]))
+            _create(database, name, columns, files[table])
+        database.execute("RESET preserve_insertion_order")
         sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
         database.execute(f"CREATE VIEW hits AS {_HITS}")
         database.execute(f"CREATE VIEW signs AS {_SIGNS}")
-        database.execute(f"CREATE VIEW facts AS {_FACTS.format(files=_OF_FILES, calls=_OF_CALLS)}")
+        database.execute(f"CREATE VIEW facts AS {facts('runs')}")
 
 
 # The parts of followed logs that the stores of these files have positions of.
@@ -333,28 +360,42 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise StoreError(
-            f"the store can't be read: {error}", "restore the file, or import its log anew"
-        ) from None
+        raise _unreadable(error) from None
 
 
+def _unreadable(error: Exception) -> StoreError:
+    return StoreError(
+        f"the store can't be read: {error}", "restore the file, or import its log anew"
+    )
+
+
+# A table that takes little is read once, a large one by each query, those columns that it needs.
 # The columns are named here, or each file would have to be opened to learn which ones it has:
 # older ones have fewer.
-def _create_view(
+def _create(
     database: duckdb.DuckDBPyConnection, table: str, columns: pa.Schema, files: list[str]
 ) -> None:
-    empty = database.from_arrow(columns.empty_table())
+    kinds = {field.name: _KINDS[str(field.type)] for field in columns}
     if not files:
-        empty.create_view(table)
+        named = ", ".join(f'"{name}" {kind}' for name, kind in kinds.items())
+        database.execute(f"CREATE TABLE {table} ({named})")
         return
     known = ", ".join(
         f"'{name}': {{name: '{name}', type: '{kind}', default_value: NULL}}"
-        for name, kind in zip(empty.columns, empty.types, strict=True)
+        for name, kind in kinds.items()
     )
     # a folder's name is an escaped form of the host's: the column in the files is exact
     options = f"schema = MAP {{{known}}}, hive_partitioning = false"
     names = ", ".join(_quoted(file) for file in files)
-    database.execute(f"CREATE VIEW {table} AS FROM read_parquet([{names}], {options})")
+    kept = "TABLE" if _size(files) <= _READ_ONCE_BYTES else "VIEW"
+    database.execute(f"CREATE {kept} {table} AS FROM read_parquet([{names}], {options})")
+
+
+def _size(files: Iterable[str]) -> int:
+    try:
+        return sum(os.stat(file).st_size for file in files)
+    except OSError as error:
+        raise _unreadable(error) from None
 
 
 def _quoted(text: str) -> str:

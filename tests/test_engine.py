@@ -310,7 +310,38 @@ def test_too_little_room_to_sort_is_told_with_the_folder(engine, monkeypatch):
     assert len(engine.rows("runs")) == 6
 
 
-def test_a_file_that_can_not_be_read_is_named_before_the_first_batch(tmp_path):
+@pytest.fixture
+def large_tables(monkeypatch):
+    monkeypatch.setattr("logtrace.views._READ_ONCE_BYTES", 0)
+
+
+def test_small_tables_are_read_once(tmp_path):
+    store = store_with(tmp_path, [run_row(0)])
+    engine = Engine(store)
+    Path(store.files("runs")[0]).unlink()
+    assert len(engine.rows("runs")) == 1
+
+
+def test_tables_are_the_same_read_once_or_by_each_query(engine, large_tables):
+    by_each = Engine(engine.store)
+    for table in schema.VIEWS:
+        pd.testing.assert_frame_equal(by_each.rows(table), engine.rows(table))
+    facts = {"pid": "pid", "open": "left_open", "failed": "failed_calls", "when": '"at"'}
+    pd.testing.assert_frame_equal(by_each.select(facts), engine.select(facts))
+
+
+def test_a_file_that_can_not_be_read_is_named_when_its_small_table_is_opened(tmp_path):
+    store = store_with(tmp_path, [run_row(0)])
+    file = Path(store.files("runs")[0])
+    file.write_bytes(file.read_bytes()[:-9])
+    with pytest.raises(StoreError, match=file.name):
+        Engine(store)
+    file.unlink()
+    with pytest.raises(StoreError, match=file.name):
+        Engine(store)
+
+
+def test_a_file_that_can_not_be_read_is_named_before_the_first_batch(tmp_path, large_tables):
     store = store_with(tmp_path, [run_row(0)])
     engine, file = Engine(store), Path(store.files("runs")[0])
     file.unlink()

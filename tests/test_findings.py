@@ -1,6 +1,7 @@
 from datetime import timedelta
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from report_samples import START
 from store_samples import rows_of, store_with
@@ -197,6 +198,12 @@ def test_a_survey_counts_all_and_names_the_heaviest(tmp_path):
     assert heaviest.tolist() == ["05", "04", "06"]
     named = findings.of_runs(engine, among=engine.set_aside(heaviest))
     assert named["run_id"].tolist() == ["05", "04", "06"]
+
+
+def test_only_some_rules_are_asked(tmp_path):
+    engine = engine_with(tmp_path, {"run_id": "01", "open_calls": 1, "lseek_calls": 300})
+    assert findings.of_runs(engine, rules=["seek_storm"])["rule"].tolist() == ["seek_storm"]
+    pd.testing.assert_frame_equal(findings.of_runs(engine, rules=[]), findings.none())
 
 
 def test_a_survey_minds_filters(tmp_path):

@@ -267,6 +267,22 @@ def test_buckets_count_runs_and_bytes_and_leave_out_empty_ones(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("before", [None, Filters(owner="gone")])
+def test_what_was_seen_before_gives_the_same_timeline(tmp_path, before):
+    rows = rows_of(
+        {"started_at": START + timedelta(days=3)},
+        {"comm": "other"},
+        {"started_at": None, "ended_at": None, "comm": None},
+        {"owner": "gone", "comm": "old", "started_at": START - timedelta(days=90)},
+    )
+    engine, mine = engine_with(tmp_path, rows), Filters(owner=rows[0]["owner"])
+    seen = stats.statistics(engine, ["program"], mine, before)
+    frame, width = stats.timeline(engine, mine, seen)
+    expected, expected_width = stats.timeline(engine, mine)
+    pd.testing.assert_frame_equal(frame, expected)
+    assert width == expected_width
+
+
 def test_days_begin_at_midnight_in_winter_and_in_summer(tmp_path):
     zone = "America/New_York"
     noons = [datetime(2026, 3, day, 12, tzinfo=ZoneInfo(zone)) for day in range(1, 16)]
@@ -421,6 +437,25 @@ def test_several_groupings_at_once_give_what_each_gives(tmp_path, before):
         pd.testing.assert_frame_equal(frame, stats.statistics(engine, by, None, before))
         plain = stats.usage(engine, by)
         pd.testing.assert_frame_equal(frame[[*plain]].head(len(plain)), plain)
+
+
+@pytest.mark.parametrize("few", [0, 50_000])
+def test_several_names_at_once_give_what_each_gives_however_many_they_are(
+    tmp_path, monkeypatch, few
+):
+    monkeypatch.setattr("logtrace.stats._FEW_GROUPS", few)
+    rows = rows_of(
+        {"owner": "b", "comm": "test", "file": "x", "open_calls": 9},
+        {"owner": "a", "comm": "test", "file": "x", "status": "no_end", "read_bytes": None},
+        {"owner": "b", "comm": "cat", "file": "y", "host": "lab02", "read_bytes": HALF},
+        {"owner": "b", "comm": None, "file": "y", "started_at": None},
+        {"owner": None, "file": None},
+    )
+    engine = engine_with(tmp_path, rows)
+    groupings = [["owner"], ["program", "host"], ["file"], ["status"]]
+    together = stats.statistics_of_each(engine, groupings)
+    for by, frame in zip(groupings, together, strict=True):
+        pd.testing.assert_frame_equal(frame, stats.statistics(engine, by))
 
 
 COUNTS = st.one_of(st.none(), st.integers(0, 2**62))
