@@ -135,7 +135,7 @@ PATTERNS = tuple(
 INPUTS = (
     Input("dense", dense, 4_000_000, (*RG, "-o", *PATTERNS)),
     Input("sparse", sparse, 6_200_000, (*RG, "-c", *PATTERNS)),
-    Input("dialects", mixed, 400_000, (*RG, "-o", *PATTERNS)),
+    Input("dialects", mixed, 1_600_000, (*RG, "-o", *PATTERNS)),
 )
 
 

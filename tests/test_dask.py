@@ -26,7 +26,11 @@ from logtrace.incident_list import incidents
 from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store
 
-pytestmark = pytest.mark.xdist_group("dask")
+pytestmark = [
+    pytest.mark.xdist_group("dask"),
+    # the client's own threads use it while hypothesis makes an example
+    pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies"),
+]
 
 ZONE = "Asia/Seoul"
 NOW = START + timedelta(days=1)
