@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import count, islice, pairwise
-from mmap import mmap
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -130,7 +129,7 @@ class Part(NamedTuple):
     """
 
     offset: int
-    buffer: mmap
+    buffer: bytearray
     size: int
 
     @property
@@ -156,9 +155,8 @@ def parts(stream: BinaryIO, sizes: Iterable[int]) -> Iterator[Part]:
     """
     offset, rest = begin_text(stream), b""
     for size in sizes:
-        # each line is copied once, into a buffer that is never used again: others may look at it.
-        # As a mapping, it goes back to the system afterwards, and leaves no hole among what stays.
-        buffer = mmap(-1, len(rest) + size + PADDING)
+        # each line is copied once, into a buffer that is never used again: others may look at it
+        buffer = bytearray(len(rest) + size + PADDING)
         buffer[: len(rest)] = rest
         read = stream.readinto(memoryview(buffer)[len(rest) : len(rest) + size])  # type: ignore[attr-defined]
         have = len(rest) + read

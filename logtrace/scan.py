@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from mmap import mmap
 from typing import NamedTuple
 
 import numpy as np
@@ -168,7 +167,7 @@ class Scanner:
         self._form = form
         self._known: tuple[Spelling, ...] = ()
 
-    def scan(self, offset: int, buffer: mmap, size: int) -> Scan:
+    def scan(self, offset: int, buffer: bytearray, size: int) -> Scan:
         """Find what may mean something in a part of a log.
 
         Parameters

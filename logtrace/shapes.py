@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -133,7 +132,7 @@ class Text:
         How many they are.
     """
 
-    def __init__(self, buffer: mmap, size: int) -> None:
+    def __init__(self, buffer: bytearray, size: int) -> None:
         self.data = memoryview(buffer)[:size]
         self.bytes = padded = np.frombuffer(buffer, np.uint8)
         self.words: Words = np.ndarray((len(padded) - 7,), "<u8", padded, strides=(1,))
