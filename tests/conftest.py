@@ -1,6 +1,8 @@
 """What all tests share."""
 
 import itertools
+import os
+from unittest.mock import patch
 
 import pytest
 import s3_server
@@ -24,6 +26,13 @@ def pytest_addoption(parser):
         help="kernel to test the modules on: 5.10, 6.1, 6.12, newest, patched, sanitizer or the "
         "path of an image (repeatable; default 6.1, patched, newest)",
     )
+
+
+@pytest.fixture(autouse=True)
+def _environment_is_put_back():
+    """A command that runs in this process may set variables, which later processes inherit."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")
