@@ -2,7 +2,7 @@
 
 A log is cut into parts. In each, in threads, the lines are found that may be of a run or an
 incident, and among them the blocks of four lines that are a whole run in one spelling, see
-`logtrace.shapes`. Then, in the order of the log, blocks become rows as they are wherever
+`logtrace.scan`. Then, in the order of the log, blocks become rows as they are wherever
 nothing that the assemblers keep could have a part in them; the other lines that may be of
 something, or that may show that the machine was started anew, are read as
 `logtrace.source.logfile.read_log` would read them; and lines of nothing are counted. So the
@@ -268,20 +268,24 @@ class _Reader:
             self._found.pack()
 
     def _take_blocks(self, place: int, pids: Sequence[int]) -> Iterator[_Taken]:
-        lines, stop = self._scan.blocks.lines, place + len(pids)
+        blocks, stop = self._scan.blocks, place + len(pids)
+        ends = blocks.ends
         while place < stop:
-            self._pass(int(lines[place, 0]))
+            self._pass(int(blocks.lines[place, 0]))
             self._complete()
-            ready = not self._reports.waits
-            count = self._assembler.pass_runs(pids[place - stop :]) if ready else 0
-            if count:
-                yield _Taken(place, place + count, self._log.boot_id)
-                place += count
-                self._skip(int(lines[place - 1, 3]) + 1)
+            sure = 0 if self._reports.waits else self._assembler.count_sure(pids[place - stop :])
+            taken = place + sure
+            if taken < stop:  # those that stand beside each other go together
+                taken = int(np.searchsorted(ends, ends[taken]))
+            if taken > place:
+                self._assembler.pass_runs(taken - place)
+                yield _Taken(place, taken, self._log.boot_id)
+                self._skip(int(ends[taken - 1]) + 1)
+                place = taken
                 continue
-            while self._next <= lines[place, 3]:
+            while self._next <= ends[place]:
                 self._read_line()
-            place += 1
+            place = int(np.searchsorted(ends, ends[place], "right"))
 
 
 class _Taken(NamedTuple):

@@ -148,32 +148,34 @@ class RunAssembler:
         """Whether any record, of whatever it tells, may show that a run has ended."""
         return self._held is not None
 
-    def pass_runs(self, pids: Sequence[int]) -> int:
-        """Let complete runs pass that are read elsewhere.
+    def count_sure(self, pids: Sequence[int]) -> int:
+        """Count complete runs that may pass, as they are read elsewhere.
 
         Parameters
         ----------
         pids
             Of runs that follow each other, each of a Start, a stats, a calls and an End line by
-            one caller, with nothing between them that `feed` would take note of.
+            one caller, the last three together. Between their lines is nothing that `feed` would
+            take note of but lines of the others.
 
         Returns
         -------
         int
             How many of them are runs without doubt, from the first on; the lines of the next
-            one have to be fed.
+            one, and of all that stand beside it, have to be fed.
         """
-        if self._block or self._stray or self._held or len(self._open) == _MOST_OPEN:
+        if self._block or self._stray or self._held or len(self._open) + len(pids) > _MOST_OPEN:
             return 0
         places = (place for place, pid in enumerate(pids) if pid in self._open)
-        count = next(places, len(pids)) if self._open else len(pids)
-        if count:
-            self._lines += len(grammar.KINDS) * count
-            self._ended = None
-            self._bare_end = 0
-            if not self._open:
-                self._unsure_ends = 0
-        return count
+        return next(places, len(pids)) if self._open else len(pids)
+
+    def pass_runs(self, count: int) -> None:
+        """Let some of the runs pass that `count_sure` has counted."""
+        self._lines += len(grammar.KINDS) * count
+        self._ended = None
+        self._bare_end = 0
+        if not self._open:
+            self._unsure_ends = 0
 
     def feed(self, items: Iterable[Record | Loss]) -> Rows:
         """Take the next records.

@@ -1,14 +1,15 @@
 """A part of a finished log -> what is regular in it, many lines at once.
 
 The lines are found that may be of a run or an incident, and among them the blocks of four
-lines that are a whole run in one spelling, see `logtrace.shapes`. What is not regular, or may
-show that the machine was started anew, is left to be read record by record.
+lines that are a whole run in one spelling, see `logtrace.shapes`, also where they stand beside
+those of other runs. What is not regular, or may show that the machine was started anew, is left to
+be read record by record.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,7 +44,7 @@ from logtrace.source import forms
 # those of the more general ones may look at a value's length
 _DIALECTS = ("contract", "lab")
 _LEARNED_FROM = 64  # lines
-_MOST_SPELLINGS = 4
+_MOST_SPELLINGS = 8
 
 # What stands before the messages of kernels that print no caller: a stamp, and what is behind it
 _STAMPS: Mapping[str, Shape] = {
@@ -92,10 +93,16 @@ class Spelling(NamedTuple):
 class Blocks:
     """Whole runs in a part of a log.
 
+    Some stand beside each other: between the first line of these and the last one there is
+    nothing but their own lines and lines of nothing.
+
     Parameters
     ----------
     lines
-        The numbers of their four lines.
+        The numbers of their four lines, in the order of the first ones.
+    ends
+        The number of the last line of those that stand beside each other; of a run that stands
+        alone, that of its own.
     pids
         Their processes.
     values
@@ -103,6 +110,7 @@ class Blocks:
     """
 
     lines: Ints
+    ends: Ints
     pids: Ints
     values: pa.Table
 
@@ -204,6 +212,7 @@ class Scanner:
         regular = stamps.fits & ~apart & (text.stops - text.starts <= LONGEST_LINE)
         everything = np.arange(len(text))
         blocks: list[Blocks] = []
+        known = self._known
 
         def find(spellings: Iterable[Spelling], lines: Ints) -> Ints:
             for each in spellings:
@@ -212,7 +221,6 @@ class Scanner:
                 lines = _without(lines, found)
             return lines
 
-        known = self._known
         # where most lines are of runs, to look for these first saves to look at each line
         rest = find(known, everything) if self.is_dense else everything
         left = _may_mean(text, stamps, rest, apart)
@@ -220,9 +228,12 @@ class Scanner:
         left = find(known, left)
         learned = [each for each in _learn(text, self._form, left) if each not in known]
         if learned:
-            self._known = (*learned, *known)[:_MOST_SPELLINGS]
+            known = self._known = (*learned, *known)[:_MOST_SPELLINGS]
             left = find(learned, left)
-        return _in_order(blocks), left
+        beside = _find_beside(text, self._form, stamps, known, left, regular, blocks)
+        for each in beside:
+            left = _without(left, each)
+        return _in_order([*blocks, *beside]), left
 
 
 def _stamps(text: Text, form: str) -> _Stamps:
@@ -306,30 +317,43 @@ def _without(lines: Ints, blocks: Blocks) -> Ints:
     return kept
 
 
-# The spellings of which all four lines are among some.
+# The spellings of runs whose four lines stand together among some lines.
 def _learn(text: Text, form: str, lines: Ints) -> list[Spelling]:
-    known = grammar.default()
-    learned: dict[str, dict[str, tuple[Shape, str]]] = {dialect: {} for dialect in _DIALECTS}
-    for number in lines[:_LEARNED_FROM].tolist():
-        line = text.line(number)
-        parsed = forms.FORMS[form](line, forms.Dating()) if len(line) <= LONGEST_LINE else None
-        event = known.parse(parsed.text) if parsed else None
-        if parsed and event and event.dialect in learned and event.kind in KINDS:
-            shape = shape_of(parsed.text, event.fields)
-            if shape and not re.search(_TELLS_MORE, parsed.text):
-                begin, *parts = shape.parts
-                assert isinstance(begin, bytes)
-                behind_stamp = Shape((_BEHIND_STAMP[form] + begin, *parts))
-                named = line_pattern(parsed.text, event.fields, None)
-                learned[event.dialect].setdefault(event.kind, (behind_stamp, named))
-    spellings: list[Spelling] = []
-    usual: dict[str, tuple[Shape, str]] = {}
-    for dialect, own in learned.items():
-        usual |= own  # a module that changes some lines leaves others as they were
-        if own and len(usual) == len(KINDS):
-            of_kinds, named_lines = zip(*(usual[kind] for kind in KINDS), strict=True)
-            spellings.append(Spelling(dialect, of_kinds, pattern(named_lines)))
-    return spellings
+    said = [_understood(text.line(number), form) for number in lines[:_LEARNED_FROM].tolist()]
+    learned: dict[Spelling, None] = {}
+    for place in range(len(said) - len(KINDS) + 1):
+        run = [each for each in said[place : place + len(KINDS)] if each]
+        if spelling := _spelling(form, run):
+            learned[spelling] = None
+    return [*learned]
+
+
+def _understood(line: bytes, form: str) -> tuple[str, grammar.Event] | None:
+    parsed = forms.FORMS[form](line, forms.Dating()) if len(line) <= LONGEST_LINE else None
+    event = grammar.default().parse(parsed.text) if parsed else None
+    return (parsed.text, event) if parsed and event else None
+
+
+# None if they are not the lines of one run, or if others might mean something else with other
+# values in their places.
+def _spelling(form: str, run: Sequence[tuple[str, grammar.Event]]) -> Spelling | None:
+    if [event.kind for _, event in run] != [*KINDS]:
+        return None
+    pid, *_, last_pid = (event.values.get("pid") for _, event in run)
+    if pid is None or pid != last_pid:
+        return None
+    found: list[Shape] = []
+    named: list[str] = []
+    for said, event in run:
+        shape = shape_of(said, event.fields) if event.dialect in _DIALECTS else None
+        if shape is None or re.search(_TELLS_MORE, said):
+            return None
+        begin, *parts = shape.parts
+        assert isinstance(begin, bytes)
+        found.append(Shape((_BEHIND_STAMP[form] + begin, *parts)))
+        named.append(line_pattern(said, event.fields, None))
+    dialect = max((event for _, event in run), key=lambda event: event.rank).dialect
+    return Spelling(dialect, tuple(found), pattern(named))
 
 
 # Runs whose lines stand together among some lines, with no other block between them.
@@ -346,9 +370,7 @@ def _find_blocks(
     begins = begins[begins + len(KINDS) <= len(among)]
     lines = among[begins[:, None] + np.arange(len(KINDS))]
     lines = lines[regular[lines].all(axis=1)]
-    for each in others:
-        starts = each.lines[:, 0]
-        lines = lines[np.diff(np.searchsorted(starts, lines[:, [0, -1]]))[:, 0] == 0]
+    lines = lines[~_has_others(lines[:, 0], lines[:, -1], others)]
     if not len(lines):
         return _no_blocks()
     found = [
@@ -361,19 +383,141 @@ def _find_blocks(
         fits &= line.fits
     kept = slice(None) if fits.all() else fits
     lines = lines[kept]
+    return _blocks(text, form, stamps, spelling, found, [kept] * len(KINDS), lines, lines[:, -1])
+
+
+# Whether other blocks begin between two lines.
+def _has_others(first: Ints, last: Ints, others: Iterable[Blocks]) -> Flags:
+    found = np.zeros(len(first), np.bool_)
+    for each in others:
+        starts = each.lines[:, 0]
+        found |= np.searchsorted(starts, first) != np.searchsorted(starts, last)
+    return found
+
+
+# Runs that stand beside each other among some lines: the last three lines of each together, its
+# Start line somewhere before them, and from the first Start to the last End nothing else but
+# other blocks, which belong to them then.
+def _find_beside(
+    text: Text,
+    form: str,
+    stamps: _Stamps,
+    spellings: Sequence[Spelling],
+    among: Ints,
+    regular: Flags,
+    others: Sequence[Blocks],
+) -> list[Blocks]:
+    if not spellings or len(among) < len(KINDS):
+        return []
+    of_shape = {
+        shape: _match_line(text, stamps, shape, among)
+        for each in spellings
+        for shape in each.shapes
+    }
+    matched = [[of_shape[shape] for shape in each.shapes] for each in spellings]
+    start_of, spelling_of, pids = _pair(matched, regular[among])
+    stops = np.flatnonzero(start_of >= 0)
+    start_of[stops[_has_others(among[stops - 2], among[stops], others)]] = -1
+    stops, firsts, lasts = _stretches(start_of)
+    kept = _absorb(others, among[firsts], among[lasts], pids[stops])
+    stops, lasts = stops[kept], lasts[kept]
+    found: list[Blocks] = []
+    for number, spelling in enumerate(spellings):
+        is_own = spelling_of[stops] == number
+        own = stops[is_own]
+        if len(own):
+            places = [start_of[own], own - 2, own - 1, own]
+            lines, ends = among[np.stack(places, axis=1)], among[lasts[is_own]]
+            of_lines = matched[number]
+            found.append(_blocks(text, form, stamps, spelling, of_lines, places, lines, ends))
+    return found
+
+
+# Of each line, where the Start line stands of the run that ends with it, or -1; the number of
+# that run's spelling, and its process. Lines that begin or end a run of the same process stand in
+# between for none.
+def _pair(matched: Sequence[Sequence[shapes.Found]], regular: Flags) -> tuple[Ints, Ints, Ints]:
+    pids, begins, ends = np.zeros(len(regular), np.int64), [], []
+    for start, stats, ops, end in matched:
+        begins.append(start.fits & regular)
+        ends.append(end.fits & regular)
+        ends[-1][:2] = False
+        ends[-1][2:] &= (stats.fits & regular)[:-2] & (ops.fits & regular)[1:-1]
+        for line, is_theirs in ((start, begins[-1]), (end, ends[-1])):
+            pids[is_theirs] = line.numbers["pid"][is_theirs]
+    told = np.flatnonzero(np.logical_or.reduce([*begins, *ends]))
+    told = told[np.lexsort((told, pids[told]))]
+    first, last = told[:-1], told[1:]
+    start_of, spelling_of = np.full(len(regular), -1), np.full(len(regular), -1)
+    for number, (is_start, is_end) in enumerate(zip(begins, ends, strict=True)):
+        pairs = is_start[first] & is_end[last] & (pids[first] == pids[last])
+        start_of[last[pairs]], spelling_of[last[pairs]] = first[pairs], number
+    return start_of, spelling_of, pids
+
+
+# The places where runs end, of stretches of lines that are of whole runs only; and where the
+# stretch of each begins and ends. Takes the place of the Start line of each that ends a run.
+def _stretches(start_of: Ints) -> tuple[Ints, Ints, Ints]:
+    stops = np.flatnonzero(start_of >= 0)
+    depth, is_theirs = np.zeros(len(start_of), np.int64), np.zeros(len(start_of), np.bool_)
+    depth[start_of[stops]], depth[stops] = 1, -1
+    for places in (start_of[stops], stops - 2, stops - 1, stops):
+        is_theirs[places] = True
+    closes = np.cumsum(depth) == 0
+    stretch = np.cumsum(closes) - closes
+    is_whole = np.bincount(stretch, ~is_theirs) == 0
+    own = stretch[stops]
+    stops, own = stops[is_whole[own]], own[is_whole[own]]
+    return stops, np.searchsorted(stretch, own), np.searchsorted(stretch, own, "right") - 1
+
+
+# Let other blocks belong to the stretches in which they stand; tell which runs may stay, as no
+# other block of their stretch is of one of their processes.
+def _absorb(others: Iterable[Blocks], firsts: Ints, lasts: Ints, pids: Ints) -> Flags:
+    kept = np.ones(len(firsts), np.bool_)
+    begins, stretch = np.unique(firsts, return_inverse=True)
+    ends = np.zeros_like(begins)
+    ends[stretch] = lasts
+    inside = []
+    for each in others:
+        own = np.searchsorted(begins, each.lines[:, 0]) - 1
+        within = (own >= 0) & (each.lines[:, 0] < np.append(ends, 0)[own])
+        inside.append((each, own, within))
+        _, number = np.unique(np.concatenate((pids, each.pids[within])), return_inverse=True)
+        key = np.concatenate((stretch, own[within])) * (len(number) + 1) + number
+        clashes = own[within][np.isin(key[len(pids) :], key[: len(pids)])]
+        kept &= ~np.isin(stretch, clashes)
+    stays = np.zeros(len(begins) + 1, np.bool_)
+    stays[stretch[kept]] = True
+    for each, own, within in inside:
+        each.ends = np.where(within & stays[own], np.append(ends, 0)[own], each.ends)
+    return kept
+
+
+# Runs of one spelling, by their lines' numbers and where these are among those that were found.
+def _blocks(
+    text: Text,
+    form: str,
+    stamps: _Stamps,
+    spelling: Spelling,
+    found: Sequence[shapes.Found],
+    places: Sequence[Ints | Flags | slice],
+    lines: Ints,
+    ends: Ints,
+) -> Blocks:
     columns = {
         "started_us": arrow(_usec(text, form, stamps, lines[:, 0])),
         "ended_us": arrow(_usec(text, form, stamps, lines[:, -1])),
         "dialect": repeated(spelling.dialect, len(lines)),
         "lines": repeated(spelling.lines, len(lines)),
     }
-    for line in found:
-        columns |= {name: arrow(values[kept]) for name, values in line.numbers.items()}
+    for line, at in zip(found, places, strict=True):
+        columns |= {name: arrow(values[at]) for name, values in line.numbers.items()}
         columns |= {
-            name: slices(text, begin[kept], stop[kept], ascii=True)
+            name: slices(text, begin[at], stop[at], ascii=True)
             for name, (begin, stop) in line.names.items()
         }
-    return Blocks(lines, start.numbers["pid"][kept], pa.table(columns))
+    return Blocks(lines, ends, found[0].numbers["pid"][places[0]], pa.table(columns))
 
 
 # A name may hold what is not as it was said, or words that tell more.
@@ -410,17 +554,20 @@ def _flags(values: pa.BooleanArray) -> Flags:
 
 def _no_blocks() -> Blocks:
     none = np.empty(0, np.int64)
-    return Blocks(none.reshape(0, len(KINDS)), none, schema.to_table([], schema.TABLES["runs"]))
+    return Blocks(
+        none.reshape(0, len(KINDS)), none, none, schema.to_table([], schema.TABLES["runs"])
+    )
 
 
 def _in_order(blocks: list[Blocks]) -> Blocks:
     found = [each for each in blocks if len(each)]
     if not found:
         return _no_blocks()
-    if len(found) == 1:
-        return found[0]
     lines = np.concatenate([each.lines for each in found])
+    if (np.diff(lines[:, 0]) > 0).all() and len(found) == 1:
+        return found[0]
+    order = np.argsort(lines[:, 0])
+    ends = np.concatenate([each.ends for each in found])
     pids = np.concatenate([each.pids for each in found])
     values = pa.concat_tables([each.values for each in found], promote_options="default")
-    order = np.argsort(lines[:, 0])
-    return Blocks(lines[order], pids[order], values.take(arrow(order)))
+    return Blocks(lines[order], ends[order], pids[order], values.take(arrow(order)))

@@ -109,6 +109,20 @@ noise = st.lists(
     max_size=5,
 )
 twice = st.builds(lambda lines: [line for line in lines for _ in range(2)], plain)
+
+
+@st.composite
+def beside(draw):
+    """Write runs beside each other: of each the last three lines together, or anyhow."""
+    runs = draw(st.lists(st.one_of(plain, plain, plain, strange, detailed), max_size=6))
+    if draw(st.integers(0, 3)):
+        pieces = [[lines[:1], lines[1:]] for lines in runs]
+    else:
+        pieces = [[[line] for line in lines] for lines in runs]
+    places = [place for place, run in enumerate(pieces) for _ in run]
+    return [line for place in draw(st.permutations(places)) for line in pieces[place].pop(0)]
+
+
 boots = st.sampled_from([["Linux version 6.1.0"], ["\\x4cinux version 6.1.0", "Linux version 6"]])
 
 
@@ -125,7 +139,10 @@ parts = st.builds(
 )
 reports = st.sampled_from([report for report, *_ in REPORTS.values()]) | parts
 texts = st.lists(
-    st.one_of(plain, plain, plain, strange, mutated, detailed, twice, noise, boots, reports)
+    st.one_of(
+        *(plain, plain, plain, beside(), beside(), strange, mutated, detailed, twice),
+        *(noise, boots, reports),
+    )
 )
 
 
@@ -256,6 +273,70 @@ def test_a_line_that_may_begin_a_boot_is_read_and_the_one_before_it(monkeypatch)
 def test_a_run_that_never_ends_leaves_the_others_to_be_read_together(monkeypatch):
     log = dmesg([start(999), "usb"], *map(run_of, range(1, 41)), ["usb"])
     assert len(fed(log, monkeypatch)) == 2
+
+
+def nested(*pids):
+    """Write runs that begin one after another and end the other way round."""
+    return [
+        *map(start, pids),
+        *(line for pid in reversed(pids) for line in run_of(pid, f"{pid}.txt")[1:]),
+    ]
+
+
+def test_runs_of_modules_that_print_no_process_are_read_as_they_are():
+    runs = [[line.replace("[7]", "[]") for line in run_of(7)] for _ in range(9)]
+    assert runs[0][0] == "OS Assignment2 ftrace [] Start"
+    log = dmesg(["usb"], *map(run_of, range(100, 105)), *runs, ["usb"]).encode()
+    assert read(log, bulk) == read(log)
+
+
+BESIDE = [
+    nested(1, 2),
+    nested(5, 6, 7, 8),
+    [start(3), *nested(1, 2), start(4), *run_of(3)[1:], *run_of(4)[1:]],
+    [start(1), "usb 1-1: new device", start(2), *run_of(1)[1:], "usb", *run_of(2)[1:]],
+]
+
+
+@pytest.mark.parametrize("lines", BESIDE)
+def test_runs_beside_each_other_are_read_together(lines, monkeypatch):
+    log = dmesg(["usb"], *map(run_of, range(100, 120)), *[lines] * 5, ["usb"])
+    assert len(fed(log, monkeypatch)) == 2
+    assert read(log.encode(), bulk) == read(log.encode())
+
+
+@pytest.mark.parametrize("lines", BESIDE)
+@pytest.mark.parametrize(
+    "other",
+    [
+        *([start(1)], [start(2)], [start(50)], [end(1)], [end(50)], [stats(read=7)], [ops(7)]),
+        *([fd(1)], [fd(50)], ["OS Assignment2 ftrace [1] Begin"], REPORTS["BUG"][0]),
+        *(run_of(1), run_of(50), nested(50, 51)),
+    ],
+)
+def test_what_stands_between_runs_beside_each_other_has_its_part_in_them(lines, other):
+    for place in range(len(lines) + 1):
+        said = [*lines[:place], *other, *lines[place:]]
+        log = dmesg(["usb"], *map(run_of, range(100, 105)), said, *map(run_of, range(105, 110)))
+        assert read(log.encode(), bulk) == read(log.encode())
+
+
+@pytest.mark.parametrize("lines", BESIDE)
+@pytest.mark.parametrize("before", [[start(1)], [start(2)], [start(50), end(50)], [stats(read=7)]])
+def test_what_waits_before_runs_beside_each_other_has_its_part_in_them(lines, before):
+    log = dmesg(["usb"], *map(run_of, range(100, 105)), before, lines, run_of(9)).encode()
+    assert read(log, bulk) == read(log)
+
+
+@pytest.mark.parametrize(
+    "spelling", [LAB, LAB | {"keyword": "status [x]"}, {"between_calls": ", "}]
+)
+def test_runs_of_several_modules_beside_each_other_are_read_together(spelling, monkeypatch):
+    other = block(2, "2021202045", "test", "abc.txt", range(7), 2, Spelling(**spelling))
+    both = [start(1), other[0], *run_of(1)[1:], *other[1:]]
+    log = dmesg(["usb"], *map(run_of, range(100, 105)), other, *[both] * 5, ["usb"])
+    assert len(fed(log, monkeypatch)) == 2
+    assert read(log.encode(), bulk) == read(log.encode())
 
 
 @pytest.mark.parametrize(
