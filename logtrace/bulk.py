@@ -24,14 +24,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from logtrace import grammar, schema
+from logtrace.blocks import repeated
 from logtrace.incidents import IncidentAssembler
 from logtrace.machines import Batch, Found
 from logtrace.record import Record
 from logtrace.run_id import run_ids
 from logtrace.runs import RunAssembler
-from logtrace.scan import FORMS, Scan, Scanner, repeated
+from logtrace.scan import Scan, Scanner
 from logtrace.shapes import PADDING, Ints, arrow
 from logtrace.source.logfile import LINE_BYTES, LogText, begin_text
+from logtrace.stamps import FORMS
 
 PART_BYTES = 4 << 20
 BATCH_BYTES = 8 << 20

@@ -437,6 +437,15 @@ def arrow(values: Ints) -> Any:
     return pa.Array.from_buffers(pa.int64(), len(values), [None, buffer])
 
 
+def flags(values: Any) -> Flags:
+    """Give an Arrow array of booleans as NumPy has them; ``to_numpy`` would import pandas."""
+    import pyarrow as pa
+
+    if not len(values):
+        return np.zeros(0, np.bool_)
+    return np.frombuffer(values.cast(pa.uint8()).buffers()[1], np.bool_, len(values))
+
+
 def ends_with(text: Text, lines: Ints, literal: bytes) -> Flags:
     """Say which lines have some bytes before their end, or before it and in the line before."""
     # most lines are told by their last bytes
