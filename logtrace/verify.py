@@ -244,7 +244,10 @@ def _unsound(path: str, rows: int) -> str | None:
 
     try:
         with pq.ParquetFile(path) as parquet:
-            found = sum(len(batch) for batch in parquet.iter_batches())
+            found = 0
+            for batch in parquet.iter_batches():
+                batch.validate(full=True)
+                found += len(batch)
     except (pa.ArrowException, OSError) as error:
         return str(error).strip()
     return None if found == rows else f"it has {found:,} rows; {rows:,} were written"

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from logtrace import schema, sequences
 from logtrace.errors import QueryError, StoreError
 from logtrace.location import local_files
+from logtrace.record import printable
 from logtrace.store import Store
 
 if TYPE_CHECKING:
@@ -359,13 +360,18 @@ def store_errors() -> Iterator[None]:
 
     try:
         yield
-    except (duckdb.IOException, duckdb.InvalidInputException) as error:
-        raise _unreadable(error) from None
+    except duckdb.Error as error:
+        # what is wrong within a file is often told by no class of its own
+        known = isinstance(error, duckdb.IOException | duckdb.InvalidInputException)
+        if known or type(error) is duckdb.Error:
+            raise _unreadable(error) from None
+        raise
 
 
 def _unreadable(error: Exception) -> StoreError:
     return StoreError(
-        f"the store can't be read: {error}", "restore the file, or import its log anew"
+        f"the store can't be read: {printable(str(error))}",
+        "`logtrace store verify` names the file: restore it, or import its log anew",
     )
 
 

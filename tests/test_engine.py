@@ -13,6 +13,7 @@ from logtrace.engine import OF_RUNS, Engine, Filters, Measure
 from logtrace.errors import QueryError, StoreError
 from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store
+from logtrace.verify import verify
 
 MINUTE = timedelta(minutes=1)
 UNKNOWN = {"boot_id": None, "started_at": None, "ended_at": None, "clock": "none"}
@@ -169,6 +170,28 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     damage(file)
     with pytest.raises(StoreError, match=file.name):
         Engine(store).rows("runs")
+
+
+@pytest.mark.parametrize("place", [0, 1, 2, 4, 50, 100, -4, -8, -100, -500, -1000])
+@pytest.mark.parametrize("junk", [b"\xff", b"\x0e" * 16, b"\0" * 16])
+def test_damage_anywhere_in_a_file_is_one_of_the_store_and_never_an_error_of_its_own(
+    tmp_path, place, junk
+):
+    store = store_with(tmp_path, rows_of(*({"pid": pid} for pid in range(300))))
+    (file,) = map(Path, store.files("runs"))
+    content = bytearray(file.read_bytes())
+    place %= len(content)
+    content[place : place + len(junk)] = junk[: len(content) - place]
+    file.write_bytes(content)
+    told = []
+    try:
+        Engine(store).rows("runs")
+    except StoreError as error:
+        told.append(error)
+    for error in told:
+        assert str(error).isprintable()
+        assert "`logtrace store verify` names the file" in error.remedy
+        assert any(file.name in each.what for each in verify(store, store.hosts()))
 
 
 def test_an_unknown_zone_is_refused_with_the_remedy(tmp_path):
