@@ -6,6 +6,7 @@ python bench/report.py [--rounds NUMBER] [--folder FOLDER] [RUNS...]
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import re
 import statistics
@@ -18,6 +19,8 @@ from pathlib import Path
 
 import lab
 from kernel import PAGE, with_part
+
+import logtrace
 
 SUMS = ", ".join(
     f"sum({name})"
@@ -79,6 +82,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("runs", nargs="*", type=int, metavar="RUNS", help="10000, 10000000")
     options = parser.parse_args()
+    compileall.compile_dir(Path(logtrace.__file__).parent, quiet=1)  # as what is installed is
     rows = []
     for runs in options.runs or (10_000, 10_000_000):
         store = options.folder / f"lab-{runs}"

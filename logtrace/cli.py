@@ -5,7 +5,9 @@ What is heavy is imported by the command that needs it, see `logtrace.commands`.
 
 from __future__ import annotations
 
+import atexit
 import errno
+import gc
 import io
 import os
 import signal
@@ -77,4 +79,5 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # what the terminal can't show
+    atexit.register(gc.freeze)  # to look for garbage at the end takes as long as much of the work
     cli(prog_name="logtrace")

@@ -14,7 +14,7 @@ from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from logtrace import local_time, schema, stats
-from logtrace.engine import Engine, Filters, Measure
+from logtrace.engine import Engine, Filters, Measure, of_grouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,10 +140,13 @@ def _week(
     engine: Engine, filters: Filters, combinations: pd.DataFrame
 ) -> Mapping[str, pd.DataFrame]:
     columns = _sql(NAMES)
-    groupings = [{"hour": _HOUR_OF_WEEK, name: columns[name]} for name in NAMES]
-    counted = engine.aggregate_each(groupings, _measures("runs"), filters)
+    groupings = [{name: columns[name]} for name in NAMES]
+    counted = engine.aggregate_each(
+        groupings, _measures("runs"), filters, further={"hour": _HOUR_OF_WEEK}
+    )
     week = {}
-    for name, cells in zip(NAMES, counted, strict=True):
+    for name in NAMES:
+        cells = of_grouping(counted, groupings, [name])
         own = _with_most_runs(combinations, name, _NAMES_OF_WEEK)
         folded = cells[name].where(cells[name].isin(own) | cells[name].isna(), OTHER)
         week[name] = (

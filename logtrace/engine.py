@@ -256,8 +256,9 @@ class Engine:
         measures: Sequence[Measure],
         filters: Filters | None = None,
         *,
+        further: Mapping[str, str] | None = None,
         finer: Mapping[str, str] | None = None,
-    ) -> list[pd.DataFrame]:
+    ) -> pd.DataFrame:
         """Group the runs in several ways, in one look at them.
 
         Parameters
@@ -266,38 +267,42 @@ class Engine:
             The keys of each way, as of `aggregate`; one name means the same in all.
         measures, filters
             As of `aggregate`.
+        further
+            Keys that each way has too.
         finer
             Further keys: the runs are measured in groups by these and all the others together, and
             each way is merged from them. That pays where they are few: see `groups`.
 
         Returns
         -------
-        list of pandas.DataFrame
-            What `aggregate` gives for each, in no order.
+        pandas.DataFrame
+            What `aggregate` gives for each, in no order, one below the other: ``place``, which way
+            it is, see `of_grouping`; all keys, null where they are none of the way's; the measures.
         """
         keys = {name: sql for grouping in groupings for name, sql in grouping.items()}
-        finest = keys | dict(finer or {})
+        every = {**(further or {}), **keys}
+        finest = every | dict(finer or {})
         named = ", ".join(f'{sql} AS "by {name}"' for name, sql in finest.items())
         where, values = _where("runs", filters or Filters())
-        rows = f"(SELECT *{named and ', '}{named} FROM {_source(keys.values(), measures)} {where})"
-        sets = ", ".join(f"({_names(grouping)})" for grouping in groupings)
+        rows = f"(SELECT *{named and ', '}{named} FROM {_source(every.values(), measures)} {where})"
+        sets = ", ".join(f"({_names([*(further or {}), *grouping])})" for grouping in groupings)
         place = f"GROUPING({_names(keys)})" if keys else "0"
         partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
-        columns = "".join(f'"by {name}", ' for name in keys)
+        columns = "".join(f', "by {name}"' for name in every)
         merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
         if finer is None:
-            partial = f"SELECT {columns}{place} AS place, {partials} FROM {rows}"
+            partial = f"SELECT {place} AS place{columns}, {partials} FROM {rows}"
             partial += f" GROUP BY GROUPING SETS ({sets})"
-            merge = f"SELECT {columns}place, {merges} FROM parts GROUP BY {columns}place"
+            merge = f"SELECT place{columns}, {merges} FROM parts GROUP BY place{columns}"
         else:
             partial = f"SELECT {_names(finest)}, {partials} FROM {rows} GROUP BY ALL"
-            merge = f"SELECT {columns}{place} AS place, {merges} FROM parts"
+            merge = f"SELECT {place} AS place{columns}, {merges} FROM parts"
             merge += f" GROUP BY GROUPING SETS ({sets})"
         frames = self._calendar(finest.values(), filters)
         query = Query(partial, merge, values, frames)
         found = schema.to_frame(_utc(self._parts.ask(query)))
-        found.columns = [*keys, *found.columns[len(keys) :]]
-        return [_of_grouping(found, [*keys], grouping) for grouping in groupings]
+        found.columns = ["place", *every, *found.columns[1 + len(every) :]]
+        return found
 
     def groups(self, keys: Iterable[str], filters: Filters | None = None) -> int:
         """Count the groups of runs.
@@ -427,12 +432,34 @@ def _names(keys: Iterable[str]) -> str:
     return ", ".join(f'"by {name}"' for name in keys)
 
 
-# GROUPING has a bit for each key that a row is not grouped by, the first one the highest.
-def _of_grouping(found: pd.DataFrame, keys: list[str], grouping: Iterable[str]) -> pd.DataFrame:
-    own = list(grouping)
-    place = sum(1 << len(keys) - 1 - at for at, key in enumerate(keys) if key not in own)
-    rows = found[found["place"] == place].reset_index(drop=True)
-    return rows[[*own, *found.columns[len(keys) + 1 :]]]
+def of_grouping(
+    found: pd.DataFrame, groupings: Iterable[Iterable[str]], grouping: Iterable[str]
+) -> pd.DataFrame:
+    """Take the groups of one way out of what `Engine.aggregate_each` gave.
+
+    Parameters
+    ----------
+    found
+        Its frame.
+    groupings
+        The names of the keys of all ways.
+    grouping
+        Those of the way.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Its rows, with all columns.
+    """
+    return found[found["place"] == place_of(groupings, grouping)]
+
+
+def place_of(groupings: Iterable[Iterable[str]], grouping: Iterable[str]) -> int:
+    """Give the number of a way in the column ``place``, see `of_grouping`."""
+    own = {*grouping}
+    keys = list(dict.fromkeys(key for each in groupings for key in each))
+    # GROUPING has a bit for each key that a row is not grouped by, the first one the highest
+    return sum(1 << len(keys) - 1 - at for at, key in enumerate(keys) if key not in own)
 
 
 # Most statistics need nothing of the details, and to join them takes longer than the rest.

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace import quantiles
-from logtrace.engine import Engine, Filters, Measure
+from logtrace.engine import Engine, Filters, Measure, of_grouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,13 +138,17 @@ def of_store(engine: Engine) -> History:
         Of the programs that have complete runs.
     """
     found: dict[str, dict[str, tuple[list[int], list[int]]]] = {}
-    for measure, value in MEASURES.items():
-        keys = {"comm": "comm", "bucket": quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
-        counts = engine.aggregate(keys, (_RUNS,), _COMPLETE, order="bucket")
+    ways = [
+        {"comm": "comm", measure: quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
+        for measure, value in MEASURES.items()
+    ]
+    counts = engine.aggregate_each(ways, (_RUNS,), _COMPLETE)
+    for measure, way in zip(MEASURES, ways, strict=True):
+        known = of_grouping(counts, ways, way).dropna(subset=measure).sort_values(measure)
         of_measure = found.setdefault(measure, {})
-        for program, own in counts[counts["bucket"].notna()].groupby("comm"):
+        for program, own in known.groupby("comm"):
             of_measure[str(program)] = (
-                own["bucket"].tolist(),
+                own[measure].tolist(),
                 list(accumulate(own["runs"].tolist())),
             )
     return History(found)

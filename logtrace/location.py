@@ -201,11 +201,14 @@ def open_folder(folder: Path) -> DeltaTable | None:
     StoreError
         If it can't be read, or a newer logtrace wrote it.
     """
-    from deltalake.exceptions import DeltaError
-
     try:
         if not (folder / "_delta_log").is_dir():
             return None
+    except OSError as error:
+        raise _error(folder, "read", error) from None
+    from deltalake.exceptions import DeltaError  # of tables that are not there none is imported
+
+    try:
         return open_table(str(folder))
     except (DeltaError, OSError) as error:
         raise _error(folder, "read", error) from None

@@ -36,18 +36,14 @@ def bucket(value: str) -> str:
     return f"(({value}) >> {shift}) << {shift}"
 
 
-def quantiles(
-    counts: pd.DataFrame, keys: Sequence[str], bucket: str, percents: Sequence[int]
-) -> pd.DataFrame:
+def quantiles(counts: pd.DataFrame, bucket: str, percents: Sequence[int]) -> pd.DataFrame:
     """Find quantiles of each group from the counts of its buckets.
 
     Parameters
     ----------
     counts
-        The columns `keys`, `bucket` (``Int64``, its smallest value) and ``runs`` (``Int64``): one
-        row a group and bucket. Rows without a bucket are left out.
-    keys
-        The columns that tell groups apart; none for one group.
+        The columns `bucket` (``Int64``, its smallest value) and ``runs`` (``Int64``): one row a
+        group and bucket, with the group as its index. Rows without a bucket are left out.
     bucket
         The column of buckets.
     percents
@@ -56,20 +52,19 @@ def quantiles(
     Returns
     -------
     pandas.DataFrame
-        The keys of each group that has a bucket, then a column for each of `percents`: the
-        middle of the bucket of the smallest value that so many of a hundred values do not
-        exceed (``Int64``).
+        For each group that has a bucket a column for each of `percents`: the middle of the
+        bucket of the smallest value that so many of a hundred values do not exceed (``Int64``).
     """
+    import pandas as pd
+
     known = counts[counts[bucket].notna()].sort_values(bucket, kind="stable")
-    groups = known.groupby(list(keys), dropna=False).ngroup() if keys else known["runs"] * 0
-    reached = known["runs"].groupby(groups).cumsum()
-    total = known["runs"].groupby(groups).transform("sum")
-    found = known.loc[~groups.duplicated(), list(keys)].set_index(groups[~groups.duplicated()])
+    runs = known["runs"].groupby(level=0)
+    reached, total = runs.cumsum(), runs.transform("sum")
+    found = {}
     for percent in percents:
-        there = known[reached * 100 >= total * percent]
-        first = there[~groups[there.index].duplicated()]
-        found[percent] = _middle(first[bucket]).set_axis(groups[first.index])
-    return found.reset_index(drop=True)
+        there = known.loc[reached * 100 >= total * percent, bucket]
+        found[percent] = _middle(there[~there.index.duplicated()])
+    return pd.DataFrame(found)
 
 
 def bucket_of(value: int) -> int:

@@ -29,6 +29,8 @@ RUNS, FILES, CALLS = VIEWS["runs"], TABLES["files"], TABLES["calls"]
 LOSSES, TRACER, INCIDENTS = TABLES["losses"], TABLES["tracer"], TABLES["incidents"]
 HITS = VIEWS["hits"]
 
+_FEW_ROWS = 10_000
+
 
 def to_table(rows: Iterable[Mapping[str, Any]] | pa.Table, schema: pa.Schema) -> pa.Table:
     """Gather rows into an Arrow table, see `logtrace.columns.to_table`.
@@ -83,7 +85,8 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
         pa.float64(): pd.Float64Dtype(),
         pa.bool_(): pd.BooleanDtype(),
     }
-    frame = table.to_pandas(types_mapper=mapper.get)
+    # to give threads the columns of a few rows takes longer than to convert them
+    frame = table.to_pandas(types_mapper=mapper.get, use_threads=len(table) > _FEW_ROWS)
     assert isinstance(frame, pd.DataFrame)
     return frame
 

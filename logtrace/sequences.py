@@ -263,8 +263,10 @@ def _find_modules(
     database.execute(f"CREATE TEMP TABLE thirds AS {_THIRDS}")
     if not _any(database, "thirds"):
         return False
-    database.execute("DELETE FROM thirds WHERE list_contains(?::VARCHAR[], dialect)", [[*never()]])
     database.execute(f"CREATE TEMP TABLE modules AS {_MODULES}")
+    if not _any(database, "modules"):
+        return False
+    database.execute("DELETE FROM modules WHERE list_contains(?::VARCHAR[], dialect)", [[*never()]])
     if not _any(database, "modules"):
         return False
     hosts = database.execute("SELECT DISTINCT host FROM modules").fetchall()

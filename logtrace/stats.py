@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any
 
 from logtrace import local_time, quantiles, schema
-from logtrace.engine import Engine, Filters, Measure
+from logtrace.engine import Engine, Filters, Measure, of_grouping, place_of
 from logtrace.errors import QueryError
 from logtrace.local_time import TIME
 
@@ -184,9 +185,14 @@ def _keys(by: Iterable[str]) -> dict[str, str]:
     return {key: KEYS[key] for key in by}
 
 
-# Most runs first; by time, in its order.
+# Most runs first; by time, in its order. Groups that are gone stand behind all others.
 def _in_order(frame: pd.DataFrame, by: Sequence[str]) -> pd.DataFrame:
-    order = [*by] if by and by[0] in OF_TIME else ["runs", *by]
+    if by and by[0] in OF_TIME:
+        frame = frame.sort_values([*by])
+        return frame.sort_values(
+            "runs", key=lambda runs: runs == 0, kind="stable", ignore_index=True
+        )
+    order = ["runs", *by]
     return frame.sort_values(order, ascending=[name != "runs" for name in order], ignore_index=True)
 
 
@@ -198,6 +204,7 @@ _SIZE = f"""
 """
 _TOOK = "CASE WHEN ended_us >= started_us THEN ended_us - started_us END"
 _SPREAD = {"bytes": _SIZE, "took_us": _TOOK}
+_BUCKETS = {name: quantiles.bucket(value) for name, value in _SPREAD.items()}
 _PERCENTS = (50, 95)
 
 
@@ -310,23 +317,35 @@ def statistics_of_each(
     QueryError
         If a key is unknown.
     """
-    groups = [_keys(by) for by in groupings]
-    frames = _measured(engine, groupings, (*USAGE, *_RATES, *_SPREADS), filters)
-    frames = [_with_rates(_in_order(*each)) for each in zip(frames, groupings, strict=True)]
-    for name, value in _SPREAD.items():
-        counts = _counts(engine, groups, "_bucket", quantiles.bucket(value), filters)
-        frames = [_with_quantiles(*each, name) for each in zip(frames, counts, groups, strict=True)]
-    counts = _counts(engine, groups, "busiest_hour", KEYS["hour-of-day"], filters)
-    frames = [_with_busiest_hour(*each) for each in zip(frames, counts, groups, strict=True)]
-    if before is not None:
-        earlier = engine.aggregate_each(groups, (_RUNS,), before)
-        frames = [_with_change(*each) for each in zip(frames, earlier, groups, strict=True)]
-    return [
-        frame[[*by, *(measure.name for measure in USAGE), *(n for n in _BEHIND if n in frame)]]
-        for frame, by in zip(frames, groups, strict=True)
-    ]
+    ways = [_keys(by) for by in groupings]
+    compared = [by for by in groupings if before and not {*by} & {*_ONCE}]
+    asked = [_measured(engine, ways, (*USAGE, *_RATES, *_SPREADS), filters)]
+    for name, sql in (*_BUCKETS.items(), ("busiest_hour", KEYS["hour-of-day"])):
+        asked.append(engine.aggregate_each(ways, (_RUNS,), filters, further={name: sql}))
+    if before and compared:
+        earlier = engine.aggregate_each(ways, (_RUNS,), before)
+        places = [place_of(ways, by) for by in compared]
+        asked.append(earlier[earlier["place"].isin(places)])
+    groups, (frame, *counts) = _numbered(asked, ["place", *dict.fromkeys(chain(*ways))])
+    frame = _with_rates(frame, groups["place"])
+    for name, own in zip(_BUCKETS, counts, strict=False):
+        for percent, found in quantiles.quantiles(own, name, _PERCENTS).items():
+            frame[f"p{percent}_{name}"] = found
+    frame["busiest_hour"] = _busiest_hours(counts[len(_BUCKETS)])
+    if compared:
+        frame = _with_change(frame, counts[-1]["runs"])
+    frame = groups.join(frame, how="right")
+    measured = [measure.name for measure in USAGE]
+    frames = []
+    for by in groupings:
+        behind = [name for name in _BEHIND if by in compared or name not in _CHANGE]
+        own = _in_order(of_grouping(frame, ways, by), by)
+        frames.append(own[[*by, *measured, *behind]])
+    return frames
 
 
+_ONCE = ("day", "hour")  # which no two periods have in common
+_CHANGE = ("runs_before", "change")
 _FEW_GROUPS = 50_000
 _COUNTED = {"programs": "comm", "files": "file", "hosts": "host"}  # how many there are of them
 
@@ -335,36 +354,25 @@ _COUNTED = {"programs": "comm", "files": "file", "hosts": "host"}  # how many th
 # where these are few. Times are many.
 def _measured(
     engine: Engine,
-    groupings: Sequence[Sequence[str]],
+    ways: Sequence[Mapping[str, str]],
     measures: Sequence[Measure],
     filters: Filters | None,
-) -> list[pd.DataFrame]:
-    groups = [_keys(by) for by in groupings]
+) -> pd.DataFrame:
     names = {column: f'"{column}"' for column in _COUNTED.values()}
-    all_keys = {name: sql for keys in groups for name, sql in keys.items()} | names
+    all_keys = {name: sql for keys in ways for name, sql in keys.items()} | names
     if (
-        len(groups) == 1
-        or not all(by and not {*by} & {*OF_TIME} for by in groupings)
+        len(ways) == 1
+        or not all(keys and not {*keys} & {*OF_TIME} for keys in ways)
         or engine.groups(all_keys.values(), filters) > _FEW_GROUPS
     ):
-        return engine.aggregate_each(groups, measures, filters)
+        return engine.aggregate_each(ways, measures, filters)
     measures = [
         _distinct(each.name, _COUNTED[each.name], "[any_value({})]")
         if each.name in _COUNTED
         else each
         for each in measures
     ]
-    return engine.aggregate_each(groups, measures, filters, finer=names)
-
-
-def _counts(
-    engine: Engine,
-    groups: Sequence[Mapping[str, str]],
-    name: str,
-    sql: str,
-    filters: Filters | None,
-) -> list[pd.DataFrame]:
-    return engine.aggregate_each([{**keys, name: sql} for keys in groups], (_RUNS,), filters)
+    return engine.aggregate_each(ways, measures, filters, finer=names)
 
 
 def period_before(filters: Filters, now: datetime) -> Filters | None:
@@ -390,8 +398,25 @@ def period_before(filters: Filters, now: datetime) -> Filters | None:
     return replace(filters, since=filters.since - length, until=filters.since)
 
 
-def _with_rates(frame: pd.DataFrame) -> pd.DataFrame:
-    frame["share"] = _ratio(frame["runs"], int(frame["runs"].sum()))
+# Gives the groups of all frames by number, and the frames with these in place of the names. Null is
+# a name too.
+def _numbered(
+    frames: Sequence[pd.DataFrame], names: list[str]
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    import pandas as pd
+
+    groups = pd.concat([frame[names] for frame in frames], ignore_index=True)
+    numbers = groups.groupby(names, dropna=False, sort=False).ngroup()
+    ends = accumulate(map(len, frames))
+    numbered = [
+        frame.drop(columns=names).set_axis(numbers.iloc[end - len(frame) : end].rename("group"))
+        for frame, end in zip(frames, ends, strict=True)
+    ]
+    return groups.set_axis(numbers)[~numbers.duplicated().to_numpy()], numbered
+
+
+def _with_rates(frame: pd.DataFrame, places: pd.Series) -> pd.DataFrame:
+    frame["share"] = _ratio(frame["runs"], frame["runs"].groupby(places).transform("sum"))
     frame["leak_rate"] = _ratio(frame["leaky"], frame["_leaks_known"])
     frame["error_rate"] = _ratio(frame["failed_calls"], frame["_every_call"])
     for name in _SPREAD:
@@ -406,48 +431,18 @@ def _ratio(part: pd.Series, whole: Any) -> pd.Series:
     return ratio
 
 
-def _with_quantiles(
-    frame: pd.DataFrame, counts: pd.DataFrame, keys: Iterable[str], name: str
-) -> pd.DataFrame:
-    found = quantiles.quantiles(counts, [*keys], "_bucket", _PERCENTS)
-    found = found.rename(columns={percent: f"p{percent}_{name}" for percent in _PERCENTS})
-    return _joined(frame, found, [*keys])
-
-
-def _with_busiest_hour(
-    frame: pd.DataFrame, counts: pd.DataFrame, keys: Iterable[str]
-) -> pd.DataFrame:
-    by = [*keys]
+def _busiest_hours(counts: pd.DataFrame) -> pd.Series:
     known = counts[counts["busiest_hour"].notna()]
     known = known.sort_values(["runs", "busiest_hour"], ascending=[False, True])
-    known = known.drop_duplicates(by) if by else known.head(1)
-    return _joined(frame, known.drop(columns="runs"), by)
+    return known.loc[~known.index.duplicated(), "busiest_hour"]
 
 
-# No day and no hour is in two periods.
-def _with_change(frame: pd.DataFrame, earlier: pd.DataFrame, keys: Iterable[str]) -> pd.DataFrame:
-    by = [*keys]
-    if {"day", "hour"} & set(by):
-        return frame
-    then = earlier[[*by, "runs"]].rename(columns={"runs": "runs_before"})
-    frame = _joined(frame, then, by, how="outer" if by else "left")
-    # groups that are gone stand behind all others
-    frame = frame.sort_values("runs", key=lambda runs: runs.isna(), kind="stable")
-    frame = frame.fillna({"runs": 0, "runs_before": 0, "hosts": 0}).reset_index(drop=True)
+def _with_change(frame: pd.DataFrame, before: pd.Series) -> pd.DataFrame:
+    frame = frame.reindex(frame.index.union(before.index))
+    frame["runs_before"] = before
+    frame = frame.fillna({"runs": 0, "runs_before": 0, "hosts": 0})
     frame["change"] = _ratio(frame["runs"] - frame["runs_before"], frame["runs_before"])
     return frame
-
-
-# Null is a group too: pandas joins it with null.
-def _joined(
-    frame: pd.DataFrame,
-    other: pd.DataFrame,
-    keys: list[str],
-    how: Literal["left", "outer"] = "left",
-) -> pd.DataFrame:
-    if keys:
-        return frame.merge(other, on=keys, how=how, sort=False)
-    return frame.join(other.reset_index(drop=True))
 
 
 def timeline(

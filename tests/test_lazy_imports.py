@@ -84,3 +84,14 @@ def test_importing_a_log_imports_no_engine_and_no_terminal(tmp_path):
     log.write_text(CONTRACT)
     imported = modules_after("import", "--store", str(tmp_path / "store"), str(log))
     assert imported <= {"deltalake", "numpy", "pyarrow"}
+
+
+def test_a_report_of_a_store_at_rest_reads_no_log_of_a_table(tmp_path):
+    log, store = tmp_path / "log", tmp_path / "store"
+    log.write_text(CONTRACT)
+    modules_after("import", "--store", str(store), str(log))
+    for folder in store.glob("host=*/*/_delta_log"):
+        os.utime(folder, (0, 0))  # what has changed just now is listed again
+    report = ("report", "--store", str(store), "--out", str(tmp_path / "out"))
+    assert "deltalake" in modules_after(*report)
+    assert "deltalake" not in modules_after(*report)

@@ -409,6 +409,29 @@ def test_change_is_against_the_period_before(tmp_path):
     assert "change" not in stats.statistics(engine, ["day"], filters, before)
 
 
+def test_groups_with_most_runs_come_first_beside_a_period_before(tmp_path):
+    now = START + timedelta(hours=1)
+    earlier, since = now - timedelta(days=2), now - timedelta(days=1)
+    rows = rows_of(
+        {"owner": "a", "started_at": now},
+        *({"owner": "b", "started_at": now} for _ in range(2)),
+        *({"owner": owner, "started_at": earlier} for owner in ("gone", "also gone", "b")),
+    )
+    filters = Filters(since=since)
+    before = stats.period_before(filters, now)
+    for by in (["owner"], ["owner", "host"]):
+        frame = stats.statistics(engine_with(tmp_path / str(len(by)), rows), by, filters, before)
+        assert frame["owner"].tolist() == ["b", "a", "also gone", "gone"]
+
+
+def test_no_run_in_two_periods_gives_no_groups_by_several_keys(tmp_path):
+    filters = Filters(since=START, owner="nobody")
+    before = stats.period_before(filters, START + timedelta(hours=1))
+    frame = stats.statistics(engine_with(tmp_path, rows_of({})), ["owner", "host"], filters, before)
+    assert frame.empty
+    assert {"owner", "host", "runs", "change"} < {*frame}
+
+
 def test_the_period_before_is_as_long_and_ends_where_the_other_begins():
     end, day = START + timedelta(days=3), timedelta(days=1)
     closed = stats.period_before(Filters(START, end, host="a"), end + day)
