@@ -6,8 +6,6 @@ import functools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from threading import Thread
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
@@ -239,8 +237,6 @@ class Selection:
         from logtrace.engine import Engine
         from logtrace.store import Store, default_url
 
-        # what is asked becomes frames: to import them takes as long as to open a small store
-        Thread(target=import_module, args=("pandas",), daemon=True).start()
         store = Store(self.url or default_url())
         return Engine(store, str(self.zone), _never_totals, self.connect())
 
