@@ -11,9 +11,8 @@ from logtrace.commands.options import Selection, filter_options, names_of, verbo
 from logtrace.commands.output import fail_if_none, many, note
 
 _REPORT_FORMATS = ("html", "csv", "json", "parquet")
-_GARBAGE_AFTER = (
-    100_000  # objects: a report makes little, and to look for it is a tenth of its time
-)
+# Objects: a report makes little garbage, and to look for it takes a tenth of its time
+_GARBAGE_AFTER = 100_000
 
 
 @click.command()
