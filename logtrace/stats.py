@@ -345,7 +345,7 @@ def _measured(
     if (
         len(groups) == 1
         or not all(by and not {*by} & {*OF_TIME} for by in groupings)
-        or engine.groups(all_keys.values(), filters) > _FEW_GROUPS
+        or engine.groups(all_keys.values(), _FEW_GROUPS, filters) > _FEW_GROUPS
     ):
         return engine.aggregate_each(groups, measures, filters)
     measures = [
