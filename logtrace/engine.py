@@ -237,7 +237,7 @@ class Engine:
         """
         source = _source(keys.values(), measures) if table == "runs" else table
 
-        def partial(where: str) -> str:
+        def partial(where: str, source: str = source) -> str:
             return _select(
                 [(sql, name) for name, sql in keys.items()],
                 [(measure.partial, measure.name) for measure in measures],
@@ -251,6 +251,10 @@ class Engine:
         )
         frames = self._calendar(keys.values(), filters) | _beside(beside)
         query = _query(partial, f"{merge} ORDER BY {order}", filters, frames, table)
+        if table == "signs" and query.lasting:
+            where, _ = _where(table, filters or Filters())
+            rest = partial(where, "other_signs")
+            query = query._replace(lasting=query.lasting._replace(rest=rest))
         return schema.to_frame(_utc(self._parts.ask(query)))
 
     def aggregate_each(
@@ -484,7 +488,7 @@ def _query(
     filters = filters or Filters()
     where, values = _where(table, filters)
     query = Query(partial(where), merge, values, frames or {})
-    if table != "runs":
+    if table not in ("runs", "signs"):
         return query
     always, others = _where(table, replace(filters, since=None, until=None))
     sql = partial(always)
@@ -566,7 +570,7 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
         if entry.name in ("since", "until"):
             within = f"{'>=' if entry.name == 'since' else '<'} ?"
             conditions.append(f"{_TIME_OF[table]} {within}")
-            if table == "runs":
+            if table in ("runs", "signs"):
                 # what the first one implies of a single column tells which parts of files to read
                 conditions.append(f"(started_at {within} OR started_at IS NULL)")
                 values.append(value)

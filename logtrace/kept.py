@@ -16,7 +16,7 @@ import json
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from importlib.metadata import version
@@ -188,21 +188,22 @@ class Kept:
         self._whole.interrupt()
 
     def _parts(self, query: Query, lasting: Lasting) -> list[pa.Table]:
-        runs = self._files["runs"]
-        if lasting.since is None and lasting.until is None:
-            return list(self._answers(lasting, query.frames, runs).values())
         within, across = self._by_range(lasting.since, lasting.until)
         parts: list[pa.Table] = []
         if within:
             parts += self._answers(lasting, query.frames, within).values()
         if across or not within:
             parts.append(self._ask(self._group(across, lasting), query))
+        if lasting.rest is not None:
+            parts.append(self._partial(query._replace(partial=lasting.rest)))
         return parts
 
     # The files whose runs are all in a range, and those of which some may be.
     def _by_range(
         self, since: datetime | None, until: datetime | None
     ) -> tuple[frozenset[str], frozenset[str]]:
+        if since is None and until is None:
+            return self._files["runs"], frozenset()
         within: set[str] = set()
         across: set[str] = set()
         for group, extent in self._answers(_EXTENT, {}, self._files["runs"]).items():
@@ -267,10 +268,13 @@ class Kept:
             details = {table: sorted(group.details & self._files[table]) for table in _DETAILS}
             views.open_some(self.database, name, {"runs": sorted(group.runs), **details})
             self._opened[group] = name
+        with views.in_schema(self.database, self._opened[group]):
+            return self._partial(query)
+
+    def _partial(self, query: Query) -> pa.Table:
         self.database.execute("SET arrow_lossless_conversion = true")  # a sum has 128 bits
         try:
-            with views.in_schema(self.database, self._opened[group]):
-                return views.run(self.database, query.partial, query)
+            return views.run(self.database, query.partial, query)
         finally:
             self.database.execute("RESET arrow_lossless_conversion")
 

@@ -113,12 +113,16 @@ def facts(runs: str) -> str:
 
 
 _AS_STORED = "CREATE VIEW runs AS SELECT * FROM stored_runs"
-_SIGNS = """
-    SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
+_RUN_SIGNS = """
+    SELECT host, boot_id, started_at, coalesce(started_at, ended_at) AS "at",
         CASE WHEN started_at IS NULL THEN ended_us ELSE started_us END AS us, clock, 'run' AS sign
     FROM stored_runs
-    UNION ALL SELECT host, boot_id, "at", us, clock, 'incident' FROM incidents
-    UNION ALL SELECT host, boot_id, "at", CASE WHEN action = 'begin' THEN watch END, NULL, 'watch'
+"""
+_OTHER_SIGNS = """
+    SELECT host, boot_id, NULL::TIMESTAMPTZ AS started_at, "at", us, clock, 'incident' AS sign
+    FROM incidents
+    UNION ALL SELECT host, boot_id, NULL, "at", CASE WHEN action = 'begin' THEN watch END, NULL,
+        'watch'
     FROM tracer
 """
 
@@ -132,7 +136,7 @@ class Lasting(NamedTuple):
     Parameters
     ----------
     partial
-        SQL over the views ``runs`` and ``facts`` and the query's frames.
+        SQL over the views ``runs``, ``facts`` and ``signs`` of these files and the query's frames.
     values
         Of its question marks.
     since, until
@@ -140,6 +144,8 @@ class Lasting(NamedTuple):
         are, there is nothing to ask.
     details
         Whether it is asked of ``facts``.
+    rest
+        SQL of what is asked, with the query's values, of what is not in files of runs.
     """
 
     partial: str
@@ -147,6 +153,7 @@ class Lasting(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     details: bool = False
+    rest: str | None = None
 
 
 class Query(NamedTuple):
@@ -163,7 +170,7 @@ class Query(NamedTuple):
     frames
         Tables that `partial` joins, by name.
     lasting
-        Where it is asked of runs only, and gives few rows.
+        Where it is asked of runs, and gives few rows.
     """
 
     partial: str
@@ -319,13 +326,14 @@ def open_views(
         else:
             database.execute(_AS_STORED)
         database.execute(f"CREATE VIEW hits AS {_HITS}")
-        database.execute(f"CREATE VIEW signs AS {_SIGNS}")
+        database.execute(f"CREATE VIEW other_signs AS {_OTHER_SIGNS}")
+        database.execute(f"CREATE VIEW signs AS {_RUN_SIGNS} UNION ALL FROM other_signs")
         database.execute(f"CREATE VIEW facts AS {facts('runs')}")
     return totals
 
 
 def open_some(database: duckdb.DuckDBPyConnection, name: str, files: Files) -> None:
-    """Create ``runs`` and ``facts`` of some files in a schema of their own.
+    """Create ``runs``, ``facts`` and ``signs`` of some files of runs in a schema of their own.
 
     Parameters
     ----------
@@ -347,6 +355,7 @@ def open_some(database: duckdb.DuckDBPyConnection, name: str, files: Files) -> N
             _create_tables(database, files)
             database.execute(_AS_STORED)
             database.execute(f"CREATE VIEW facts AS {facts('runs')}")
+            database.execute(f"CREATE VIEW signs AS {_RUN_SIGNS}")
 
 
 @contextmanager
