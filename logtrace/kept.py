@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LEAST_BYTES = 32 << 20  # of files of runs: what is less is asked about as fast
 _SETTLED_BYTES = 4 << 20  # a smaller file will be joined with others before long
 _GROUPS = 8  # of a store that is asked for the first time
+_MOST_GROUPS = 16  # that are found before small ones are joined
 _MOST_SHARE = 0.5  # of the files' bytes: answers that take more are as slow to read
 _MOST_BYTES = 512 << 20  # of all that is kept
 _DIGEST_BYTES = 16
@@ -70,7 +71,7 @@ def open_parts(files: Files, zone: str, never_totals: Callable[[], Iterable[str]
     """
     files = {table: local_files(own) for table, own in files.items()}
     sizes = views.sizes_of(files["runs"])
-    if sum(sizes.values()) < _LEAST_BYTES:
+    if sum(sizes.values()) <= _LEAST_BYTES:
         return InProcess(files, zone, never_totals)
     root = files["runs"][0].rpartition("/host=")[0]
     store = cache.folder("answers", _digest(root.encode()))
@@ -104,7 +105,9 @@ def _has_no_totals(noted: Path, root: str, files: Files, never: tuple[str, ...])
         if InProcess(some, "UTC", lambda: never).totals:
             noted.unlink(missing_ok=True)
             return False
-    if now != known:
+    if now == known:
+        _use(noted)
+    else:
         _write(noted, json.dumps(now).encode())
     return True
 
@@ -166,8 +169,7 @@ class Kept:
         self._root = root
         self._folder = folder
         columns = {table: str(schema.TABLES[table]) for table in ("runs", *_DETAILS)}
-        versions = [version("logtrace"), version("duckdb"), columns, views.facts("runs")]
-        self._same = [zone, versions]
+        self._same = [zone, version("logtrace"), version("duckdb"), columns, *views.OF_RUNS]
         self._opened: dict[_Group, str] = {}
 
     def ask(self, query: Query) -> pa.Table:
@@ -223,13 +225,9 @@ class Kept:
         found = {group: rows for group, rows in known.items() if group.runs <= wanted}
         fresh = wanted.difference(*(group.runs for group in found))
         if not fresh:
-            with suppress(OSError):
-                os.utime(place)
+            _use(place)
             return found
-        # small ones are asked again with what is new, or there would be ever more of them
-        for group in sorted(found, key=lambda group: self._size(group.runs)):
-            if self._size(group.runs) > self._size(fresh):
-                break
+        for group in self._small(found, fresh):
             fresh |= group.runs
             del found[group]
         query = Query(lasting.partial, "", lasting.values, frames)
@@ -240,18 +238,32 @@ class Kept:
         self._keep(place, told, others | found)
         return found
 
+    # Those that are asked again with what is new, or there would be ever more of them. All that are
+    # no larger: so each file is asked again as often as it takes to multiply to all that there are.
+    def _small(self, groups: Iterable[_Group], fresh: frozenset[str]) -> Iterator[_Group]:
+        by_size = sorted(groups, key=lambda group: self._size(group.runs))
+        size = self._size(fresh)
+        for group in by_size if len(by_size) >= _MOST_GROUPS else ():
+            own = self._size(group.runs)
+            if own > size:
+                return
+            size += own
+            yield group
+
     def _size(self, files: Iterable[str]) -> int:
         return sum(self._sizes[file] for file in files)
 
     def _packed(self, files: Iterable[str]) -> Iterator[frozenset[str]]:
         most = max(self._size(self._sizes) // _GROUPS, _SETTLED_BYTES)
         own: set[str] = set()
+        size = 0
         # by machine: the details of a machine are looked through for each group of its runs
         for file in sorted(files, key=lambda file: (self._sizes[file] < _SETTLED_BYTES, file)):
             own.add(file)
-            if self._size(own) >= most:
+            size += self._sizes[file]
+            if size >= most:
                 yield frozenset(own)
-                own = set()
+                own, size = set(), 0
         if own:
             yield frozenset(own)
 
@@ -350,6 +362,12 @@ def _read(place: Path) -> bytes:
     if _digest(memoryview(content)[2 * _DIGEST_BYTES :]).encode() != content[: 2 * _DIGEST_BYTES]:
         raise ValueError("it is damaged")
     return content[2 * _DIGEST_BYTES :]
+
+
+# What is used is not forgotten.
+def _use(place: Path) -> None:
+    with suppress(OSError):
+        os.utime(place)
 
 
 def _write(place: Path, content: Any) -> None:

@@ -127,6 +127,10 @@ _OTHER_SIGNS = """
 """
 
 
+OF_RUNS = (facts("runs"), _RUN_SIGNS)
+"""SQL of the views of runs that `open_some` creates, by which answers of another version differ."""
+
+
 class Lasting(NamedTuple):
     """What is asked of files of runs in place of a partial query, for as long as they are there.
 
