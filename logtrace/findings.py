@@ -312,7 +312,8 @@ def survey(
     row: dict[str, Any] = {}
     for rules, beside in ((_ALONE, None), (_AMONG_OTHERS, {"comm": known})):
         measures = [each for name in rules for each in _measures(name, thresholds, most)]
-        row |= engine.aggregate({}, measures, filters, beside=beside).to_dict("records")[0]
+        (found,) = engine.aggregate({}, measures, filters, beside=beside).to_dict("records")
+        row |= {str(name): value for name, value in found.items()}
     counts = {name: int(row[name]) for name in RULES if pd.notna(row[name]) and row[name]}
     heaviest = [each for name in counts for each in row[f"_{name}"]]
     return (

@@ -179,7 +179,10 @@ class Kept:
         import pyarrow as pa
 
         parts = pa.concat_tables(self._parts(query, query.lasting))
-        return views.run(self.database, query.merge, Query("", "", frames={"parts": parts}))
+        merged = views.run(self.database, query.merge, Query("", "", frames={"parts": parts}))
+        del parts
+        pa.default_memory_pool().release_unused()
+        return merged
 
     def flow(self, query: Query, most: int) -> Iterator[pa.Table]:
         """Give the merged rows in tables."""
