@@ -19,7 +19,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -118,12 +117,18 @@ def _machines(root: str, files: Files, never: tuple[str, ...]) -> dict[str, str]
     for table in ("runs", "losses"):
         for file in sorted(files[table]):
             said[_machine(file)].append(file.removeprefix(root))
-    own = [version("logtrace"), *sorted(never)]
+    own = [*_versions(), *sorted(never)]
     return {name: _digest(json.dumps([own, those]).encode()) for name, those in said.items()}
 
 
 def _machine(file: str) -> str:
     return file.rpartition("/host=")[2].partition("/")[0]
+
+
+def _versions() -> list[str]:
+    from importlib.metadata import version  # takes long to import
+
+    return [version("logtrace"), version("duckdb")]
 
 
 class _Group(NamedTuple):
@@ -169,7 +174,7 @@ class Kept:
         self._root = root
         self._folder = folder
         columns = {table: str(schema.TABLES[table]) for table in ("runs", *_DETAILS)}
-        self._same = [zone, version("logtrace"), version("duckdb"), columns, *views.OF_RUNS]
+        self._same = [zone, *_versions(), columns, *views.OF_RUNS]
         self._opened: dict[_Group, str] = {}
 
     def ask(self, query: Query) -> pa.Table:
