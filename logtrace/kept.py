@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _LEAST_BYTES = 32 << 20  # of files of runs: what is less is asked about as fast
 _SETTLED_BYTES = 4 << 20  # a smaller file will be joined with others before long
+_AT_REST_S = 600  # a file's age, until when its details may not be seen yet, as over NFS
 _GROUPS = 8  # of a store that is asked for the first time
 _MOST_GROUPS = 16  # that are found before small ones are joined
 _MOST_SHARE = 0.5  # of the files' bytes: answers that take more are as slow to read
@@ -171,6 +173,8 @@ class Kept:
         self._whole = whole
         self._files = {table: frozenset(own) for table, own in files.items()}
         self._sizes = sizes
+        limit = time.time() - _AT_REST_S
+        self._young = frozenset(file for file in sizes if os.stat(file).st_mtime > limit)
         self._root = root
         self._folder = folder
         columns = {table: str(schema.TABLES[table]) for table in ("runs", *_DETAILS)}
@@ -242,8 +246,14 @@ class Kept:
         for own in self._packed(fresh):
             group = self._group(own, lasting)
             found[group] = self._ask(group, query)
+        lasting_ones = {
+            group: rows
+            for group, rows in found.items()
+            if not (lasting.details and group.runs & self._young)
+        }
         others = {group: rows for group, rows in known.items() if not group.runs & wanted}
-        self._keep(place, told, others | found)
+        if (others | lasting_ones).keys() != known.keys():
+            self._keep(place, told, others | lasting_ones)
         return found
 
     # Those that are asked again with what is new, or there would be ever more of them. All that are
@@ -261,7 +271,11 @@ class Kept:
     def _size(self, files: Iterable[str]) -> int:
         return sum(self._sizes[file] for file in files)
 
-    def _packed(self, files: Iterable[str]) -> Iterator[frozenset[str]]:
+    def _packed(self, files: frozenset[str]) -> Iterator[frozenset[str]]:
+        yield from self._packed_alike(files - self._young)
+        yield from self._packed_alike(files & self._young)
+
+    def _packed_alike(self, files: Iterable[str]) -> Iterator[frozenset[str]]:
         most = max(self._size(self._sizes) // _GROUPS, _SETTLED_BYTES)
         own: set[str] = set()
         size = 0
@@ -328,7 +342,9 @@ class Kept:
     def _keep(self, place: Path, told: str, answers: _Answers) -> None:
         import pyarrow as pa
 
-        if sum(rows.nbytes for rows in answers.values()) > _MOST_SHARE * self._size(self._sizes):
+        if not answers or sum(rows.nbytes for rows in answers.values()) > _MOST_SHARE * self._size(
+            self._sizes
+        ):
             return
         groups = [[self._names(group.runs), self._names(group.details)] for group in answers]
         tables = list(answers.values())

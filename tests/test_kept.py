@@ -1,6 +1,7 @@
 """What is kept of answers changes nothing but the time that a report takes."""
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
@@ -26,6 +27,7 @@ GROUPINGS = [["owner"], ["program"], ["host", "day"], ["file"]]
 def _small_stores_are_large(monkeypatch, tmp_path):
     monkeypatch.setenv("LOGTRACE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(kept, "_LEAST_BYTES", 0)
+    monkeypatch.setattr(kept, "_AT_REST_S", 0)
     monkeypatch.setattr(kept, "_MOST_SHARE", 1000)  # of a small store, answers are as large
 
 
@@ -199,6 +201,24 @@ def test_details_that_are_gone_while_their_runs_are_there_are_told_no_more(lab, 
     lab.host("lab02").remove(table, "true")
     plain = reported(unkept(lab), tmp_path / "plain")
     assert reported(opened(lab), tmp_path / "kept") == plain != first
+
+
+def test_what_details_say_is_kept_when_they_are_sure_to_be_seen(lab, monkeypatch, asked):
+    old = set(lab.files("runs"))
+    for file in old:
+        os.utime(file, (0, 0))
+    commit(lab, 100)
+    monkeypatch.setattr(kept, "_AT_REST_S", 600)
+    usage(opened(lab))
+    for _ in range(2):
+        asked.clear()
+        usage(opened(lab))
+        assert set(asked) == set(Store(str(lab)).files("runs")) - old
+    monkeypatch.setattr(kept, "_AT_REST_S", 0)
+    usage(opened(lab))
+    asked.clear()
+    usage(opened(lab))
+    assert not asked
 
 
 def test_a_file_that_is_gone_is_kept_no_longer(lab):
