@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from logtrace import local_time, schema, views
+from logtrace import kept, local_time, schema, views
 from logtrace.errors import QueryError
 from logtrace.record import printable
-from logtrace.views import Query
+from logtrace.views import Lasting, Query
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from logtrace.store import Store
 
 
+_FACTS = re.compile(r"\bFROM facts\b")
 _OF_DETAILS = re.compile(
     r"\b(?:left_open|unclosed|unused|rewritten|every_call|failed_\w+|failing_\w+|mapped|\w+_paths)\b"
     r'|"at"'
@@ -134,7 +135,7 @@ class Engine:
         self._empty = {table for table, own in files.items() if not own}
         if "incidents" in self._empty:
             self._empty.add("hits")
-        open_parts = cluster.parts if cluster else views.InProcess
+        open_parts = cluster.parts if cluster else kept.open_parts
         self._parts: views.Parts = open_parts(files, zone, never_totals)
         self._calendars: dict[Filters, pa.Table] = {}
 
@@ -234,20 +235,26 @@ class Engine:
         pandas.DataFrame
             One row a group: the keys, then the measures, in the order given.
         """
-        where, values = _where(table, filters or Filters())
         source = _source(keys.values(), measures) if table == "runs" else table
-        partial = _select(
-            [(sql, name) for name, sql in keys.items()],
-            [(measure.partial, measure.name) for measure in measures],
-            f"{_joined(source, beside)} {where}",
-        )
+
+        def partial(where: str, source: str = source) -> str:
+            return _select(
+                [(sql, name) for name, sql in keys.items()],
+                [(measure.partial, measure.name) for measure in measures],
+                f"{_joined(source, beside)} {where}",
+            )
+
         merge = _select(
             [(f'"{name}"', name) for name in keys],
             [(measure.merge, measure.name) for measure in measures],
             "parts",
         )
         frames = self._calendar(keys.values(), filters) | _beside(beside)
-        query = Query(partial, f"{merge} ORDER BY {order}", values, frames)
+        query = _query(partial, f"{merge} ORDER BY {order}", filters, frames, table)
+        if table == "signs" and query.lasting:
+            where, _ = _where(table, filters or Filters())
+            rest = partial(where, "other_signs")
+            query = query._replace(lasting=query.lasting._replace(rest=rest))
         return schema.to_frame(_utc(self._parts.ask(query)))
 
     def aggregate_each(
@@ -283,34 +290,38 @@ class Engine:
         every = {**(further or {}), **keys}
         finest = every | dict(finer or {})
         named = ", ".join(f'{sql} AS "by {name}"' for name, sql in finest.items())
-        where, values = _where("runs", filters or Filters())
-        rows = f"(SELECT *{named and ', '}{named} FROM {_source(every.values(), measures)} {where})"
+        rows = f"SELECT *{named and ', '}{named} FROM {_source(every.values(), measures)}"
         sets = ", ".join(f"({_names([*(further or {}), *grouping])})" for grouping in groupings)
         place = f"GROUPING({_names(keys)})" if keys else "0"
         partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
         columns = "".join(f', "by {name}"' for name in every)
         merges = ", ".join(f'{each.merge} AS "{each.name}"' for each in measures)
         if finer is None:
-            partial = f"SELECT {place} AS place{columns}, {partials} FROM {rows}"
-            partial += f" GROUP BY GROUPING SETS ({sets})"
+            first, group = f"{place} AS place{columns}", f"GROUPING SETS ({sets})"
             merge = f"SELECT place{columns}, {merges} FROM parts GROUP BY place{columns}"
         else:
-            partial = f"SELECT {_names(finest)}, {partials} FROM {rows} GROUP BY ALL"
+            first, group = _names(finest), "ALL"
             merge = f"SELECT {place} AS place{columns}, {merges} FROM parts"
             merge += f" GROUP BY GROUPING SETS ({sets})"
+
+        def partial(where: str) -> str:
+            return f"SELECT {first}, {partials} FROM ({rows} {where}) GROUP BY {group}"
+
         frames = self._calendar(finest.values(), filters)
-        query = Query(partial, merge, values, frames)
+        query = _query(partial, merge, filters, frames)
         found = schema.to_frame(_utc(self._parts.ask(query)))
         found.columns = ["place", *every, *found.columns[1 + len(every) :]]
         return found
 
-    def groups(self, keys: Iterable[str], filters: Filters | None = None) -> int:
+    def groups(self, keys: Iterable[str], most: int, filters: Filters | None = None) -> int:
         """Count the groups of runs.
 
         Parameters
         ----------
         keys
             SQL of each column to group by.
+        most
+            Up to which number it is exact; where there are more, some number above it is given.
         filters
             Which runs.
 
@@ -319,11 +330,13 @@ class Engine:
         int
             How many combinations of values runs have.
         """
-        where, values = _where("runs", filters or Filters())
         named = ", ".join(f"{sql} AS key{place}" for place, sql in enumerate(keys))
-        partial = f"SELECT DISTINCT {named} FROM runs {where}"
+
+        def partial(where: str) -> str:
+            return f"SELECT DISTINCT {named} FROM runs {where} LIMIT {most + 1:d}"
+
         merge = "SELECT count(*) AS groups FROM (SELECT DISTINCT * FROM parts)"
-        return int(self._parts.ask(Query(partial, merge, values))["groups"][0].as_py())
+        return int(self._parts.ask(_query(partial, merge, filters))["groups"][0].as_py())
 
     def select(
         self,
@@ -407,7 +420,9 @@ class Engine:
         """
         # of all runs, what their details say would be joined before these were chosen
         facts = views.facts("(SELECT * FROM runs SEMI JOIN wanted USING (run_id))")
-        found = self._parts.ask(Query(facts, "FROM parts", frames={"wanted": _of_ids(run_ids)}))
+        lasting = Lasting(facts, details=True)
+        frames = {"wanted": _of_ids(run_ids)}
+        found = self._parts.ask(Query(facts, "FROM parts", frames=frames, lasting=lasting))
         views.keep(self._parts.database, _ASIDE, found)
         return _ASIDE
 
@@ -417,9 +432,9 @@ class Engine:
             return {}
         filters = filters or Filters()
         if filters not in self._calendars:
-            where, values = _where("runs", filters)
             merge = "SELECT DISTINCT quarter FROM parts"
-            quarters = self._parts.ask(Query(f"{local_time.QUARTERS} {where}", merge, values))
+            of_runs = _query(lambda where: f"{local_time.QUARTERS} {where}", merge, filters)
+            quarters = self._parts.ask(of_runs)
             named = Query("", local_time.CALENDAR, frames={"quarters": quarters})
             self._calendars[filters] = views.run(self._parts.database, named.merge, named)
         return {"calendar": self._calendars[filters]}
@@ -489,6 +504,25 @@ def _of_ids(run_ids: pd.Series) -> pa.Table:
     return pa.Table.from_pandas(ids, preserve_index=False)
 
 
+# What is asked of runs, and gives few rows of many, may be kept.
+def _query(
+    partial: Callable[[str], str],
+    merge: str,
+    filters: Filters | None,
+    frames: Mapping[str, pa.Table] | None = None,
+    table: str = "runs",
+) -> Query:
+    filters = filters or Filters()
+    where, values = _where(table, filters)
+    query = Query(partial(where), merge, values, frames or {})
+    if table not in ("runs", "signs"):
+        return query
+    always, others = _where(table, replace(filters, since=None, until=None))
+    sql = partial(always)
+    details = _FACTS.search(sql) is not None
+    return query._replace(lasting=Lasting(sql, others, filters.since, filters.until, details))
+
+
 def _rows(
     table: str,
     filters: Filters | None,
@@ -496,13 +530,18 @@ def _rows(
     limit: int | None = None,
     among: pd.Series | None = None,
 ) -> Query:
-    where, values = _where(table, filters or Filters())
-    frames = {}
-    if among is not None:
-        where, values = "SEMI JOIN wanted USING (run_id)", []
-        frames = {"wanted": _of_ids(among)}
     names = ", ".join(f'"{name}"' for name in schema.VIEWS[table].names)
-    return _in_order(f"SELECT {names} FROM {table} {where}", order, limit, values, frames)
+    rows = f"SELECT {names} FROM {table}"
+    if among is not None:
+        frames = {"wanted": _of_ids(among)}
+        return _in_order(f"{rows} SEMI JOIN wanted USING (run_id)", order, limit, [], frames)
+    if limit is None or table != "runs":
+        where, values = _where(table, filters or Filters())
+        return _in_order(f"{rows} {where}", order, limit, values, {})
+    merge = _in_order("", order, limit, [], {}).merge
+    return _query(
+        lambda where: _in_order(f"{rows} {where}", order, limit, [], {}).partial, merge, filters
+    )
 
 
 def _selection(
@@ -558,7 +597,7 @@ def _where(table: str, filters: Filters) -> tuple[str, list[Any]]:
         if entry.name in ("since", "until"):
             within = f"{'>=' if entry.name == 'since' else '<'} ?"
             conditions.append(f"{_TIME_OF[table]} {within}")
-            if table == "runs":
+            if table in ("runs", "signs"):
                 # what the first one implies of a single column tells which parts of files to read
                 conditions.append(f"(started_at {within} OR started_at IS NULL)")
                 values.append(value)

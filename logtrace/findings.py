@@ -181,6 +181,9 @@ RULES: Mapping[str, Rule] = {
 }
 """The rules, the most important first: name -> rule."""
 
+_AMONG_OTHERS = ("outlier",)  # what is usual tells it
+_ALONE = tuple(name for name in RULES if name not in _AMONG_OTHERS)
+
 _COLUMNS = {name: name for name in ("run_id", "host", "owner", "comm", "pid")} | {"at": '"at"'}
 
 
@@ -283,7 +286,7 @@ def survey(
     history: History | None = None,
     most: int = 100,
 ) -> tuple[pd.DataFrame, pd.Series]:
-    """Count the runs that each rule finds, in one look at all of them.
+    """Count the runs that each rule finds.
 
     Parameters
     ----------
@@ -302,21 +305,15 @@ def survey(
     import pandas as pd
 
     thresholds = thresholds or Thresholds()
-    measures = []
-    for name, rule in RULES.items():
-        found = f"FILTER ({_condition(rule, thresholds)})"
-        named = f"max(struct_pack(weight := {_weight(rule)}, id := run_id), {most:d}) {found}"
-        measures += [
-            Measure(name, f"count(*) {found}", f'sum("{name}")::BIGINT'),
-            Measure(
-                f"_{name}",
-                named,
-                f"list_sort(flatten(list(\"_{name}\")), 'DESC')[:{most:d}].list_transform("
-                "lambda each: each.id)",
-            ),
-        ]
-    beside = {"comm": usual(history or of_store(engine))}
-    (row,) = engine.aggregate({}, measures, filters, beside=beside).to_dict("records")
+    known = usual(history or of_store(engine))
+    # that a program had some run more changes nothing, and what was kept of the others stays true
+    known = known[known["usual_runs"] >= thresholds.outlier_runs]
+    known = known.assign(usual_runs=known["usual_runs"].clip(upper=thresholds.outlier_runs))
+    row: dict[str, Any] = {}
+    for rules, beside in ((_ALONE, None), (_AMONG_OTHERS, {"comm": known})):
+        measures = [each for name in rules for each in _measures(name, thresholds, most)]
+        (found,) = engine.aggregate({}, measures, filters, beside=beside).to_dict("records")
+        row |= {str(name): value for name, value in found.items()}
     counts = {name: int(row[name]) for name in RULES if pd.notna(row[name]) and row[name]}
     heaviest = [each for name in counts for each in row[f"_{name}"]]
     return (
@@ -324,6 +321,19 @@ def survey(
             {"rule": "str", "runs": "Int64"}
         ),
         pd.Series(heaviest, dtype="str"),
+    )
+
+
+def _measures(name: str, thresholds: Thresholds, most: int) -> Iterator[Measure]:
+    rule = RULES[name]
+    found = f"FILTER ({_condition(rule, thresholds)})"
+    named = f"max(struct_pack(weight := {_weight(rule)}, id := run_id), {most:d}) {found}"
+    yield Measure(name, f"count(*) {found}", f'sum("{name}")::BIGINT')
+    yield Measure(
+        f"_{name}",
+        named,
+        f"list_sort(flatten(list(\"_{name}\")), 'DESC')[:{most:d}].list_transform("
+        "lambda each: each.id)",
     )
 
 

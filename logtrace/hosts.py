@@ -7,6 +7,7 @@ only where the times contradict the present, the kernel's own clock, or each oth
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -205,29 +206,47 @@ def beside(usage: pd.DataFrame, hosts: pd.DataFrame, *, all_hosts: bool) -> pd.D
     return joined.fillna(dict.fromkeys(counts, 0))
 
 
-# Of each hour of the last weeks in which a boot gave a sign, and of all before together.
+# Of each hour of the last weeks in which a boot gave a sign, and of all that it gave together: the
+# latter needs to be asked of new files only.
 def _signs(engine: Engine, filters: Filters, now: datetime) -> pd.DataFrame:
-    present = f"TIMESTAMPTZ '{now.isoformat()}'"
-    begin = f"TIMESTAMPTZ '{(now - MEMORY).isoformat()}'"
-    hour = f'CASE WHEN "at" BETWEEN {begin} AND {present} THEN epoch_us("at") // {_HOUR_US} END'
+    import pandas as pd
+
     own = "clock IN ('received', 'boot')"
     # when it was read: what computes the time from the kernel's clock says nothing of another
     compared = "clock = 'received' AND us IS NOT NULL AND sign <> 'watch'"
     watch = "sign = 'watch' AND us IS NOT NULL"
-    measures = (
+    ever = (
         _least("first_sign", '"at"'),
-        _most("last_sign", '"at"', f'"at" <= {present}'),
         _most("newest", '"at"'),
         _least("first_run", '"at"', "sign = 'run'"),
         _most("last_run", '"at"', "sign = 'run'"),
         _least("early", '"at"', f"{own} AND \"at\" < TIMESTAMPTZ '2026-01-01'"),
-        _least("us", "us", compared),
-        _least("offset_us", _OFFSET, compared),
         _least("begun_first", _OFFSET, watch),
         _most("begun_last", _OFFSET, watch),
     )
-    keys = {"host": "host", "boot_id": "boot_id", "hour": hour}
-    return engine.aggregate(keys, measures, filters, table="signs")
+    lately = (
+        _most("last_sign", '"at"'),
+        _least("us", "us", compared),
+        _least("offset_us", _OFFSET, compared),
+    )
+    boots = {"host": "host", "boot_id": "boot_id"}
+    hours = boots | {"hour": f'epoch_us("at") // {_HOUR_US}'}
+    upto = now + timedelta(microseconds=1)
+    recent = replace(filters, since=now - MEMORY, until=upto)
+    found = [
+        engine.aggregate(boots, ever, filters, table="signs"),
+        engine.aggregate(hours, lately, recent, table="signs"),
+    ]
+    # of what was silent for longer, the last one may not be the newest, which is still to come
+    quiet = ~found[0]["host"].isin(found[1]["host"])
+    if (quiet & (found[0]["newest"] > now)).any():
+        before = replace(filters, until=upto)
+        found.append(engine.aggregate(boots, lately[:1], before, table="signs"))
+    elif quiet.any():
+        found.append(
+            found[0].loc[quiet, [*boots, "newest"]].rename(columns={"newest": "last_sign"})
+        )
+    return pd.concat(found, ignore_index=True)
 
 
 def _least(name: str, value: str, condition: str = "true") -> Measure:

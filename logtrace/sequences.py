@@ -200,7 +200,7 @@ def create_view(
     database: duckdb.DuckDBPyConnection,
     never: Callable[[], Iterable[str]] = tuple,
     followed: Callable[[set[str]], Iterable[tuple[str, str]]] = lambda _hosts: (),
-) -> None:
+) -> bool:
     """Create the view ``runs``, in which detected totals are taken apart.
 
     Parameters
@@ -217,13 +217,21 @@ def create_view(
     followed
         Gives, of some hosts, host and source of each part of a followed log, of which nothing is
         missing between one and the next that ``losses`` does not name; asked only then, too.
+
+    Returns
+    -------
+    bool
+        Whether there are any.
     """
     if _find_modules(database, never, followed):
         database.execute(f"CREATE TEMP TABLE unknown AS {_UNKNOWN}")
         database.execute(f"CREATE TEMP TABLE taken AS {_TAKEN}")
         database.execute(f"CREATE VIEW runs AS {_RUNS}")
-        return
+        return True
+    for table in ("thirds", "modules", "followed", "parts", "runs_of_modules"):
+        database.execute(f"DROP TABLE IF EXISTS temp.{table}")
     database.execute("CREATE VIEW runs AS SELECT * FROM stored_runs")
+    return False
 
 
 def take_apart(

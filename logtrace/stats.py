@@ -363,7 +363,7 @@ def _measured(
     if (
         len(ways) == 1
         or not all(keys and not {*keys} & {*OF_TIME} for keys in ways)
-        or engine.groups(all_keys.values(), filters) > _FEW_GROUPS
+        or engine.groups(all_keys.values(), _FEW_GROUPS, filters) > _FEW_GROUPS
     ):
         return engine.aggregate_each(ways, measures, filters)
     measures = [

@@ -21,6 +21,8 @@ from logtrace.record import printable
 from logtrace.store import Store
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import duckdb
     import pyarrow as pa
 
@@ -111,14 +113,52 @@ def facts(runs: str) -> str:
     """
 
 
-_SIGNS = """
-    SELECT host, boot_id, coalesce(started_at, ended_at) AS "at",
+_AS_STORED = "CREATE VIEW runs AS SELECT * FROM stored_runs"
+_RUN_SIGNS = """
+    SELECT host, boot_id, started_at, coalesce(started_at, ended_at) AS "at",
         CASE WHEN started_at IS NULL THEN ended_us ELSE started_us END AS us, clock, 'run' AS sign
     FROM stored_runs
-    UNION ALL SELECT host, boot_id, "at", us, clock, 'incident' FROM incidents
-    UNION ALL SELECT host, boot_id, "at", CASE WHEN action = 'begin' THEN watch END, NULL, 'watch'
+"""
+_OTHER_SIGNS = """
+    SELECT host, boot_id, NULL::TIMESTAMPTZ AS started_at, "at", us, clock, 'incident' AS sign
+    FROM incidents
+    UNION ALL SELECT host, boot_id, NULL, "at", CASE WHEN action = 'begin' THEN watch END, NULL,
+        'watch'
     FROM tracer
 """
+
+
+OF_RUNS = (facts("runs"), _RUN_SIGNS)
+"""SQL of the views of runs that `open_some` creates, by which answers of another version differ."""
+
+
+class Lasting(NamedTuple):
+    """What is asked of files of runs in place of a partial query, for as long as they are there.
+
+    A file of a table never changes, and the details of a run are stored before it. So what this
+    gives for files may be kept, see `logtrace.kept`.
+
+    Parameters
+    ----------
+    partial
+        SQL over the views ``runs``, ``facts`` and ``signs`` of these files and the query's frames.
+    values
+        Of its question marks.
+    since, until
+        It gives what the query's own partial does where all runs are in this range; where none
+        are, there is nothing to ask.
+    details
+        Whether it is asked of ``facts``.
+    rest
+        SQL of what is asked, with the query's values, of what is not in files of runs.
+    """
+
+    partial: str
+    values: Sequence[Any] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    details: bool = False
+    rest: str | None = None
 
 
 class Query(NamedTuple):
@@ -134,12 +174,15 @@ class Query(NamedTuple):
         Of the question marks of `partial`.
     frames
         Tables that `partial` joins, by name.
+    lasting
+        Where it is asked of runs, and gives few rows.
     """
 
     partial: str
     merge: str
     values: Sequence[Any] = ()
     frames: Mapping[str, pa.Table] = {}
+    lasting: Lasting | None = None
 
     @property
     def whole(self) -> str:
@@ -179,11 +222,18 @@ class InProcess:
     ----------
     files, zone, never_totals
         As of `open_views`.
+
+    Attributes
+    ----------
+    totals
+        Whether runs were found whose counters are totals: then a run's row depends on others.
     """
 
-    def __init__(self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]] | None
+    ) -> None:
         self.database = connect(zone)
-        open_views(self.database, files, never_totals)
+        self.totals = open_views(self.database, files, never_totals)
         self._beside: str | None = None
 
     def ask(self, query: Query) -> pa.Table:
@@ -247,8 +297,8 @@ def connect(zone: str, name: str = ":memory:") -> duckdb.DuckDBPyConnection:
 def open_views(
     database: duckdb.DuckDBPyConnection,
     files: Files,
-    never_totals: Callable[[], Iterable[str]] = tuple,
-) -> None:
+    never_totals: Callable[[], Iterable[str]] | None = tuple,
+) -> bool:
     """Create the views of `logtrace.schema.VIEWS`, and ``facts``: runs with what details say.
 
     Parameters
@@ -258,7 +308,13 @@ def open_views(
     files
         Those of whole machines; those in a bucket are brought here.
     never_totals
-        Gives the dialects whose counters are never totals: see `logtrace.sequences`.
+        Gives the dialects whose counters are never totals: see `logtrace.sequences`. None where it
+        is known that no counters are.
+
+    Returns
+    -------
+    bool
+        Whether counters are totals.
 
     Raises
     ------
@@ -267,16 +323,63 @@ def open_views(
     """
     files = {table: local_files(own) for table, own in files.items()}
     with store_errors():
-        # rows have no order of their own, and to keep one would have them read one after another
-        database.execute("SET preserve_insertion_order = false")
-        for table, columns in schema.TABLES.items():
-            name = "stored_runs" if table == "runs" else table
-            _create(database, name, columns, files[table])
-        database.execute("RESET preserve_insertion_order")
-        sequences.create_view(database, never_totals, lambda hosts: _followed(files, hosts))
+        _create_tables(database, files)
+        if totals := never_totals is not None:
+            totals = sequences.create_view(
+                database, never_totals, lambda hosts: _followed(files, hosts)
+            )
+        else:
+            database.execute(_AS_STORED)
         database.execute(f"CREATE VIEW hits AS {_HITS}")
-        database.execute(f"CREATE VIEW signs AS {_SIGNS}")
+        database.execute(f"CREATE VIEW other_signs AS {_OTHER_SIGNS}")
+        database.execute(f"CREATE VIEW signs AS {_RUN_SIGNS} UNION ALL FROM other_signs")
         database.execute(f"CREATE VIEW facts AS {facts('runs')}")
+    return totals
+
+
+def open_some(database: duckdb.DuckDBPyConnection, name: str, files: Files) -> None:
+    """Create ``runs``, ``facts`` and ``signs`` of some files of runs in a schema of their own.
+
+    Parameters
+    ----------
+    database
+        Where they are created.
+    name
+        The schema.
+    files
+        Files of runs without totals, and those that have the details of these runs.
+
+    Raises
+    ------
+    StoreError
+        If a file can't be read.
+    """
+    with store_errors():
+        database.execute(f"CREATE SCHEMA {name}")
+        with in_schema(database, name):
+            _create_tables(database, files)
+            database.execute(_AS_STORED)
+            database.execute(f"CREATE VIEW facts AS {facts('runs')}")
+            database.execute(f"CREATE VIEW signs AS {_RUN_SIGNS}")
+
+
+@contextmanager
+def in_schema(database: duckdb.DuckDBPyConnection, name: str) -> Iterator[None]:
+    """Have the names in queries mean what is in a schema."""
+    database.execute(f"SET schema = '{name}'")
+    try:
+        yield
+    finally:
+        database.execute("SET schema = 'main'")
+
+
+def _create_tables(database: duckdb.DuckDBPyConnection, files: Files) -> None:
+    # rows have no order of their own, and to keep one would have them read one after another
+    database.execute("SET preserve_insertion_order = false")
+    for table, own in files.items():
+        name = "stored_runs" if table == "runs" else table
+        _create(database, name, schema.TABLES[table], own)
+    database.execute("RESET preserve_insertion_order")
 
 
 # The parts of followed logs that the stores of these files have positions of.
@@ -393,13 +496,20 @@ def _create(
     # a folder's name is an escaped form of the host's: the column in the files is exact
     options = f"schema = MAP {{{known}}}, hive_partitioning = false"
     names = ", ".join(_quoted(file) for file in files)
-    kept = "TABLE" if _size(files) <= _READ_ONCE_BYTES else "VIEW"
+    kept = "TABLE" if sum(sizes_of(files).values()) <= _READ_ONCE_BYTES else "VIEW"
     database.execute(f"CREATE {kept} {table} AS FROM read_parquet([{names}], {options})")
 
 
-def _size(files: Iterable[str]) -> int:
+def sizes_of(files: Iterable[str]) -> dict[str, int]:
+    """Give the bytes of each file.
+
+    Raises
+    ------
+    StoreError
+        If one is not there.
+    """
     try:
-        return sum(os.stat(file).st_size for file in files)
+        return {file: os.stat(file).st_size for file in files}
     except OSError as error:
         raise _unreadable(error) from None
 
