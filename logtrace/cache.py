@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from logtrace.errors import LogtraceError
@@ -69,6 +70,30 @@ def make_once(target: Path, make: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def keep(target: Path, *content: bytes) -> None:
+    """Write a cached file as a whole, in place of the one that is there.
+
+    Where it can't be written, nothing is kept: it is made again the next time.
+
+    Parameters
+    ----------
+    target
+        The file.
+    *content
+        What is written, one behind the other.
+    """
+    with suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(content)
+            os.replace(draft, target)
+        except BaseException:
+            os.unlink(draft)
+            raise
 
 
 def _draft_beside(target: Path) -> Path:

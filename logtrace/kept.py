@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -395,17 +394,8 @@ def _use(place: Path) -> None:
 
 
 def _write(place: Path, content: Any) -> None:
+    cache.keep(place, _digest(content).encode(), content)
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_digest(content).encode())
-                file.write(content)
-            os.replace(draft, place)
-        except BaseException:
-            os.unlink(draft)
-            raise
         _forget_oldest(place.parent.parent)
 
 

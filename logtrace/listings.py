@@ -10,11 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,7 +60,7 @@ def list_files(
     limit_ns = time.time_ns() - _AT_REST_NS
     at_rest = {host: each for host, each in listings.items() if each.changed_ns < limit_ns}
     if at_rest != known:
-        _write(kept, at_rest)
+        cache.keep(kept, json.dumps([SCHEMA, at_rest]).encode())
     return [file for listing in listings.values() for file in listing.files]
 
 
@@ -82,23 +80,10 @@ def _kept(root: Path, table: str) -> Path:
     return cache.folder("listings", store, f"{table}.json")
 
 
-# What can't be read is made again, what can't be written is done without.
+# What can't be read is made again.
 def _read(kept: Path) -> dict[str, _Listing]:
     try:
         schema, hosts = json.loads(kept.read_bytes())
         return {host: _Listing(*each) for host, each in hosts.items()} if schema == SCHEMA else {}
     except (OSError, ValueError, TypeError, AttributeError):
         return {}
-
-
-def _write(kept: Path, listings: dict[str, _Listing]) -> None:
-    with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        handle, draft = tempfile.mkstemp(prefix=f".{kept.name}.", dir=kept.parent)
-        try:
-            with os.fdopen(handle, "w") as file:
-                json.dump([SCHEMA, listings], file)
-            os.replace(draft, kept)
-        except BaseException:
-            os.unlink(draft)
-            raise
