@@ -19,7 +19,6 @@ from logtrace import schema, stats
 from logtrace.engine import Engine, Filters
 from logtrace.errors import QueryError
 from logtrace.naming import instead_of
-from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store, default_url, hostname
 from logtrace.when import booted, parse_time, utc_now
 
@@ -179,7 +178,7 @@ def load_runs(
         If a time, the zone or the status is not understood.
     """
     engine, filters = _engine(store, which)
-    return engine.rows("runs", filters, order=NEWEST_FIRST)
+    return engine.newest_runs(filters)
 
 
 def statistics(

@@ -281,6 +281,8 @@ class Part(NamedTuple):
 
 
 class _Spread:
+    several = True
+
     def __init__(
         self, cluster: Cluster, files: Files, zone: str, never_totals: tuple[str, ...]
     ) -> None:

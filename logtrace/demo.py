@@ -23,7 +23,7 @@ from logtrace.display import visible
 from logtrace.engine import Engine, Filters
 from logtrace.errors import GuestError, LogtraceError
 from logtrace.importer import import_log
-from logtrace.overview import NEWEST_FIRST, gather
+from logtrace.overview import gather
 from logtrace.report import write_report
 from logtrace.store import Store
 from logtrace.when import utc_now
@@ -127,7 +127,7 @@ def show(store: Store, out: Path) -> None:
     written = write_report(data, out)
     console = terminal.console()
     console.print()
-    terminal.print_runs(console, engine.rows("runs", order=NEWEST_FIRST), zone)
+    terminal.print_runs(console, engine.newest_runs(), zone)
     console.print(f"\nReport: {written[0].resolve()}", soft_wrap=True)
 
 

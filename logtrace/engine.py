@@ -87,6 +87,9 @@ class Measure(NamedTuple):
 BATCH_ROWS = 50_000
 """How many rows a batch has at most."""
 
+NEWEST_FIRST = f"{local_time.TIME} DESC NULLS LAST, host, boot_id, first_seq DESC"
+"""The order of runs in reports and tables."""
+
 OF_RUNS = ("files", "calls")
 """Tables whose rows are details of runs: filters mean the runs."""
 
@@ -176,6 +179,37 @@ class Engine:
             return schema.empty_frame(schema.VIEWS[table])
         query = _rows(table, filters, order, limit, among)
         return schema.to_frame(self._parts.ask(query).cast(schema.VIEWS[table]))
+
+    def newest_runs(self, filters: Filters | None = None, most: int | None = None) -> pd.DataFrame:
+        """Give the newest runs.
+
+        Parameters
+        ----------
+        filters
+            Among which runs.
+        most
+            How many at most; None for all.
+
+        Returns
+        -------
+        pandas.DataFrame
+            What `rows` gives of ``runs``, in the order of `NEWEST_FIRST`.
+        """
+        filters = filters or Filters()
+        # so many whole rows of each part would be far more than are wanted
+        if most is not None and self._parts.several:
+            filters = self._since_newest(filters, most)
+        return self.rows("runs", filters, order=NEWEST_FIRST, limit=most)
+
+    # Narrows filters to a range that has so many runs, if so many have a time.
+    def _since_newest(self, filters: Filters, most: int) -> Filters:
+        newest = f"ORDER BY stands DESC NULLS LAST LIMIT {most:d}"
+        times = f"SELECT {local_time.TIME} AS stands FROM runs"
+        merge = f"SELECT min(stands) AS stands FROM (FROM parts {newest})"
+        merge += f" HAVING count(stands) = {most:d}"
+        query = _query(lambda where: f"{times} {where} {newest}", merge, filters)
+        found = _utc(self._parts.ask(query))["stands"].to_pylist()
+        return replace(filters, since=found[0]) if found else filters
 
     def rows_in_batches(
         self, table: str, filters: Filters | None = None, *, order: str = "ALL"
@@ -535,13 +569,8 @@ def _rows(
     if among is not None:
         frames = {"wanted": _of_ids(among)}
         return _in_order(f"{rows} SEMI JOIN wanted USING (run_id)", order, limit, [], frames)
-    if limit is None or table != "runs":
-        where, values = _where(table, filters or Filters())
-        return _in_order(f"{rows} {where}", order, limit, values, {})
-    merge = _in_order("", order, limit, [], {}).merge
-    return _query(
-        lambda where: _in_order(f"{rows} {where}", order, limit, [], {}).partial, merge, filters
-    )
+    where, values = _where(table, filters or Filters())
+    return _in_order(f"{rows} {where}", order, limit, values, {})
 
 
 def _selection(

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from logtrace import coverage, cube, findings, history, hosts, schema, stats
 from logtrace.contents import NEAR, Flow, OfPages, ReportData, completeness, pages_of
-from logtrace.engine import OF_RUNS, Engine, Filters, Measure
+from logtrace.engine import NEWEST_FIRST, OF_RUNS, Engine, Filters, Measure
 from logtrace.errors import QueryError
 from logtrace.incident_list import incidents
 from logtrace.lines import as_logged
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from logtrace.config import HostRules, Thresholds
-
-NEWEST_FIRST = "coalesce(started_at, ended_at) DESC NULLS LAST, host, boot_id, first_seq DESC"
-"""The order of runs in reports and tables."""
 
 _BY_RUN = "host, boot_id, ended_seq, run_id, "
 _ORDER_OF_DETAILS = {
@@ -87,7 +84,7 @@ def gather(
     totalled = stats.statistics_of_each(engine, groupings, filters, before)
     usage = {",".join(by): frame for by, frame in zip(groupings, totalled, strict=True)}
     timeline, width = stats.timeline(engine, filters, next(iter(totalled), None))
-    runs = engine.rows("runs", filters, order=NEWEST_FIRST, limit=most_runs)
+    runs = engine.newest_runs(filters, most_runs)
     listed = None if most_runs is None else runs["run_id"]
     details = {
         table: engine.rows(table, filters, order=order, among=listed)

@@ -197,9 +197,12 @@ class Parts(Protocol):
     ----------
     database
         Is in the zone of days and hours; what is kept of answers is kept here.
+    several
+        Whether the rows of several parts are merged.
     """
 
     database: duckdb.DuckDBPyConnection
+    several: bool
 
     def ask(self, query: Query) -> pa.Table:
         """Give the merged rows; raises StoreError where a file can't be read."""
@@ -228,6 +231,8 @@ class InProcess:
     totals
         Whether runs were found whose counters are totals: then a run's row depends on others.
     """
+
+    several = False
 
     def __init__(
         self, files: Files, zone: str, never_totals: Callable[[], Iterable[str]] | None

@@ -19,11 +19,10 @@ from logtrace import coverage, cube, findings, history, schema, stats, trend
 from logtrace.cli import cli
 from logtrace.cluster import SAME, Cluster, differences, grouped
 from logtrace.cluster_import import Task, import_log
-from logtrace.engine import Engine, Filters
+from logtrace.engine import NEWEST_FIRST, Engine, Filters
 from logtrace.errors import ClusterError, StoreError
 from logtrace.importer import Importing, find_logs
 from logtrace.incident_list import incidents
-from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store
 
 pytestmark = [
@@ -126,12 +125,12 @@ def cells(engine):
 
 
 def set_aside(engine):
-    chosen = engine.rows("runs", order=NEWEST_FIRST, limit=20)["run_id"]
+    chosen = engine.newest_runs(most=20)["run_id"]
     return findings.of_runs(engine, among=engine.set_aside(chosen))
 
 
 def of_the_newest(engine):
-    chosen = engine.rows("runs", order=NEWEST_FIRST, limit=150)["run_id"]
+    chosen = engine.newest_runs(most=150)["run_id"]
     return pd.concat(engine.rows(table, among=chosen) for table in ("files", "calls"))
 
 
@@ -140,7 +139,10 @@ ASKED = {
         f"the table {table}": lambda engine, table=table: engine.rows(table)
         for table in schema.VIEWS
     },
-    "the newest runs": lambda engine: engine.rows("runs", order=NEWEST_FIRST, limit=17),
+    "the newest runs": lambda engine: engine.newest_runs(most=17),
+    "the newest runs of a range": lambda engine: engine.newest_runs(RANGE, 9),
+    "more than there are of the newest runs": lambda engine: engine.newest_runs(most=10_000),
+    "all runs, the newest first": lambda engine: engine.newest_runs(),
     "runs of a range": lambda engine: engine.rows("runs", RANGE),
     "details of a host": lambda engine: engine.rows("files", Filters(host="lab02")),
     "details of the newest": of_the_newest,

@@ -9,9 +9,8 @@ from report_samples import START, detail_row, loss_row, run_row, tracer_row
 from store_samples import fill, rows_of, store_with
 
 from logtrace import schema
-from logtrace.engine import OF_RUNS, Engine, Filters, Measure
+from logtrace.engine import NEWEST_FIRST, OF_RUNS, Engine, Filters, Measure
 from logtrace.errors import QueryError, StoreError
-from logtrace.overview import NEWEST_FIRST
 from logtrace.store import Store
 from logtrace.verify import verify
 
@@ -124,8 +123,8 @@ def test_losses_are_filtered_by_what_is_known_of_them(engine):
 
 
 def test_newest_comes_first_and_no_time_last(engine):
-    assert list(engine.rows("runs", order=NEWEST_FIRST)["pid"]) == [5, 4, 3, 2, 1, 6]
-    assert list(engine.rows("runs", order=NEWEST_FIRST, limit=2)["pid"]) == [5, 4]
+    assert list(engine.newest_runs()["pid"]) == [5, 4, 3, 2, 1, 6]
+    assert list(engine.newest_runs(most=2)["pid"]) == [5, 4]
     assert len(engine.rows("runs", limit=0)) == 0
 
 

@@ -38,13 +38,13 @@ if TYPE_CHECKING:
 @click.pass_context
 def runs(ctx: click.Context, selection: Selection, output: str, limit: int | None) -> None:
     """List runs, newest first."""
-    from logtrace.overview import NEWEST_FIRST
+    from logtrace.engine import NEWEST_FIRST
 
     engine, filters = selection.engine(), selection.filters
     if output != "table" and limit is None:
         found = write_flow(engine.rows_in_batches("runs", filters, order=NEWEST_FIRST), output)
     else:
-        frame = engine.rows("runs", filters, order=NEWEST_FIRST, limit=limit)
+        frame = engine.newest_runs(filters, limit)
         found = len(frame)
         if output == "table":
             from logtrace import terminal
