@@ -28,6 +28,7 @@ NAMES = {"host": "host", "owner": "owner", "comm": "program"}
 MOST_CELLS = 20_000
 """How many cells a cube has at most."""
 
+_MOST_COMBINATIONS = 50_000  # of names and further keys, of which some may be put together
 _NAMES_OF_WEEK = 100  # of each kind
 _MOST_BUCKETS = 10_000
 _KEPT = (
@@ -119,7 +120,9 @@ def of_store(
         At most `MOST_CELLS` cells.
     """
     further = {key: key for by in groupings for key in by if stats.KEYS[key] not in _own()}
-    for keys in (NAMES | further, NAMES):
+    every = {**NAMES, **further}
+    tried = (every, NAMES) if further and _is_room(engine, filters, every, timeline) else (NAMES,)
+    for keys in tried:
         combinations = engine.aggregate(_sql(keys), _measures("runs"), filters)
         widths = dict(_widths(timeline, width))
         kept = _KEPT[:1] if len(keys) > len(NAMES) else _KEPT
@@ -133,6 +136,17 @@ def of_store(
     if local_time.BUCKETS[chosen] <= timedelta(hours=1):
         return Cube(cells, chosen, folded)
     return Cube(cells, chosen, folded, _week(engine, filters, combinations))
+
+
+# Where combinations are far too many, they need not all be brought here to be dropped.
+def _is_room(
+    engine: Engine, filters: Filters, keys: Mapping[str, str], timeline: pd.DataFrame
+) -> bool:
+    most = _MOST_COMBINATIONS
+    return (
+        int(timeline["runs"].sum()) <= most
+        or engine.groups(_sql(keys).values(), most, filters) <= most
+    )
 
 
 # Of each kind of names alone: with all of them at once there would be too many cells.

@@ -84,6 +84,8 @@ class Measure(NamedTuple):
     merge: str
 
 
+_RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
+
 BATCH_ROWS = 50_000
 """How many rows a batch has at most."""
 
@@ -320,12 +322,61 @@ class Engine:
             What `aggregate` gives for each, in no order, one below the other: ``place``, which way
             it is, see `of_grouping`; all keys, null where they are none of the way's; the measures.
         """
-        keys = {name: sql for grouping in groupings for name, sql in grouping.items()}
-        every = {**(further or {}), **keys}
+        every = {**(further or {}), **_all_keys(groupings)}
+        query = self._each(groupings, measures, filters, further or {}, finer)
+        found = schema.to_frame(_utc(self._parts.ask(query)))
+        found.columns = ["place", *every, *found.columns[1 + len(every) :]]
+        return found
+
+    def distribution_of_each(
+        self,
+        groupings: Sequence[Mapping[str, str]],
+        value: str,
+        filters: Filters | None = None,
+    ) -> pd.DataFrame:
+        """Group the runs in several ways, and count how often each group has which values.
+
+        Parameters
+        ----------
+        groupings, filters
+            As of `aggregate_each`.
+        value
+            SQL of a whole number.
+
+        Returns
+        -------
+        pandas.DataFrame
+            In no order, one row for each group in which a value is known: ``place`` and all keys
+            as of `aggregate_each`; ``value``, the values, ascending; ``runs``, how many runs have
+            each (arrays of ``int64``).
+        """
+        keys = _all_keys(groupings)
+        query = self._each(groupings, (_RUNS,), filters, {"value": value}, None)
+        columns = "".join(f', "by {name}"' for name in keys)
+        lists = ", ".join(
+            f'list("{name}" ORDER BY "by value") AS "{name}"' for name in ("by value", "runs")
+        )
+        merge = f'SELECT place{columns}, {lists} FROM ({query.merge}) WHERE "by value" IS NOT NULL'
+        query = query._replace(merge=f"{merge} GROUP BY place{columns}")
+        found = schema.to_frame(_utc(self._parts.ask(query)))
+        found.columns = ["place", *keys, "value", "runs"]
+        return found
+
+    # Names of keys have "by" before them: no column of runs has.
+    def _each(
+        self,
+        groupings: Sequence[Mapping[str, str]],
+        measures: Sequence[Measure],
+        filters: Filters | None,
+        further: Mapping[str, str],
+        finer: Mapping[str, str] | None,
+    ) -> Query:
+        keys = _all_keys(groupings)
+        every = {**further, **keys}
         finest = every | dict(finer or {})
         named = ", ".join(f'{sql} AS "by {name}"' for name, sql in finest.items())
         rows = f"SELECT *{named and ', '}{named} FROM {_source(every.values(), measures)}"
-        sets = ", ".join(f"({_names([*(further or {}), *grouping])})" for grouping in groupings)
+        sets = ", ".join(f"({_names([*further, *grouping])})" for grouping in groupings)
         place = f"GROUPING({_names(keys)})" if keys else "0"
         partials = ", ".join(f'{each.partial} AS "{each.name}"' for each in measures)
         columns = "".join(f', "by {name}"' for name in every)
@@ -341,11 +392,7 @@ class Engine:
         def partial(where: str) -> str:
             return f"SELECT {first}, {partials} FROM ({rows} {where}) GROUP BY {group}"
 
-        frames = self._calendar(finest.values(), filters)
-        query = _query(partial, merge, filters, frames)
-        found = schema.to_frame(_utc(self._parts.ask(query)))
-        found.columns = ["place", *every, *found.columns[1 + len(every) :]]
-        return found
+        return _query(partial, merge, filters, self._calendar(finest.values(), filters))
 
     def groups(self, keys: Iterable[str], most: int, filters: Filters | None = None) -> int:
         """Count the groups of runs.
@@ -475,6 +522,10 @@ class Engine:
 
 
 _ASIDE = "aside"
+
+
+def _all_keys(groupings: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    return {name: sql for grouping in groupings for name, sql in grouping.items()}
 
 
 def _names(keys: Iterable[str]) -> str:

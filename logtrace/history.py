@@ -87,7 +87,7 @@ class History:
             below, upto = bisect_left(smallest, own), bisect_right(smallest, own)
             less = reached[below - 1] if below else 0
             more = reached[-1] - (reached[upto - 1] if upto else 0)
-            median, p95 = (_quantile(*known, percent) for percent in (50, 95))
+            median, p95 = (quantiles.quantile(*known, percent) for percent in (50, 95))
             yield Place(measure, value, median, p95, less, more, reached[-1])
 
 
@@ -111,7 +111,9 @@ def usual(history: History) -> pd.DataFrame:
     rows = [
         {"comm": program, "usual_runs": max(known[program][1][-1] for known in of_program)}
         | {
-            f"{name}_{measure}": _quantile(*known[program], percent) if program in known else None
+            f"{name}_{measure}": quantiles.quantile(*known[program], percent)
+            if program in known
+            else None
             for measure, known in history.buckets.items()
             for name, percent in _USUAL.items()
         }
@@ -165,8 +167,3 @@ def _values(run: Mapping[str, Any]) -> dict[str, int | None]:
         "calls": None if None in calls else sum(calls),
         "us": took,
     }
-
-
-def _quantile(smallest: list[int], reached: list[int], percent: int) -> int:
-    rank = -(-reached[-1] * percent // 100)
-    return quantiles.middle(smallest[bisect_left(reached, rank)])

@@ -8,11 +8,8 @@ highest seven bits of a value tell its bucket, so that what is given for a quant
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 _BITS = 7
 
@@ -36,37 +33,6 @@ def bucket(value: str) -> str:
     return f"(({value}) >> {shift}) << {shift}"
 
 
-def quantiles(counts: pd.DataFrame, bucket: str, percents: Sequence[int]) -> pd.DataFrame:
-    """Find quantiles of each group from the counts of its buckets.
-
-    Parameters
-    ----------
-    counts
-        The columns `bucket` (``Int64``, its smallest value) and ``runs`` (``Int64``): one row a
-        group and bucket, with the group as its index. Rows without a bucket are left out.
-    bucket
-        The column of buckets.
-    percents
-        Which quantiles: 50 is the median.
-
-    Returns
-    -------
-    pandas.DataFrame
-        For each group that has a bucket a column for each of `percents`: the middle of the
-        bucket of the smallest value that so many of a hundred values do not exceed (``Int64``).
-    """
-    import pandas as pd
-
-    known = counts[counts[bucket].notna()].sort_values(bucket, kind="stable")
-    runs = known["runs"].groupby(level=0)
-    reached, total = runs.cumsum(), runs.transform("sum")
-    found = {}
-    for percent in percents:
-        there = known.loc[reached * 100 >= total * percent, bucket]
-        found[percent] = _middle(there[~there.index.duplicated()])
-    return pd.DataFrame(found)
-
-
 def bucket_of(value: int) -> int:
     """Give the bucket of a value, as the SQL of `bucket` does."""
     shift = max(value.bit_length() - _BITS, 0)
@@ -79,5 +45,23 @@ def middle(smallest: int) -> int:
     return smallest + (width - 1) // 2
 
 
-def _middle(smallest: pd.Series) -> pd.Series:
-    return smallest.map(lambda value: middle(int(value))).astype("Int64")
+def quantile(smallest: Sequence[int], reached: Sequence[int], percent: int) -> int:
+    """Find a quantile from the counts of buckets.
+
+    Parameters
+    ----------
+    smallest
+        The buckets that have values, ascending.
+    reached
+        How many values each of them and those before it have; at least one.
+    percent
+        Which quantile: 50 is the median.
+
+    Returns
+    -------
+    int
+        The middle of the bucket of the smallest value that so many of a hundred values do not
+        exceed.
+    """
+    rank = -(-reached[-1] * percent // 100)
+    return middle(smallest[bisect_left(reached, rank)])

@@ -320,20 +320,21 @@ def statistics_of_each(
     ways = [_keys(by) for by in groupings]
     compared = [by for by in groupings if before and not {*by} & {*_ONCE}]
     asked = [_measured(engine, ways, (*USAGE, *_RATES, *_SPREADS), filters)]
-    for name, sql in (*_BUCKETS.items(), ("busiest_hour", KEYS["hour-of-day"])):
-        asked.append(engine.aggregate_each(ways, (_RUNS,), filters, further={name: sql}))
+    for name, sql in _BUCKETS.items():
+        asked.append(_with_quantiles(engine.distribution_of_each(ways, sql, filters), name))
+    hours = engine.distribution_of_each(ways, KEYS["hour-of-day"], filters)
+    asked.append(_with_busiest_hour(hours))
     if before and compared:
-        earlier = engine.aggregate_each(ways, (_RUNS,), before)
+        found = engine.aggregate_each(ways, (_RUNS,), before)
         places = [place_of(ways, by) for by in compared]
-        asked.append(earlier[earlier["place"].isin(places)])
-    groups, (frame, *counts) = _numbered(asked, ["place", *dict.fromkeys(chain(*ways))])
+        asked.append(found[found["place"].isin(places)])
+    groups, (frame, *others) = _numbered(asked, ["place", *dict.fromkeys(chain(*ways))])
+    distributions, earlier = others[: len(_BUCKETS) + 1], others[len(_BUCKETS) + 1 :]
     frame = _with_rates(frame, groups["place"])
-    for name, own in zip(_BUCKETS, counts, strict=False):
-        for percent, found in quantiles.quantiles(own, name, _PERCENTS).items():
-            frame[f"p{percent}_{name}"] = found
-    frame["busiest_hour"] = _busiest_hours(counts[len(_BUCKETS)])
+    for distribution in distributions:
+        frame = frame.join(distribution)
     if compared:
-        frame = _with_change(frame, counts[-1]["runs"])
+        frame = _with_change(frame, earlier[0]["runs"])
     frame = groups.join(frame, how="right")
     measured = [measure.name for measure in USAGE]
     frames = []
@@ -431,10 +432,20 @@ def _ratio(part: pd.Series, whole: Any) -> pd.Series:
     return ratio
 
 
-def _busiest_hours(counts: pd.DataFrame) -> pd.Series:
-    known = counts[counts["busiest_hour"].notna()]
-    known = known.sort_values(["runs", "busiest_hour"], ascending=[False, True])
-    return known.loc[~known.index.duplicated(), "busiest_hour"]
+def _with_quantiles(found: pd.DataFrame, name: str) -> pd.DataFrame:
+    smallest, counts = ([each.tolist() for each in found.pop(of)] for of in ("value", "runs"))
+    reached = [list(accumulate(each)) for each in counts]
+    for percent in _PERCENTS:
+        known = [quantiles.quantile(*each, percent) for each in zip(smallest, reached, strict=True)]
+        found[f"p{percent}_{name}"] = known
+    return found.astype({f"p{percent}_{name}": "Int64" for percent in _PERCENTS})
+
+
+# Of several, the first
+def _with_busiest_hour(found: pd.DataFrame) -> pd.DataFrame:
+    hours, runs = found.pop("value"), found.pop("runs")
+    busiest = [own[most.argmax()] for own, most in zip(hours, runs, strict=True)]
+    return found.assign(busiest_hour=busiest).astype({"busiest_hour": "Int64"})
 
 
 def _with_change(frame: pd.DataFrame, before: pd.Series) -> pd.DataFrame:
