@@ -238,7 +238,7 @@ def _signs(engine: Engine, filters: Filters, now: datetime) -> pd.DataFrame:
         engine.aggregate(hours, lately, recent, table="signs"),
     ]
     # of what was silent for longer, the last one may not be the newest, which is still to come
-    quiet = ~found[0]["host"].isin(found[1]["host"])
+    quiet = ~found[0]["host"].isin(found[1]["host"].unique())
     if (quiet & (found[0]["newest"] > now)).any():
         before = replace(filters, until=upto)
         found.append(engine.aggregate(boots, lately[:1], before, table="signs"))

@@ -81,6 +81,17 @@ def test_a_further_key_that_would_take_too_many_cells_is_left_out(tmp_path, monk
     assert found.cells["runs"].tolist() == [7]
 
 
+@pytest.mark.parametrize(("most", "has_files"), [(7, True), (6, False)])
+def test_far_too_many_combinations_are_counted_and_not_brought(
+    tmp_path, monkeypatch, most, has_files
+):
+    monkeypatch.setattr(cube, "_MOST_COMBINATIONS", most)
+    rows = [run_row(n, file=f"f{n % 7}", run_id=f"{n:012x}") for n in range(21)]
+    found = cube_in(engine_of(tmp_path, rows), [["file"]])
+    assert ("file" in found.cells) == has_files
+    assert found.cells["runs"].sum() == 21
+
+
 @pytest.mark.parametrize(("most", "width"), [(600, "1h"), (400, "1d"), (60, "1w")])
 def test_buckets_are_as_fine_as_there_is_room_for(tmp_path, monkeypatch, most, width):
     monkeypatch.setattr(cube, "MOST_CELLS", most)

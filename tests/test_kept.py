@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,6 +148,17 @@ def test_after_a_commit_the_new_file_is_asked(lab, asked):
     commit(lab, 100)
     assert usage(opened(lab)) == usage(unkept(lab))
     assert set(asked) == set(Store(str(lab)).files("runs")) - before
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 59, 60, 61, 183, 184, 1000])
+@pytest.mark.parametrize("filters", [Filters(), Filters(host="lab01"), Filters(comm="prog1")])
+def test_the_newest_runs_are_found_by_times_that_are_kept(lab, most, filters):
+    commit(lab, *range(5, 9), host="lab02", first_seq=9_000)  # as old as others
+    commit(lab, *range(90, 94), started_at=None, ended_at=None)
+    expected = unkept(lab).newest_runs(filters, most)
+    assert len(expected) > 0 or most == 0
+    for _ in range(2):
+        pd.testing.assert_frame_equal(opened(lab).newest_runs(filters, most), expected)
 
 
 def test_of_old_files_only_the_rows_of_new_runs_that_are_listed_are_asked(lab, tmp_path, asked):
