@@ -48,6 +48,7 @@ _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
 _OPEN_PARTS = 64  # in a worker
 _LARGE_BYTES = 100_000  # of a query, that are not sent for each part
 _SHARE = 0.6  # of a worker's memory, for DuckDB
+_BESIDE = "logtrace"  # what DuckDB has no memory for, in the worker's folder
 _PART = "part"
 _NAMED = 3
 
@@ -507,7 +508,10 @@ def _connect_in_worker(zone: str) -> duckdb.DuckDBPyConnection:
     database = views.connect(zone, ":memory:logtrace")
     database.execute("SET arrow_lossless_conversion = true")  # a sum has 128 bits
     database.execute(f"SET threads = {worker.state.nthreads:d}")
-    database.execute("SET temp_directory = ?", [str(Path(worker.local_directory) / "logtrace")])
+    # once: DuckDB keeps to the folder that it has used
+    ((beside,),) = database.execute("SELECT current_setting('temp_directory')").fetchall()
+    if Path(beside).name != _BESIDE:
+        database.execute("SET temp_directory = ?", [str(Path(worker.local_directory) / _BESIDE)])
     if limit := worker.memory_manager.memory_limit:
         database.execute(f"SET memory_limit = '{int(limit * _SHARE)}B'")
     return database

@@ -342,6 +342,22 @@ def test_duckdb_has_a_share_of_a_workers_memory_and_its_threads(engines, cluster
     assert folder.startswith(str(scheduler.folder))
 
 
+def test_a_worker_that_has_used_its_folder_opens_further_parts(engines, cluster):
+    engines[1].rows("losses")
+
+    def opened_after_a_large_table():  # inside, so that its code is sent
+        from logtrace.cluster import _connect_in_worker
+
+        with _connect_in_worker(ZONE) as database:
+            database.execute("SET memory_limit = '60MB'")
+            database.execute("CREATE TEMP TABLE large AS SELECT hash(range) FROM range(20000000)")
+            files = database.execute("SELECT count(*) FROM duckdb_temporary_files()").fetchall()
+            with _connect_in_worker(ZONE):
+                return files[0][0]
+
+    assert cluster.client.submit(opened_after_a_large_table, pure=False).result() > 0
+
+
 def asked(*options):
     return CliRunner().invoke(cli, ["stats", "--store", "/nowhere", *options])
 
