@@ -221,7 +221,10 @@ class _Shipment:
     def _bring_table(self, tables: HostTables, name: str, delta: DeltaTable) -> bool:
         while (commits := self._bring(tables, name, delta)) is None:
             time.sleep(random.uniform(0, _CONFLICT_S))
-        self._note.keep(self._lab_url, self._name, name, last_number(delta))
+        last = last_number(delta)
+        # a table whose writer was killed before its first rows has brought nothing yet
+        if commits or last:
+            self._note.keep(self._lab_url, self._name, name, last)
         return any(version % _COMPACT_EVERY == 0 for version in commits)
 
     # What is remembered of the lab's store holds as long as that is the same.

@@ -169,10 +169,10 @@ def missing(lab, course):
     return f"missing: {dict(course.runs - there)}; too many: {dict(there - course.runs)}"
 
 
-def disturb(lab, course, chance):
-    """Let one thing go wrong, or right again."""
-    host = chance.choice(HOSTS)
-    match chance.choice(["cut", "heal", "kill", "kill", "rotate", "store", "nothing"]):
+def disturb(lab, course, chance, host):
+    """Let one thing go wrong, or right again; say which."""
+    what = chance.choice(["cut", "heal", "kill", "kill", "rotate", "store", "nothing"])
+    match what:
         case "cut":
             lab.cut(host)
         case "heal":
@@ -184,6 +184,36 @@ def disturb(lab, course, chance):
             course.rotate(host)
         case "store":
             lab.cut("store")
+    return what
+
+
+# Prints the name of a worker that has something to do as soon as there is one.
+BUSY = f"""\
+import time
+from distributed import Client
+
+def busy(dask_scheduler):
+    return [each.name for each in dask_scheduler.workers.values() if each.processing]
+
+with Client("{SCHEDULER}") as client:
+    print("ready", flush=True)
+    while not (names := client.run_on_scheduler(busy)):
+        time.sleep(0.01)
+    print(names[0], flush=True)
+"""
+
+
+def read(lines):
+    """Give the rows of a CSV."""
+    return list(csv.DictReader(lines.decode().splitlines()))
+
+
+def totals(counted, place):
+    """Add up what was counted by host and owner for each host, or owner."""
+    added = Counter()
+    for names, number in counted.items():
+        added[names[place]] += number
+    return added
 
 
 def test_every_run_is_in_the_labs_store_once_and_both_engines_report_the_truth(lab, tmp_path):
@@ -192,12 +222,17 @@ def test_every_run_is_in_the_labs_store_once_and_both_engines_report_the_truth(l
     for host in HOSTS:
         course.print_runs(host, 1)
     until(lambda: len(stored(lab)) == len(HOSTS))  # a first watch begins with the newest part
-    for _ in range(STEPS):
+    disturbed = set()
+    for step in range(STEPS):
         for host in HOSTS:
             course.print_runs(host, chance.randrange(20))
-        disturb(lab, course, chance)
+        host = HOSTS[step % len(HOSTS)]
+        disturbed.add((disturb(lab, course, chance, host), host))
         time.sleep(chance.uniform(0.2, 1.5))
         course.watch(chance.choice(HOSTS))
+    for what in ("cut", "kill"):
+        assert len([host for each, host in disturbed if each == what]) >= 3
+    assert {host for each, host in disturbed if each in ("cut", "kill")} == set(HOSTS)
     for name in [*HOSTS, "store"]:
         lab.heal(name)
     course.finish()
@@ -208,24 +243,43 @@ def test_every_run_is_in_the_labs_store_once_and_both_engines_report_the_truth(l
     for engine in (["local"], ["dask", "--scheduler", SCHEDULER]):
         out = tmp_path / engine[0]
         command = ["report", "--store", STORE, *until_now, "--format", "csv", "--out", str(out)]
-        reported = lab.run(
-            "scheduler",
-            [*LOGTRACE, *command, "--engine", *engine],
-            env=os.environ | S3,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if engine[0] == "dask":
-            time.sleep(3)
-            assert reported.poll() is None  # a worker dies while it is asked
-            lab.kill(WORKERS[1])
-        _, error = reported.communicate(timeout=PATIENCE_S)
+        with ExitStack() as ends:
+            if engine[0] == "dask":
+                watching = lab.run(
+                    "scheduler", [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True
+                )
+                ends.callback(watching.stdout.close)
+                assert watching.stdout.readline() == "ready\n"
+            reported = lab.run(
+                "scheduler",
+                [*LOGTRACE, *command, "--engine", *engine],
+                env=os.environ | S3,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            if engine[0] == "dask":
+                busy = watching.stdout.readline().strip()
+                lab.kill(busy)  # while it is asked
+                _, *others = [name for name in WORKERS if name != busy]
+                lab.cut(*others)
+                time.sleep(3)
+                assert reported.poll() is None
+                lab.heal(*others)
+            _, error = reported.communicate(timeout=PATIENCE_S)
         assert reported.returncode == 0, error
         reports[engine[0]] = {file.name: file.read_bytes() for file in out.iterdir()}
     assert reports["local"] == reports["dask"]
 
-    rows = list(csv.DictReader(reports["dask"]["runs.csv"].decode().splitlines()))
+    report = {name.removesuffix(".csv"): read(lines) for name, lines in reports["dask"].items()}
+    for place, key in enumerate(("host", "owner")):
+        found = report[f"by-{key}"]
+        assert {row[key]: int(row["runs"]) for row in found} == totals(course.runs, place)
+        assert {row[key]: int(row["read_bytes"]) for row in found} == totals(
+            course.read_bytes, place
+        )
+    assert {row["host"] for row in report["hosts"]} == set(HOSTS)
+    rows = report["runs"]
     assert len({row["run_id"] for row in rows}) == len(rows) == course.runs.total()
     read_bytes = Counter()
     for row in rows:

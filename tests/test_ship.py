@@ -287,6 +287,28 @@ def test_killed_before_or_after_any_commit_each_row_comes_once(own, lab, monkeyp
     assert everything(lab) == everything(own)
 
 
+@in_folder_and_bucket
+def test_a_table_that_was_begun_and_has_no_rows_yet_holds_nothing_up(own, lab, monkeypatch):
+    watch(own, 10)
+
+    def killed(*_, **__):
+        raise _Killed
+
+    def see_a_module():
+        own.host("lab1").append_tracer("modules:1", 5, [{"host": "lab1", "boot_id": BOOT}])
+
+    with monkeypatch.context() as patched:
+        patched.setattr("deltalake.write_deltalake", killed)
+        with pytest.raises(_Killed):
+            see_a_module()
+    assert own.host("lab1").open("tracer") is not None
+    ship(own, lab, ONE)
+    see_a_module()
+    ship(own, lab, ONE)
+    assert everything(lab) == everything(own)
+    assert everything(lab)["tracer"].total() == 1
+
+
 _SHIP_IN_SMALL_BATCHES = """\
 import sys
 from logtrace import ship
