@@ -47,7 +47,10 @@ _LOOK_S = 5
 _PARTS_A_THREAD = 3  # of a worker: so that none of them waits long for another
 _OPEN_PARTS = 64  # in a worker
 _LARGE_BYTES = 100_000  # of a query, that are not sent for each part
-_SHARE = 0.6  # of a worker's memory, for DuckDB
+# Of a worker's memory, for DuckDB: at 0.8 of it Dask lets the worker rest until it has less
+_SHARE = 0.7
+_WITHOUT_DUCKDB_BYTES = 300 << 20  # that a worker takes with all libraries
+_LEAST_BYTES = 64 << 20
 _BESIDE = "logtrace"  # what DuckDB has no memory for, in the worker's folder
 _PART = "part"
 _NAMED = 3
@@ -513,5 +516,6 @@ def _connect_in_worker(zone: str) -> duckdb.DuckDBPyConnection:
     if Path(beside).name != _BESIDE:
         database.execute("SET temp_directory = ?", [str(Path(worker.local_directory) / _BESIDE)])
     if limit := worker.memory_manager.memory_limit:
-        database.execute(f"SET memory_limit = '{int(limit * _SHARE)}B'")
+        own = max(int(limit * _SHARE) - _WITHOUT_DUCKDB_BYTES, _LEAST_BYTES)
+        database.execute(f"SET memory_limit = '{own:d}B'")
     return database

@@ -337,7 +337,7 @@ def test_duckdb_has_a_share_of_a_workers_memory_and_its_threads(engines, cluster
             return database.execute(f"SELECT {', '.join(named)}").fetchone()
 
     memory, threads, folder = cluster.client.submit(limits, pure=False).result()
-    assert memory == "572.2 MiB"  # 60 % of 1 GB
+    assert memory == "367.5 MiB"  # 70 % of 1 GB, less 300 MiB
     assert threads == 1
     assert folder.startswith(str(scheduler.folder))
 
