@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from logtrace import findings
 from logtrace import hosts as machines
 from logtrace.contents import ReportData, losses_by_place, reasons_of, totals_of
-from logtrace.coverage import to_frame
+from logtrace.coverage import TRACED, to_frame
 from logtrace.errors import ReportError
 from logtrace.incident_list import by_fingerprint, by_module
 from logtrace.layout import (
@@ -301,6 +301,8 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "totals": totals_of(data),
         "cube": data.cube,
         "lost": int(data.losses["records"].sum()),
+        "uncounted": bool(data.losses["records"].isna().any()),
+        "not_traced": _not_traced(data),
         "since": data.since,
         "until": data.until,
         "generated_at": data.generated_at,
@@ -312,6 +314,10 @@ def _facts(data: ReportData, formats: Collection[str]) -> dict[str, Any]:
         "groupings": [_grouping(key) for key in data.usage],
         "lab": None if data.hosts is None else machines.summary(data.hosts),
     }
+
+
+def _not_traced(data: ReportData) -> set[str]:
+    return set() if data.coverage is None else {*data.coverage["state"]} - {TRACED}
 
 
 def _sections(data: ReportData) -> dict[str, Any]:

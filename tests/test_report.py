@@ -6,7 +6,7 @@ import random
 import re
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from importlib import metadata
 from zoneinfo import ZoneInfo
@@ -29,6 +29,7 @@ from report_samples import (
 
 from logtrace import contents, page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
+from logtrace.coverage import Span, to_frame
 from logtrace.cube import Cube
 from logtrace.errors import ReportError
 from logtrace.page import index_page, width_seconds
@@ -257,6 +258,46 @@ def test_a_report_states_everything_that_is_missing_from_it():
     assert lines[1][3:] == [7, "rejected", "open[x] close[1]"]
     modules = parsed.tables["Tracing modules that came and went, newest first"]
     assert modules[1][2:5] == ["iotracehooking", "add", "6.1.0-56-amd64"]
+
+
+@pytest.mark.parametrize(
+    ("records", "told"),
+    [
+        ([None], "An unknown number of records was not seen or not understood."),
+        ([3, None], "3 records and an unknown number of others were not seen or not understood."),
+    ],
+)
+def test_a_loss_of_which_the_number_is_not_known_is_one(records, told):
+    losses = [loss_row(records=each, reason="emptied") for each in records]
+    text = page_of(report_data([run_row(0)], losses=losses)).text
+    assert f"Not everything is here. {told}" in text
+    assert text.count(told) == 2, "and where all losses are told"
+    assert "Complete." not in text
+
+
+@pytest.mark.parametrize(
+    ("states", "told"),
+    [
+        (["traced", "untraced"], "for a part of the range programs could not be traced"),
+        (["unknown"], "for a part of the range nobody watched whether programs could be traced"),
+        (
+            ["untraced", "unknown"],
+            "for parts of the range programs could not be traced, and for others nobody watched",
+        ),
+    ],
+)
+def test_a_report_is_not_complete_where_nothing_was_traced(states, told):
+    spans = [
+        Span("lab01", START + timedelta(hours=n), START + timedelta(hours=n + 1), state)
+        for n, state in enumerate(states)
+    ]
+    for rows, begins in (
+        ([run_row(0)], "All that is known of is here, but"),
+        ([], "Nothing here. No run was found in this range, but"),
+    ):
+        text = page_of(report_data(rows, coverage=to_frame(spans))).text
+        assert f"{begins} {told}" in text
+        assert "Complete." not in text
 
 
 def test_totals_that_are_given_are_shown_instead_of_counted():
