@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta, tzinfo
 from typing import TYPE_CHECKING
 
@@ -71,6 +71,19 @@ class Cube:
     width: str
     folded: Mapping[str, int]
     week: Mapping[str, pd.DataFrame] | None = None
+
+    def by_names(self) -> Cube:
+        """Give the same cells without further keys; a sum beyond 64 bits is null."""
+        added = [name for name in _MEASURES if name != "last_seen"]
+        keys = ["bucket", *NAMES]
+        groups = self.cells.groupby(keys, dropna=False, sort=False)
+        sums = groups[added].sum(min_count=1)
+        floats = self.cells.assign(**{name: self.cells[name].astype("Float64") for name in added})
+        about = floats.groupby(keys, dropna=False, sort=False)[added].sum()
+        cells = sums.mask((sums.astype("Float64") - about).abs() > 2**62).join(
+            groups["last_seen"].max()
+        )
+        return replace(self, cells=cells.reset_index())
 
     def hours(self, zone: tzinfo) -> dict[int, int]:
         """Count the runs of each hour of the week, from Monday's midnight: 0 to 167.

@@ -37,9 +37,8 @@ PAGE_BYTES = 2_000_000
 MOST_RUNS = 10_000
 """How many runs the page's table carries at most."""
 
-_MOST_FINDINGS = 150
-_MOST_GROUPS = 100  # rows of a table of usage, of which each takes two kilobytes
-_MOST_OF_LAB = 100  # rows of a table of many machines, of what is missing
+_MOST_ROWS = (100, 50, 25, 10)  # of each table, from the most on until there is room for the data
+_LEAST_ROOM = 400_000
 _PARTS = ("over_time", "stands_out", "usage", "hosts", "incidents", "missing")  # templates
 _ROOM_BESIDE_DATA = 100_000  # for what is not measured before the data is packed
 _WIDTH = re.compile(r"(\d+)\s*(s|min|h|d|w)", re.IGNORECASE)
@@ -242,10 +241,15 @@ def index_page(data: ReportData, formats: Collection[str], live: Live | None = N
     """
     templates = environment(data.zone)
     shared = _facts(data, formats)
-    laid_out = shared | _sections(data)
-    parts = {name: safe(templates.get_template(f"{name}.html").render(laid_out)) for name in _PARTS}
     carried_script, script = libraries(), own_script()
-    room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
+    for most in _MOST_ROWS:
+        laid_out = shared | _sections(data, most)
+        parts = {
+            name: safe(templates.get_template(f"{name}.html").render(laid_out)) for name in _PARTS
+        }
+        room = PAGE_BYTES - _ROOM_BESIDE_DATA - sum(map(_size, (*parts.values(), *carried_script)))
+        if room >= _LEAST_ROOM:
+            break
     pages = len(with_pages(data))
     width = width_seconds(data.cube.width if data.cube else data.width)
     packed, carried = packed_payload(data, width, MOST_RUNS, room, pages)
@@ -320,23 +324,22 @@ def _not_traced(data: ReportData) -> set[str]:
     return set() if data.coverage is None else {*data.coverage["state"]} - {TRACED}
 
 
-def _sections(data: ReportData) -> dict[str, Any]:
+def _sections(data: ReportData, most: int) -> dict[str, Any]:
     losses = data.losses
     lines = losses[losses["text"].notna()].sort_values("noticed_at", ascending=False)
-    most = None if data.hosts is None else _MOST_OF_LAB
     return {
         "hours": _hours(data),
         "timeline": table(data.timeline.sort_values("start", ascending=False), _TIMELINE),
-        "usage": [_usage(key, frame) for key, frame in data.usage.items()],
+        "usage": [_usage(key, frame, most) for key, frame in data.usage.items()],
         "rules": _rules(data),
-        "findings": table(_findings(data), _FINDINGS, _MOST_FINDINGS) | {"total": _found(data)},
-        "causes": table(_causes(data), _CAUSES),
-        "faulty": table(by_module(_incidents(data)), _FAULTY),
+        "findings": table(_findings(data), _FINDINGS, most) | {"total": _found(data)},
+        "causes": table(_causes(data), _CAUSES, most),
+        "faulty": table(by_module(_incidents(data)), _FAULTY, most),
         "clocks": _clocks(data),
-        "versions": table(_versions(data), _VERSIONS, _MOST_GROUPS),
-        "incidents": table(_incidents(data), _INCIDENTS),
+        "versions": table(_versions(data), _VERSIONS, most),
+        "incidents": table(_incidents(data), _INCIDENTS, most),
         "pages": set(with_pages(data)["run_id"]),
-        "reasons": table(reasons_of(data), _REASONS),
+        "reasons": table(reasons_of(data), _REASONS, most),
         "status_meanings": STATUS_MEANINGS,
         "reason_meanings": REASON_MEANINGS,
         "loss_reasons": sorted(set(losses["reason"].dropna()) & set(REASON_MEANINGS)),
@@ -415,14 +418,14 @@ def _coverage(data: ReportData) -> pd.DataFrame:
     return frame.sort_values(["start", "host"], ascending=False)
 
 
-def _usage(key: str, frame: pd.DataFrame) -> dict[str, Any]:
+def _usage(key: str, frame: pd.DataFrame, most: int) -> dict[str, Any]:
     names = key.split(",")
     columns = [Column(name, _label(name), _key_kind(frame[name])) for name in names]
     columns += [c for c in _USAGE if c.name in frame and c.name != f"{key}s"]
     dimensions = {name: _FILTERS.get(name, name) for name in names}
     filters = {name: _FILTERS[name] for name in names if name in _FILTERS}
     return _grouping(key) | {
-        "table": table(frame, columns, _MOST_GROUPS),
+        "table": table(frame, columns, most),
         "filters": filters,
         "dimensions": dimensions,
     }

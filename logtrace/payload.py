@@ -35,6 +35,7 @@ _NUMBERS_OF_HOSTS = (
 )
 _NUMBERS = ("pid", *COUNTERS)
 _MEASURES = ("runs", "incomplete", *COUNTERS)
+_SHARE_OF_CELLS = 0.5  # of the room, at most, for cells of more keys than a page is filtered by
 _FEWEST_RUNS = 250  # that a page carries, however large it gets
 _EXACT = 2**53  # where the whole numbers end that JavaScript's hold exactly
 
@@ -66,10 +67,10 @@ def packed_payload(
     if data.hosts is not None:
         shared["hosts"] = hosts_payload(data.hosts, data.zone)
     if data.cube is not None:
-        shared |= {
-            "cube": cube_payload(data.cube, data.zone, width),
-            "week": week_payload(data.cube, data.zone),
-        }
+        cube = cube_payload(data.cube, data.zone, width)
+        if len(pack(_json(cube))) > room * _SHARE_OF_CELLS:
+            cube = cube_payload(data.cube.by_names(), data.zone, width)
+        shared |= {"cube": cube, "week": week_payload(data.cube, data.zone)}
     count = min(len(data.runs), most)
     while True:
         runs = runs_payload(data.runs.head(count), data.zone) | {"pages": min(pages, count)}

@@ -81,6 +81,24 @@ def test_a_further_key_that_would_take_too_many_cells_is_left_out(tmp_path, monk
     assert found.cells["runs"].tolist() == [7]
 
 
+def test_further_keys_can_be_taken_out_again(tmp_path):
+    rows = [
+        run_row(n, file=f"f{n % 7}", owner=None if n % 3 else "o", run_id=f"{n:012x}")
+        for n in range(40)
+    ]
+    rows[3] |= {"read_bytes": None, "started_at": None, "ended_at": None}
+    for row, other in zip(rows[4::2], rows[5::2], strict=True):
+        other |= {name: row[name] for name in ("owner", "started_at", "ended_at")}
+    rows[4]["read_bytes"] = rows[5]["read_bytes"] = rows[7]["written_bytes"] = 2**63 - 1
+    engine = engine_of(tmp_path, rows)
+    found = cube_in(engine, [["file"]])
+    assert "file" in found.cells
+    expected = cube_in(engine)
+    pd.testing.assert_frame_equal(
+        in_order(found.by_names().cells), in_order(expected.cells), check_dtype=False
+    )
+
+
 @pytest.mark.parametrize(("most", "has_files"), [(7, True), (6, False)])
 def test_far_too_many_combinations_are_counted_and_not_brought(
     tmp_path, monkeypatch, most, has_files

@@ -26,12 +26,15 @@ from report_samples import (
     tracer_row,
     usage_frame,
 )
+from store_samples import store_with
 
 from logtrace import contents, page, page_script, schema
 from logtrace.contents import TOTALS, reasons_of, totals_of
 from logtrace.coverage import Span, to_frame
 from logtrace.cube import Cube
+from logtrace.engine import Engine, Filters
 from logtrace.errors import ReportError
+from logtrace.overview import gather
 from logtrace.page import index_page, width_seconds
 from logtrace.payload import cube_payload, packed_payload, runs_payload, wall_times
 from logtrace.report import read_csv, write_report
@@ -514,6 +517,26 @@ def test_long_names_take_the_room_of_runs_and_not_more(monkeypatch):
     assert 0 < Page(html).payload["runs"]["count"] < 3000
 
 
+@pytest.mark.parametrize("of", ["names", "lines", "both"])
+def test_a_page_weighs_less_than_two_megabytes_whatever_the_log_has(tmp_path, of):
+    noise = random.Random(1)
+    rows = [run_row(i) for i in range(6000)]
+    losses = []
+    if of != "lines":
+        for row in rows:
+            row |= {name: noise.randbytes(100).hex() for name in ("file", "comm", "owner")}
+    if of != "names":
+        losses = [
+            loss_row(reason="rejected", records=1, first_seq=n, text="<" * 800) for n in range(500)
+        ]
+    engine = Engine(store_with(tmp_path, rows, losses=losses))
+    groupings = [["owner"], ["program"], ["host"], ["file"]]
+    data = gather(engine, Filters(), groupings, zone=UTC, now=START, most_runs=10_000, pages=True)
+    html = index_page(data, ("html", "csv"))
+    assert len(html.encode()) < 2_000_000
+    assert Page(html).payload["runs"]["count"] >= 250
+
+
 def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
     monkeypatch.setattr(contents, "MOST_RUN_PAGES", 12)
     monkeypatch.setattr(contents, "NEWEST_RUN_PAGES", 5)
@@ -525,7 +548,7 @@ def test_only_the_newest_runs_have_pages_and_the_page_says_so(monkeypatch):
 
 
 def test_rows_of_a_grouping_that_are_left_out_are_stated(monkeypatch):
-    monkeypatch.setattr(page, "_MOST_GROUPS", 3)
+    monkeypatch.setattr(page, "_MOST_ROWS", (3,))
     parsed = page_of(report_data(lab_rows(97)))
     assert len(parsed.tables["Usage by owner"]) == 1 + 3
     assert "The first 3 of 7 rows. All of them are in by-owner.csv" in parsed.text
