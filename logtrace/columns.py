@@ -118,7 +118,7 @@ LOSSES = _schema(
     ("first_seq", _COUNT),
     ("last_seq", _COUNT),
     ("records", _COUNT),  # how many records or lines; null where nobody knows
-    ("reason", _TEXT),  # overrun, gap, emptied, truncated, rejected
+    ("reason", _TEXT),  # overrun, gap, vacuumed, emptied, rebooted, truncated, rejected
     ("noticed_at", _TIME),
     ("text", _TEXT),  # the rejected or truncated line
 )

@@ -48,6 +48,8 @@ REASON_MEANINGS: Mapping[str, str] = {
     "overrun": "the kernel overwrote them before they were read",
     "vacuumed": "the journal removed them before they were read",
     "gap": "their numbers are missing from the sequence",
+    "rebooted": "the machine was started anew while something was under way; how much was printed "
+    "of it is not known",
     "truncated": "they were cut short",
     "emptied": "a file was emptied or removed before all of it was read; how much is not known",
     "rejected": "they look like trace lines and follow no known dialect",

@@ -64,6 +64,30 @@ class Positions:
         """Give the positions of a source, by host."""
         return self._positions.get(source, {})
 
+    def open_in_other_boots(self, source: str, host: str) -> list[tuple[str, Position]]:
+        """Say in which earlier boots something was under way when the kernel's log was read last.
+
+        Parameters
+        ----------
+        source
+            That of this boot.
+        host
+            The machine.
+
+        Returns
+        -------
+        list of tuple
+            The source of each boot, and its position.
+        """
+        kind = source.partition(":")[0]
+        return [
+            (other, position)
+            for other, hosts in self._positions.items()
+            if other != source and other.partition(":")[0] == kind
+            for position in [hosts.get(host)]
+            if position is not None and position.resume_after < position.seen
+        ]
+
     def hosts(self) -> set[str]:
         """Name the hosts that have a position of any source."""
         return {host for positions in self._positions.values() for host in positions}

@@ -109,7 +109,8 @@ class Loss:
         How many records or lines; None where that can't be known.
     reason
         ``overrun`` (the ring buffer was overwritten), ``gap`` (numbers are missing),
-        ``emptied`` (a file was emptied or removed before all of it was read), ``truncated``
+        ``emptied`` (a file was emptied or removed before all of it was read), ``rebooted`` (the
+        machine was started anew while a run or a report of a fault was under way), ``truncated``
         or ``rejected`` (a line like a trace line, not understood).
     at
         When it was noticed, UTC; None in a text log.

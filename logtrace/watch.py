@@ -445,6 +445,7 @@ class Watch:
         items = log.drain()
         watched = self._watched.get(log)
         if watched is None:
+            self._close_other_boots(log.name)
             watched = self._watched[log] = _Watched(log, self._host, self._positions)
         elif log.name != watched.name:
             self._queue += watched.turn()
@@ -461,6 +462,21 @@ class Watch:
                 self._open.pop(stream, None)
         known = self._positions.move(moved.path, moved.to, moved.hosts)
         self._queue += [_Batch(*each) for each in known]
+
+    # What was under way then can't be read again: a kernel keeps its records until it ends.
+    def _close_other_boots(self, source: str) -> None:
+        kind, _, _ = source.partition(":")
+        if kind != "kmsg":
+            return
+        for name, position in self._positions.open_in_other_boots(source, self._host):
+            boot, behind = name.removeprefix("kmsg:"), position.seen + 1
+            loss = Loss(kind, boot, behind, behind, None, "rebooted", datetime.now(UTC))
+            rows = RunAssembler(self._host).feed([loss])
+            batch = _Batch(self._host, name, Position(behind, behind), position, rows)
+            self._positions.note(batch.host, batch.source, batch.position)
+            self._queue.append(batch)
+            self.progress.losses += 1
+            self._note_change()
 
     def _feed(self, watched: _Watched, items: Sequence[Record | Loss]) -> None:
         fed = watched.feed(items)

@@ -18,7 +18,12 @@ def require(**packages):
     missing = [package for package, file in packages.items() if not Path(file).exists()]
     if missing:
         remedy = f"apt-get install {' '.join(missing).replace('_', '-')}"
-        (pytest.fail if os.environ.get("LOGTRACE_REQUIRE_ALL") else pytest.skip)(remedy)
+        lack(remedy)
+
+
+def lack(remedy):
+    """Skip for want of something; where nothing may be left out, fail."""
+    (pytest.fail if os.environ.get("LOGTRACE_REQUIRE_ALL") else pytest.skip)(remedy)
 
 
 def wait_for(condition):

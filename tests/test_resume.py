@@ -12,9 +12,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lab_files import lack
 from store_samples import log_of
 
 from logtrace.engine import Engine
@@ -51,7 +53,7 @@ def losses(store):
 def steps(tmp_path_factory):
     """Tries the steps in which a watch changes its store, and gives what that prints."""
     if shutil.which("gcc") is None:
-        pytest.skip("gcc is not installed (apt-get install gcc)")
+        lack("gcc is not installed (apt-get install gcc)")
     library = tmp_path_factory.mktemp("steps") / "steps.so"
     options = ["-shared", "-fPIC", "-O2", "-Wall", "-Wextra", "-Werror"]
     subprocess.run(["gcc", *options, "-o", library, TORTURE / "steps.c", "-ldl"], check=True)
@@ -163,6 +165,17 @@ def test_after_a_reboot_numbers_begin_anew_and_nothing_is_taken_for_old(store, r
     assert losses(store) == []
 
 
+def test_a_run_that_was_under_way_at_a_reboot_is_a_loss_once(store, ring):
+    ring.write(log_of(1) + "".join(log_of(2).splitlines(keepends=True)[:2]))
+    watch_once(store, ring)
+    ring.reboot()
+    ring.write(log_of(3))
+    for _ in range(2):
+        watch_once(store, ring, boot="b2")
+    assert runs(store)[["boot_id", "pid"]].values.tolist() == [["b1", 1], ["b2", 3]]
+    assert repr(losses(store)) == repr([["b1", 6, 6, pd.NA, "rebooted"]])
+
+
 def test_what_was_overwritten_meanwhile_is_a_loss_with_its_exact_count(store, ring):
     ring.write(log_of(1, 2))
     watch_once(store, ring)
@@ -238,10 +251,10 @@ def wait_for(condition):
 
 def mounted(*arguments):
     if os.geteuid():
-        pytest.skip("only root may mount (run the tests as root)")
+        lack("only root may mount (run the tests as root)")
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True)
     if done.returncode:
-        pytest.skip(f"nothing can be mounted here: {done.stderr.strip()}")
+        lack(f"nothing can be mounted here: {done.stderr.strip()}")
 
 
 @pytest.fixture
