@@ -283,19 +283,20 @@ def completeness(
     pandas.DataFrame
         The columns of `by_boot`; lost (records that were not seen), rejected (lines that were
         not understood), cut (lines that were cut short; ``Int64``, null where some number is
-        not known); traced and untraced, the shares of the range in which programs of the host
-        could be traced and could not (``Float64``, null where nobody watched). Also hosts and
-        boots without runs have a row, and hosts of which only that is known, without boot.
+        not known); traced and untraced, the shares of the host's whole range in which programs
+        could be traced in this boot and could not (``Float64``, null where nobody watched). Also
+        hosts and boots without runs have a row, and hosts that nobody watched, without boot.
     """
     what = losses["reason"].map(_SEEN).fillna("lost")
     frame = by_boot
     for name in _LOST:
         frame = frame.merge(_lost(losses[what == name], name), on=["host", "boot_id"], how="outer")
+    frame = frame.merge(_shares(coverage), on=["host", "boot_id"], how="outer")
     frame = frame.fillna(dict.fromkeys([*by_boot.columns[2:], *_LOST], 0))
     for name in _LOST:
         unknown = frame.pop(f"unknown_{name}").fillna(value=False).astype(bool)
         frame[name] = frame[name].astype("Int64").mask(unknown)
-    return frame.merge(_shares(coverage), on="host", how="outer").reset_index(drop=True)
+    return frame.reset_index(drop=True)
 
 
 # How many records of each host and boot, and whether of some of them the number is not known.
@@ -307,17 +308,26 @@ def _lost(losses: pd.DataFrame, name: str) -> pd.DataFrame:
     return summed.reset_index().rename(columns={"records": name, "unknown": f"unknown_{name}"})
 
 
-# Of a host's whole range; where it is not known, that belongs to neither.
+# Of a host's whole range; where it is not known, that belongs to neither, and to no boot.
 def _shares(coverage: pd.DataFrame | None) -> pd.DataFrame:
     import pandas as pd
 
     if coverage is None or coverage.empty:
-        empty = {name: pd.Series(dtype="Float64") for name in _SHARES}
-        return pd.DataFrame({"host": pd.Series(dtype="str"), **empty})
+        kinds = dict.fromkeys(("host", "boot_id"), "str") | dict.fromkeys(_SHARES, "Float64")
+        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in kinds.items()})
     took = (coverage["end"] - coverage["start"]).dt.total_seconds()
-    whole = took.groupby(coverage["host"]).sum()
-    shares = {
-        name: (took.where(coverage["state"] == name, 0).groupby(coverage["host"]).sum() / whole)
-        for name in _SHARES
-    }
-    return pd.DataFrame(shares).astype("Float64").reset_index().astype({"host": "str"})
+    share = took / took.groupby(coverage["host"]).transform("sum")
+    known = coverage["state"].isin(_SHARES)
+    watched = coverage.loc[known, "host"].unique()
+    shares = (
+        coverage[["host", "boot_id"]]
+        .astype("str")
+        .assign(
+            **{
+                name: share.where(coverage["state"] == name, 0).astype("Float64")
+                for name in _SHARES
+            }
+        )
+    )
+    shares = shares[known | ~coverage["host"].isin(watched)]
+    return shares.groupby(["host", "boot_id"], dropna=False).sum().reset_index()

@@ -51,6 +51,8 @@ class Span(NamedTuple):
         Release of the kernel that had the modules; None where it was not traced.
     version
         Source version of ``iotracehooking``, where known.
+    boot_id
+        The boot that it was watched in; None where nobody watched.
     """
 
     host: str
@@ -59,12 +61,14 @@ class Span(NamedTuple):
     state: str
     kernel: str | None = None
     version: str | None = None
+    boot_id: str | None = None
 
 
 class _Known(NamedTuple):
     state: str
     kernel: str | None = None
     version: str | None = None
+    boot_id: str | None = None
 
 
 def coverage(tracer: Iterable[Row], since: datetime | None, until: datetime) -> list[Span]:
@@ -176,7 +180,7 @@ def to_frame(spans: Iterable[Span]) -> pd.DataFrame:
 
     frame = pd.DataFrame(list(spans), columns=list(Span._fields))
     times = dict.fromkeys(("start", "end"), "datetime64[us, UTC]")
-    texts = dict.fromkeys(("host", "state", "kernel", "version"), "string")
+    texts = dict.fromkeys(("host", "state", "kernel", "version", "boot_id"), "string")
     return frame.astype(times | texts)
 
 
@@ -189,10 +193,10 @@ def _of_watch(host: str, rows: list[Row]) -> Iterator[Span]:
             loaded[row["module"]] = row
         elif row["action"] == "remove":
             loaded.pop(row["module"], None)
-        known = _Known(UNTRACED)
+        known = _Known(UNTRACED, boot_id=row["boot_id"])
         if loaded.keys() >= NEEDED:
             counts = loaded["iotracehooking"]
-            known = _Known(TRACED, counts["kernel"], counts["srcversion"])
+            known = _Known(TRACED, counts["kernel"], counts["srcversion"], row["boot_id"])
         yield Span(host, row["at"], following["at"], *known)
 
 

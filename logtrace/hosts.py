@@ -105,7 +105,7 @@ def of_store(
     unknown = unknown.reindex(hosts.index, fill_value=False)
     hosts["lost"] = hosts["lost"].astype("Int64").mask(unknown)
     for name in ("traced", "untraced"):
-        hosts[name] = boots[name].first()
+        hosts[name] = boots[name].sum(min_count=1)
     hosts = hosts.join(_quiet(signs)).join(_tracing(tracer)).join(_clocks(signs, hosts, now, rules))
     hosts["silent"] = _silent(hosts, now, rules)
     hosts["days"] = (hosts["last_run"] - hosts["first_run"]).dt.total_seconds() / 86_400

@@ -176,6 +176,7 @@ _COVERAGE = (
     Column("start", "From", "time"),
     Column("end", "To", "time"),
     Column("host", "Host", "text"),
+    Column("boot_id", "Boot", "text"),
     Column("state", "Programs were", "text"),
     Column("kernel", "Kernel", "text"),
     Column("version", "Source version", "text"),

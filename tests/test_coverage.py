@@ -142,8 +142,8 @@ def test_the_kernel_and_the_modules_version_are_told_where_it_was_traced():
     rows += [row(10, "end", boot_id="b2")]
     rows += loaded(9, boot_id="b2", kernel="6.1.0", srcversion="B")
     assert coverage(rows, at(8), at(10)) == [
-        Span("lab01", at(8), at(9), "traced", "5.4.0", "A"),
-        Span("lab01", at(9), at(10), "traced", "6.1.0", "B"),
+        Span("lab01", at(8), at(9), "traced", "5.4.0", "A", "6f1c0e9a"),
+        Span("lab01", at(9), at(10), "traced", "6.1.0", "B", "b2"),
     ]
 
 

@@ -16,7 +16,7 @@ from logtrace.coverage import Span, to_frame
 from logtrace.engine import Engine, Filters
 from logtrace.findings import RULES
 from logtrace.history import Place, of_store
-from logtrace.overview import gather
+from logtrace.overview import gather, machines
 from logtrace.page import index_page
 from logtrace.report import write_report
 from logtrace.run_page import run_pages
@@ -189,6 +189,38 @@ def test_for_which_part_of_the_range_nothing_could_be_traced_is_a_share_of_it():
     losses = schema.empty_frame(schema.LOSSES)
     (row,) = completeness(by_boot, losses, spans).to_dict("records")
     assert (row["host"], row["traced"], row["untraced"]) == ("a", 0.25, 0.5)
+
+
+def test_each_boot_has_its_own_share_of_what_was_traced(tmp_path):
+    def watched(watch, boot, hour, *modules):
+        rows = [("begin", None), *(("add", module) for module in modules)]
+        rows = [
+            tracer_row(action=action, module=module, watch=watch, boot_id=boot)
+            | {"at": START + timedelta(hours=hour)}
+            for action, module in rows
+        ]
+        end = tracer_row(action="end", module=None, watch=watch, boot_id=boot)
+        return [*rows, end | {"at": START + timedelta(hours=hour + 1)}]
+
+    tracer = [
+        *watched(1, "b1", 0, "ftracehooking", "iotracehooking"),
+        *watched(2, "b2", 2),
+        *watched(3, "b2", 3, "ftracehooking", "iotracehooking"),
+    ]
+    rows = rows_of({"boot_id": "b1"}, {"boot_id": "b3"})
+    engine = Engine(store_with(tmp_path, rows, tracer=tracer))
+    filters = Filters(since=START, until=START + timedelta(hours=5))
+    data = gather(engine, filters, [["owner"]], zone=ZoneInfo("UTC"), now=NOW)
+    found = data.completeness.set_index("boot_id")[["runs", "traced", "untraced"]]
+    assert {boot: [*row] for boot, row in found.fillna(-1).astype(float).iterrows()} == {
+        "b1": [1, 0.2, 0],
+        "b2": [0, 0.2, 0.2],
+        "b3": [1, -1, -1],
+    }
+    of_host = machines(engine, filters, NOW)
+    assert of_host[["traced", "untraced"]].values.tolist() == [[0.4, 0.2]]
+    (unknown,) = {*data.coverage.loc[data.coverage["state"] == "unknown", "boot_id"].isna()}
+    assert unknown
 
 
 def test_watched_hosts_are_in_the_table_also_without_runs(tmp_path):
