@@ -833,7 +833,7 @@ def test_no_lab_is_told_with_the_remedy(monkeypatch):
 
 def kept(of, lab, most_bytes):
     """Give the store as a watch with a bound opens it."""
-    return Store(str(of), Room(Store(str(of)), most_bytes, str(lab)).require)
+    return Store(str(of), Room(Store(str(of)), most_bytes, str(lab)))
 
 
 def fill(of, *seqs):
@@ -897,6 +897,16 @@ def test_a_store_full_of_what_was_not_shipped_takes_no_more_and_says_why(own, la
     # how far a source was read is no row
     bounded.host("lab1").append(SOURCE, Position(5, 5))
     assert rows(own) == [1]
+
+
+def test_the_bound_is_overrun_by_one_commit_at_most(own, lab):
+    fill(own, 0)
+    of_a_commit = taken_bytes(own)
+    most_bytes = 5 * of_a_commit
+    bounded = kept(own, lab, most_bytes)
+    with pytest.raises(StoreError, match="is full"):
+        fill(bounded, *range(1, 100))
+    assert most_bytes <= taken_bytes(own) < most_bytes + 2 * of_a_commit
 
 
 def test_there_is_room_again_when_rows_were_shipped(own, lab):

@@ -127,7 +127,7 @@ def own_store(url: str | None, lab_url: str | None) -> tuple[Store, Store | None
     if settings.spool_bytes is None:
         return store, lab
     room = Room(store, settings.spool_bytes, str(lab))
-    return Store(str(store), room.require), lab
+    return Store(str(store), room), lab
 
 
 def shipper(store: Store, lab: Store, zone: tzinfo, watching: Watch) -> Shipper:
