@@ -1053,6 +1053,39 @@ def test_a_watch_whose_store_is_full_says_so_once_and_goes_on_when_rows_were_shi
         ]
 
 
+@pytest.mark.parametrize("view", [(), ("--quiet",)])
+def test_a_watch_that_ships_says_once_that_its_name_is_another_machines(tmp_path, own, lab, view):
+    another = Store(str(tmp_path / "another"))
+    watch(another, 10)
+    ship(another, lab, ONE)
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+    with following(*view, "--host=lab1", "--store", own, "--ship-to", lab, log) as (out, errors):
+        wait_for(lambda: 1 in rows(lab, "runs", "pid"))
+        with log.open("a") as file:
+            file.write(log_of(2, second=200))
+        wait_for(lambda: 2 in rows(lab, "runs", "pid"))
+    (name,) = {*lab.hosts()} - {"lab1"}
+    clash = f"lab1 is another machine in {lab}; what this one stored is {name} there\n"
+    assert (errors if view else out).count(clash) == 1
+    if view:
+        assert not out
+        assert errors == [clash]
+
+
+def test_a_watch_of_what_is_there_says_too_that_its_name_is_another_machines(tmp_path, own, lab):
+    another = Store(str(tmp_path / "another"))
+    watch(another, 10)
+    ship(another, lab, ONE)
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+    arguments = ["watch", "--once", "--quiet", "--host", "lab1", "--store", str(own)]
+    done = CliRunner().invoke(cli, [*arguments, "--ship-to", str(lab), str(log)])
+    assert done.exit_code == 0
+    assert not done.stdout
+    assert done.stderr.count("lab1 is another machine in") == 1
+
+
 def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_path, own):
     log = tmp_path / "log"
     log.write_text(log_of(1))
