@@ -62,7 +62,7 @@ class FreshReport(Repeated):
     ) -> None:
         told: list[str | None] = [None]
 
-        def tell_once(trouble: str | None) -> None:
+        def tell_once(trouble: str | None, _said: str) -> None:
             if trouble and trouble != told[0]:
                 tell(trouble)
             told[0] = trouble

@@ -37,7 +37,8 @@ class Repeated:
         Gives how many seconds there are after a command, at least: takes how many seconds it
         took, and how often in a row it has failed.
     tell
-        Called when a command has ended, with why it failed or None. From a thread of its own.
+        Called when a command has ended, with why it failed or None, and with what it said on
+        standard error. From a thread of its own.
     restart
         Whether one that is under way when the block ends is left for one that has all.
     """
@@ -47,7 +48,7 @@ class Repeated:
         command: Sequence[str],
         what: str,
         pause_s: Callable[[float, int], float],
-        tell: Callable[[str | None], None],
+        tell: Callable[[str | None, str], None],
         *,
         restart: bool,
     ) -> None:
@@ -107,17 +108,17 @@ class Repeated:
                     return
                 self._behind = False
             begun = time.monotonic()
-            trouble = self._run()
+            trouble, said = self._run()
             ended = time.monotonic()
             self._failures = self._failures + 1 if trouble else 0
             earliest = ended + self._pause_s(ended - begun, self._failures)
-            self._tell(trouble)
+            self._tell(trouble, said)
             with self._changed:
                 if trouble and not self._ending:
                     self._behind = True
 
-    # Gives why it can't.
-    def _run(self) -> str | None:
+    # Gives why it can't, and what it said.
+    def _run(self) -> tuple[str | None, str]:
         try:
             process = subprocess.Popen(
                 self._command,
@@ -129,21 +130,23 @@ class Repeated:
                 start_new_session=True,  # Ctrl-C is for the watch, which ends it in order
             )
         except OSError as error:
-            return f"no process for the {self._what}: {error.strerror}"
+            return f"no process for the {self._what}: {error.strerror}", ""
         with suppress(OSError):  # it may have ended
             os.setpriority(os.PRIO_PROCESS, process.pid, _LOWEST_PRIORITY)
         with self._changed:
             self._process = process
             if self._given_up:  # while it was being started
                 self._kill()
-        told = process.communicate()[1].strip()
+        said = process.communicate()[1].strip()
         with self._changed:
             self._process = None
         if process.returncode == 0 or process in self._killed:
-            return None
+            return None, said
         if process.returncode < 0:
-            return f"the {self._what} was ended by {signal.Signals(-process.returncode).name}"
-        return (told.splitlines() or ["it is not said why"])[-1].removeprefix("Error: ")
+            ended_by = signal.Signals(-process.returncode).name
+            return f"the {self._what} was ended by {ended_by}", said
+        last = (said.splitlines() or ["it is not said why"])[-1]
+        return last.removeprefix("Error: "), said
 
     def _give_up(self) -> None:
         with self._changed:

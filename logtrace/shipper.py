@@ -39,14 +39,14 @@ class Shipper(Repeated):
     Parameters
     ----------
     command
-        Ships; says on standard error why it can't.
+        Ships; says on standard error why it can't, or what must be known though it can.
     lab
         URL of the lab's store.
     zone
         The zone in which to show times.
     tell
         Called with how it stands, and whether that is news: what keeps it from being shipped,
-        once, and that it can be again. From a thread of its own.
+        once, and that it can be again, and what the command said of it. From a thread of its own.
     apart_s
         Seconds between two commands.
     """
@@ -61,7 +61,14 @@ class Shipper(Repeated):
     ) -> None:
         self.trouble: str | None = None
 
-        def note(trouble: str | None) -> None:
+        warnings: list[str] = []
+
+        def note(trouble: str | None, said: str) -> None:
+            if trouble is None:
+                before, warnings[:] = [*warnings], said.splitlines()
+                for warning in warnings:
+                    if warning not in before:
+                        tell(warning, True)
             is_news = trouble != self.trouble
             self.trouble = trouble
             at = time_text(datetime.now(UTC), zone)

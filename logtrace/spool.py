@@ -104,22 +104,30 @@ class Room:
         self._store = store
         self._most_bytes = most_bytes
         self._lab = lab
+        self._taken: dict[str, int] = {}  # by table
         self._measured_until = 0.0
 
     def require(self) -> None:
         """Raise StoreError if there is none left."""
-        if time.monotonic() < self._measured_until:
+        is_measured = time.monotonic() < self._measured_until
+        if is_measured and sum(self._taken.values()) < self._most_bytes:
             return
         begun = time.monotonic()
-        taken = taken_bytes(self._store)
+        self._taken = {delta.table_uri: _bytes(delta) for _, _, delta in _tables(self._store)}
         took_s = time.monotonic() - begun
+        taken = sum(self._taken.values())
         if taken >= self._most_bytes:
             raise StoreError(
                 f"store {self._store} is full: rows of {bytes_text(taken)} wait to be shipped to"
                 f" {self._lab}, and {bytes_text(self._most_bytes)} may",
                 "see that it can be reached, or raise ship.spool_bytes in logtrace.toml",
             )
+        # what others remove meanwhile is noticed then, what is added at once
         self._measured_until = time.monotonic() + max(_MEASURED_FOR_S, _SHARE * took_s)
+
+    def note(self, delta: DeltaTable) -> None:
+        """Take notice of what a table takes now."""
+        self._taken[delta.table_uri] = _bytes(delta)
 
 
 def taken_bytes(store: Store) -> int:

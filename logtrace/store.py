@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from deltalake import CommitProperties, DeltaTable, WriterProperties
 
     from logtrace.bucket import Bucket
+    from logtrace.spool import Room
 
 _COMPACT_EVERY = 64
 _SMALL_ROWS = 10_000  # a file of more is not joined with others, which would take much memory
@@ -166,8 +167,8 @@ class Store:
     ----------
     url
         A path, a ``file://`` URL, or ``s3://BUCKET/PREFIX``.
-    require_room
-        Raises StoreError if no rows may be added.
+    room
+        Tells whether rows may be added; None: in any case.
 
     Raises
     ------
@@ -175,8 +176,8 @@ class Store:
         If the URL is of another kind, or has a character that delta-rs can't have in a path.
     """
 
-    def __init__(self, url: str, require_room: Callable[[], None] = lambda: None) -> None:
-        self._require_room = require_room
+    def __init__(self, url: str, room: Room | None = None) -> None:
+        self._room = room
         self._bucket: Bucket | None = None
         self._looked_s = -math.inf
         parts = urlsplit(url)
@@ -220,7 +221,7 @@ class Store:
     def host(self, name: str) -> HostTables:
         """Give the tables of a host, to write to."""
         place = self._bucket.host(name) if self._bucket else Folder(self.root / folder_name(name))
-        return HostTables(place, self._require_room)
+        return HostTables(place, self._room)
 
     def refresh(self, after_s: float = 0.0) -> None:
         """Look again at a store in a bucket, which is else read as it was at the first look.
@@ -377,13 +378,13 @@ class HostTables:
     ----------
     place
         Where they are.
-    require_room
-        Raises StoreError if no rows may be added.
+    room
+        Tells whether rows may be added; None: in any case.
     """
 
-    def __init__(self, place: Location, require_room: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, place: Location, room: Room | None = None) -> None:
         self._place = place
-        self._require_room = require_room
+        self._room = room
         self._small_commits = 0
         self._reached: dict[str, Position | None] = {}
 
@@ -399,7 +400,7 @@ class HostTables:
 
     def beside(self, host: str) -> HostTables:
         """Give the tables of another host in the same store."""
-        return HostTables(self._place.beside(host), self._require_room)
+        return HostTables(self._place.beside(host), self._room)
 
     def position(self, source: str) -> Position | None:
         """Say how far a source of records has been stored.
@@ -782,11 +783,14 @@ class HostTables:
         table = columns.to_table(new, columns.TABLES[name])
         transactions = transactions_of(source, position)
         if len(table):
-            self._require_room()
+            if self._room:
+                self._room.require()
             numbering = _numbering(delta, len(table), now_us)
             transactions |= numbering
             table = _numbered(table, numbering[_NUMBER])
-        self._commit(name, table, transactions, delta)
+        delta = self._commit(name, table, transactions, delta)
+        if self._room and len(table):
+            self._room.note(delta)
         return position
 
     # Alone: in the very state of the table's log that is given, or not at all.

@@ -373,6 +373,11 @@ class Watch:
         self.progress.trouble = None
         self._tell()
 
+    def tell_of_shipping(self) -> None:
+        """Show how shipping ended, when neither `drain` nor `follow` goes on any more."""
+        self._take_note_of_shipping()
+        self._tell()
+
     def close(self) -> None:
         """Let go of its thread and descriptors; the sources stay open."""
         self._writer.shutdown()

@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -855,7 +855,7 @@ def test_no_lab_is_told_with_the_remedy(monkeypatch):
 
 def kept(of, lab, most_bytes):
     """Give the store as a watch with a bound opens it."""
-    return Store(str(of), Room(Store(str(of)), most_bytes, str(lab)).require)
+    return Store(str(of), Room(Store(str(of)), most_bytes, str(lab)))
 
 
 def fill(of, *seqs):
@@ -919,6 +919,16 @@ def test_a_store_full_of_what_was_not_shipped_takes_no_more_and_says_why(own, la
     # how far a source was read is no row
     bounded.host("lab1").append(SOURCE, Position(5, 5))
     assert rows(own) == [1]
+
+
+def test_the_bound_is_overrun_by_one_commit_at_most(own, lab):
+    fill(own, 0)
+    of_a_commit = taken_bytes(own)
+    most_bytes = 5 * of_a_commit
+    bounded = kept(own, lab, most_bytes)
+    with pytest.raises(StoreError, match="is full"):
+        fill(bounded, *range(1, 100))
+    assert most_bytes <= taken_bytes(own) < most_bytes + 2 * of_a_commit
 
 
 def test_there_is_room_again_when_rows_were_shipped(own, lab):
@@ -1002,6 +1012,102 @@ def test_a_watch_ships_what_it_stores_also_after_the_lab_was_away(tmp_path, own,
     assert len(told) == 2
 
 
+@contextmanager
+def following(*arguments, spool_bytes=1_000_000_000):
+    """Run a watch; gives its lines of standard output and of standard error as they come."""
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as config, ExitStack() as stack:
+        config.write(f"[ship]\nspool_bytes = {spool_bytes}\n")
+        config.flush()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "logtrace", "watch", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"LOGTRACE_CONFIG": config.name},
+        )
+        stack.enter_context(process)
+        said = [], []
+        for lines, stream in zip(said, (process.stdout, process.stderr), strict=True):
+            reader = threading.Thread(target=lines.extend, args=(stream,))
+            reader.start()
+            stack.callback(reader.join)
+        stack.callback(process.terminate)
+        yield said
+
+
+@pytest.mark.parametrize("view", ["--json", "--quiet"])
+def test_a_watch_whose_store_is_full_says_so_once_and_goes_on_when_rows_were_shipped(
+    tmp_path, own, lab, view
+):
+    log = tmp_path / "log"
+    log.touch()
+    lab.root.rename(tmp_path / "away")
+    pids = []
+
+    def run_another():
+        pids.append(len(pids) + 1)
+        with log.open("a") as file:
+            file.write(log_of(pids[-1], second=100 + len(pids)))
+
+    arguments = (view, "--store", own, "--ship-to", lab, log)
+    with following(*arguments, spool_bytes=100_000) as (out, told):
+        is_full = f"store {own} is full: rows of "
+
+        def is_stored_or_full():
+            return rows(own, "runs", "pid") == pids or any(is_full in line for line in told)
+
+        while not any(is_full in line for line in told):
+            run_another()
+            wait_for(is_stored_or_full)
+        run_another()
+        (tmp_path / "away").rename(lab.root)
+        wait_for(lambda: rows(lab, "runs", "pid") == pids)
+    assert len(pids) > 3
+    assert sum(is_full in line for line in told) == 1
+    away = f"ship to {lab}: the lab's store {lab} is not there (mount it, or make the folder)\n"
+    assert told.count(away) == 1
+    if view == "--json":
+        assert [json.loads(line)["pid"] for line in out] == pids
+    else:
+        assert not out
+        assert [line.split(": ")[0] for line in told] == [
+            *(f"ship to {lab}", f"store {own} is full", f"ship to {lab}"),
+        ]
+
+
+@pytest.mark.parametrize("view", [(), ("--quiet",)])
+def test_a_watch_that_ships_says_once_that_its_name_is_another_machines(tmp_path, own, lab, view):
+    another = Store(str(tmp_path / "another"))
+    watch(another, 10)
+    ship(another, lab, ONE)
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+    with following(*view, "--host=lab1", "--store", own, "--ship-to", lab, log) as (out, errors):
+        wait_for(lambda: 1 in rows(lab, "runs", "pid"))
+        with log.open("a") as file:
+            file.write(log_of(2, second=200))
+        wait_for(lambda: 2 in rows(lab, "runs", "pid"))
+    (name,) = {*lab.hosts()} - {"lab1"}
+    clash = f"lab1 is another machine in {lab}; what this one stored is {name} there\n"
+    assert (errors if view else out).count(clash) == 1
+    if view:
+        assert not out
+        assert errors == [clash]
+
+
+def test_a_watch_of_what_is_there_says_too_that_its_name_is_another_machines(tmp_path, own, lab):
+    another = Store(str(tmp_path / "another"))
+    watch(another, 10)
+    ship(another, lab, ONE)
+    log = tmp_path / "log"
+    log.write_text(log_of(1))
+    arguments = ["watch", "--once", "--quiet", "--host", "lab1", "--store", str(own)]
+    done = CliRunner().invoke(cli, [*arguments, "--ship-to", str(lab), str(log)])
+    assert done.exit_code == 0
+    assert not done.stdout
+    assert done.stderr.count("lab1 is another machine in") == 1
+
+
 def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_path, own):
     log = tmp_path / "log"
     log.write_text(log_of(1))
@@ -1016,7 +1122,8 @@ def test_a_watch_that_ends_while_the_lab_is_away_says_what_is_not_shipped(tmp_pa
     ]
     done = CliRunner().invoke(cli, arguments)
     assert done.exit_code == 0
-    assert f"not shipped: the lab's store {tmp_path / 'lab'} is not there" in done.stderr
+    assert f"the lab's store {tmp_path / 'lab'} is not there" in done.stdout
+    assert "not all is shipped; the next watch or ship goes on with it" in done.stderr
     assert rows(own, "runs", "pid") == [1]
 
 

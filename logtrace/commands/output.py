@@ -52,6 +52,11 @@ def note(ctx: click.Context, text: str) -> None:
         click.echo(visible(text), err=True)
 
 
+def warn(text: str) -> None:
+    """Tell what must be known, on standard error, also where it is to be quiet."""
+    click.echo(visible(text), err=True)
+
+
 def visible(text: str) -> str:
     """Give lines as a terminal may show them."""
     from logtrace import display

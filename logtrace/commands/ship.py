@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from logtrace.commands.options import is_quiet, store_option, verbosity_options
-from logtrace.commands.output import note, visible
+from logtrace.commands.output import note, visible, warn
 from logtrace.sparing import spare_memory
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def ship(
         elif not is_quiet(ctx):
             click.echo(visible(f"{host}: {_told(rows)}"))
         if name != host:
-            note(ctx, f"{host} is another machine in {lab}; what this one stored is {name} there")
+            warn(f"{host} is another machine in {lab}; what this one stored is {name} there")
     if done.removed:
         note(ctx, f"{done.removed:,} shipped rows were removed here, oldest first")
 
@@ -127,7 +127,7 @@ def own_store(url: str | None, lab_url: str | None) -> tuple[Store, Store | None
     if settings.spool_bytes is None:
         return store, lab
     room = Room(store, settings.spool_bytes, str(lab))
-    return Store(str(store), room.require), lab
+    return Store(str(store), room), lab
 
 
 def shipper(store: Store, lab: Store, zone: tzinfo, watching: Watch) -> Shipper:

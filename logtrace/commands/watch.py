@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Collection, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from logtrace.commands.options import (
     verbosity_options,
     zone_option,
 )
-from logtrace.commands.output import json_line, many, note, visible
+from logtrace.commands.output import json_line, many, note, visible, warn
 from logtrace.commands.ship import own_store, shipper
 from logtrace.errors import SourceError
 from logtrace.sparing import spare_memory
@@ -144,8 +144,10 @@ def watch(
                 _follow(watching)
             if fresh and fresh.is_behind:
                 note(ctx, "writing the last report; Ctrl-C leaves it out")
-        if shipping and shipping.trouble:
-            note(ctx, f"not shipped: {shipping.trouble}")
+        if shipping:
+            watching.tell_of_shipping()
+            if shipping.trouble:
+                note(ctx, "not all is shipped; the next watch or ship goes on with it")
     progress = watching.progress
     note(ctx, f"{many(progress.runs, 'run')} in {many(progress.records, 'record')}")
 
@@ -196,9 +198,9 @@ def _view(
     as_json: bool,
 ) -> Callable[[Progress], None]:
     if is_quiet(ctx):
-        return lambda _progress: None
+        return _Troubles().show
     if as_json:
-        return _print_as_json
+        return _JsonView().show
     from logtrace import terminal
 
     console = terminal.console()
@@ -207,11 +209,32 @@ def _view(
     return terminal.PlainView(console, zone).show
 
 
-def _print_as_json(progress: Progress) -> None:
-    for notice in progress.notices:
-        click.echo(visible(notice), err=True)
-    for row in progress.latest:
-        click.echo(json_line({name: value for name, value in row.items() if name != "lines"}))
+class _Troubles:
+    """Say on standard error what keeps a watch from reading, storing or shipping, each once."""
+
+    def __init__(self) -> None:
+        self._trouble: str | None = None
+
+    def show(self, progress: Progress) -> None:
+        news = [*progress.notices]
+        if progress.trouble and progress.trouble != self._trouble:
+            news.append(progress.trouble)
+        self._trouble = progress.trouble
+        with suppress(OSError):  # where that is on the same full disk, it watches on
+            for each in news:
+                warn(each)
+
+
+class _JsonView:
+    """Print each run as a line of JSON."""
+
+    def __init__(self) -> None:
+        self._troubles = _Troubles()
+
+    def show(self, progress: Progress) -> None:
+        self._troubles.show(progress)
+        for row in progress.latest:
+            click.echo(json_line({name: value for name, value in row.items() if name != "lines"}))
 
 
 # A path is made absolute, so that a file named twice is watched once.
