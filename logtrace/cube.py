@@ -107,6 +107,20 @@ class Cube:
         return dict(zip(runs.index.astype("int64").tolist(), runs.tolist(), strict=True))
 
 
+def hours_of_week(runs: Mapping[int, int]) -> pd.DataFrame:
+    """Lay out what `Cube.hours` gives as a table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        weekday (1 for Monday), hour (0 to 23), runs (``Int64``), in order.
+    """
+    import pandas as pd
+
+    rows = [(hour // 24 + 1, hour % 24, number) for hour, number in sorted(runs.items())]
+    return pd.DataFrame(rows, columns=["weekday", "hour", "runs"]).astype("Int64")
+
+
 def of_store(
     engine: Engine,
     filters: Filters,

@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from logtrace.contents import Flow, ReportData
+from logtrace.contents import Flow, ReportData, losses_by_place, reasons_of
+from logtrace.cube import hours_of_week
 from logtrace.engine import OF_RUNS
 from logtrace.errors import ReportError
 from logtrace.export import (
@@ -19,7 +20,7 @@ from logtrace.export import (
     write_table,
 )
 from logtrace.hosts import versions
-from logtrace.incident_list import by_module
+from logtrace.incident_list import by_fingerprint, by_module
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +47,9 @@ def write_report(
         The folder.
     formats
         Any of `FORMATS`. ``html`` is ``index.html`` and ``runs/<run_id>.html``; the others
-        are the tables ``runs``, ``by-<key>``, ``timeline``, ``losses``, ``tracer``, ``coverage``,
-        ``completeness``, ``findings`` and ``incidents``; ``hosts``, ``versions`` and
+        are the tables ``runs``, ``by-<key>``, ``timeline``, ``hours``, ``reasons``, ``losses``,
+        ``losses-by-place``, ``tracer``, ``coverage``, ``completeness``, ``findings``,
+        ``incidents`` and ``causes``; ``hosts``, ``versions`` and
         ``incidents-by-module`` of more than one machine; and ``files`` and ``calls`` where they
         have rows, or had in an earlier report.
 
@@ -123,11 +125,17 @@ def _frames(data: ReportData) -> Iterator[tuple[str, pd.DataFrame]]:
     for key, frame in data.usage.items():
         yield file_stem(key), frame
     yield "timeline", data.timeline
+    if data.cube is not None:
+        yield "hours", hours_of_week(data.cube.hours(data.zone))
+    yield "reasons", reasons_of(data)
     yield "losses", data.losses
+    yield "losses-by-place", losses_by_place(data.losses)
     yield "tracer", data.tracer
     for name in ("coverage", "completeness", "findings", "incidents"):
         if (frame := getattr(data, name)) is not None:
             yield name, frame
+    if data.incidents is not None:
+        yield "causes", by_fingerprint(data.incidents)
     if data.hosts is not None:
         yield "hosts", data.hosts
         yield "versions", versions(data.hosts)

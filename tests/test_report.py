@@ -135,7 +135,10 @@ def test_a_report_writes_the_page_a_page_a_run_and_the_tables(tmp_path):
         "by-owner.csv",
         "by-program.csv",
         "timeline.csv",
+        "hours.csv",
+        "reasons.csv",
         "losses.csv",
+        "losses-by-place.csv",
         "tracer.csv",
     ]
     found = {path for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -144,7 +147,8 @@ def test_a_report_writes_the_page_a_page_a_run_and_the_tables(tmp_path):
 
 def test_tables_are_written_without_the_page_where_it_is_not_asked_for(tmp_path):
     written = write_report(report_data(lab_rows(3)), tmp_path, ("json", "parquet"))
-    stems = ["runs", "by-owner", "by-program", "timeline", "losses", "tracer"]
+    stems = ["runs", "by-owner", "by-program", "timeline", "hours", "reasons"]
+    stems += ["losses", "losses-by-place", "tracer"]
     wanted = [f"{stem}.{kind}" for kind in ("json", "parquet") for stem in stems]
     assert [path.name for path in written] == wanted
     assert len(json.loads((tmp_path / "runs.json").read_text())) == 3

@@ -6,6 +6,7 @@ from datetime import timedelta
 from html import unescape
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from report_samples import HOSTILE, START, loss_row, tracer_row
 from store_samples import rows_of, store_with
@@ -142,7 +143,25 @@ def test_every_table_of_the_overview_is_written_as_a_file(data, tmp_path):
     for kind in ("csv", "json", "parquet"):
         names = {path.name for path in tmp_path.glob(f"*.{kind}")}
         wanted = {"runs", "by-owner", "timeline", "losses", "tracer", "coverage", "completeness"}
-        assert {f"{name}.{kind}" for name in wanted | {"findings", "incidents"}} <= names
+        wanted |= {"findings", "incidents", "hours", "reasons", "causes", "losses-by-place"}
+        assert {f"{name}.{kind}" for name in wanted} <= names
+
+
+def test_tables_that_sum_up_have_files_with_the_numbers_of_the_page(tmp_path):
+    rows = rows_of({}, {"status": "no_end", "note": "the End line is missing"}, {"host": "lab02"})
+    incidents = [incident(rows[0], 1), incident(rows[2], 1)]
+    losses = [loss_row(), loss_row(first_seq=2000)]
+    engine = Engine(store_with(tmp_path / "store", rows, incidents=incidents, losses=losses))
+    data = gather(engine, Filters(), [["owner"]], zone=ZoneInfo("UTC"), now=NOW)
+    write_report(data, tmp_path, ["csv"])
+    files = {
+        name: pd.read_csv(tmp_path / f"{name}.csv")
+        for name in ("hours", "reasons", "causes", "losses-by-place")
+    }
+    assert files["hours"]["runs"].sum() == len(data.runs)
+    assert files["reasons"][["status", "runs"]].values.tolist() == [["no_end", 1]]
+    assert files["causes"]["incidents"].tolist() == [2]
+    assert files["losses-by-place"][["ranges", "records"]].values.tolist() == [[2, 2408]]
 
 
 # What is missing by host and boot

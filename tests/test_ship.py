@@ -334,7 +334,7 @@ def test_killed_at_random_instants_each_row_comes_once(own, lab):
             assert process.stdout.readline() == "ready\n"
             process.stdin.write("\n")
             process.stdin.flush()
-            time.sleep(chance.uniform(0, 0.3))
+            time.sleep(chance.uniform(0, 0.05 * (1 + killed)))
             process.kill()
             if process.stdout.readline() == "done\n":
                 break
