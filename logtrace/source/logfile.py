@@ -45,10 +45,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _UTF8 = codecs.BOM_UTF8
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes what ssh gave
 
-_OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
-    b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path)),  # noqa: SIM115
-    b"BZh": lambda path: cast(BinaryIO, bz2.open(path)),  # noqa: SIM115
-    b"\xfd7zXZ": lambda path: cast(BinaryIO, lzma.open(path)),  # noqa: SIM115
+_OPENERS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda plain: cast(BinaryIO, gzip.open(plain)),  # noqa: SIM115
+    b"BZh": lambda plain: cast(BinaryIO, bz2.open(plain)),  # noqa: SIM115
+    b"\xfd7zXZ": lambda plain: cast(BinaryIO, lzma.open(plain)),  # noqa: SIM115
 }
 
 
@@ -226,7 +226,8 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     Parameters
     ----------
     path
-        A file, plain or compressed with gzip, bzip2, xz or zstd; ``-`` is standard input.
+        A file, plain or compressed with gzip, bzip2, xz or zstd; ``-`` is standard input, which
+        may be compressed as well.
 
     Yields
     ------
@@ -402,29 +403,31 @@ def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if str(path) == "-":
-        with _spooled(sys.stdin.buffer) as spool:
+    given = _spooled(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
+    with given as plain, _unpacked(plain) as text:
+        yield text
+
+
+@contextmanager
+def _unpacked(plain: BinaryIO) -> Iterator[BinaryIO]:
+    magic = plain.read(6)
+    plain.seek(0)
+    if magic.startswith(_ZSTD):
+        import pyarrow
+
+        with pyarrow.CompressedInputStream(plain, "zstd") as text, _spooled(text) as spool:
             yield spool
         return
-    with path.open("rb") as plain:
-        magic = plain.read(6)
-        plain.seek(0)
-        if magic.startswith(_ZSTD):
-            import pyarrow
-
-            with pyarrow.CompressedInputStream(plain, "zstd") as text, _spooled(text) as spool:
-                yield spool
+    for beginning, opener in _OPENERS.items():
+        if magic.startswith(beginning):
+            with opener(plain) as stream:
+                yield stream
             return
-        for beginning, opener in _OPENERS.items():
-            if magic.startswith(beginning):
-                with opener(path) as stream:
-                    yield stream
-                return
-        if magic.startswith(_UTF16):
-            with _recoded(plain) as spool:
-                yield spool
-            return
-        yield plain
+    if magic.startswith(_UTF16):
+        with _recoded(plain) as spool:
+            yield spool
+        return
+    yield plain
 
 
 # What can't be sought in is copied, as a log is read twice.
