@@ -21,7 +21,15 @@ from blake3 import blake3
 from logtrace.errors import SourceError
 from logtrace.record import Record, decode_printed, is_of_another_boot, parse_bare
 from logtrace.source.dating import Dating, yearless_stamp
-from logtrace.source.forms import FORMS, Line, Objects, form_of, journal_entry, recognise
+from logtrace.source.forms import (
+    FORMS,
+    HEAD_LINES,
+    Line,
+    Objects,
+    Recogniser,
+    journal_entry,
+    recognise,
+)
 from logtrace.source.journal_text import (
     Entry,
     begins_entry,
@@ -36,7 +44,6 @@ LINE_BYTES = 1 << 20
 _DIGESTED_BYTES = 8 << 20
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
-_HEAD_LINES = 100
 _HEAD_BYTES = 8192
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
 _BOOT_BYTES = 64  # more than such a line has
@@ -64,10 +71,12 @@ class LogText:
     source, boot_id
         As in `Record`.
     form
-        One of `FORMS`; without it, the form of the first line that has one. Of ``export``,
-        entries are taken in place of lines.
+        One of `FORMS`; without it, each line is read in the form of most lines down to it. Of
+        ``export``, entries are taken in place of lines.
     dating
         How stamps without year or zone are read.
+    recogniser
+        What has seen the lines before those that are fed, where no form is given.
     """
 
     def __init__(
@@ -76,12 +85,14 @@ class LogText:
         boot_id: str | None = None,
         form: str | None = None,
         dating: Dating | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
         self._source = source
         self._boot_id: str | None = None  # that the log told last
         self._given_boot_id = boot_id
         self._before: Record | None = None  # of the boot that was given
-        self._form = form
+        self._recogniser = None if form else recogniser or Recogniser()
+        self._form = self._recogniser.form if self._recogniser else form
         self._dating = dating or Dating()
         self._objects = Objects()
         self._entry: Entry | None = None
@@ -106,8 +117,8 @@ class LogText:
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
-        if self._form is None:
-            self._form = form_of(line)
+        if self._recogniser is not None:
+            self._recognise(line)
         if self._form == "json":
             whole = self._objects.join(line)
             if whole is None:
@@ -129,6 +140,13 @@ class LogText:
         self._indent = parsed.indent if parsed else 0
         self._room = _RECORD_BYTES - len(line) if parsed else 0
         return complete
+
+    def _recognise(self, line: bytes) -> None:
+        assert self._recogniser is not None
+        self._recogniser.take(line)
+        self._form = self._recogniser.form
+        if self._recogniser.is_settled:
+            self._recogniser = None
 
     def go_on(self, stream: BinaryIO, offset: int) -> None:
         """Know the boot of what follows, where reading begins inside a log.
@@ -351,7 +369,7 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
 
 def _head(stream: BinaryIO) -> list[bytes]:
     begin_text(stream)
-    head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
+    head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), HEAD_LINES)]
     stream.seek(0)
     return head
 
