@@ -94,7 +94,9 @@ class LogCheck:
     suspects: list[Suspect] = field(default_factory=list)
 
 
-def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
+def examine_log(
+    path: Path, known: grammar.Grammar | None = None, form: str | None = None
+) -> LogCheck:
     """Read a log and say what of it is understood; nothing is stored.
 
     Parameters
@@ -103,6 +105,8 @@ def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
         A log, plain or compressed; ``-`` is standard input.
     known
         What understands lines. Default: the dialects built in and those that users added.
+    form
+        One of ``forms.FORMS``; without it, that of its first lines.
 
     Returns
     -------
@@ -112,7 +116,7 @@ def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
     Raises
     ------
     SourceError
-        If it can't be read.
+        If it can't be read, or the given form is not its.
     DialectError
         If a file of dialects makes no sense.
     """
@@ -123,7 +127,7 @@ def examine_log(path: Path, known: grammar.Grammar | None = None) -> LogCheck:
     runs: dict[str, list[Row]] = {}
     with open_log(path) as stream:
         size = stream.seek(0, os.SEEK_END)
-        records = read_log(stream, f"{path}@")
+        records = read_log(stream, f"{path}@", form=form)
         while batch := list(islice(records, _BATCH_RECORDS)):
             for record in batch:
                 _count(check, record, known)

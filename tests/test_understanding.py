@@ -37,6 +37,24 @@ def test_lines_that_are_not_understood_are_named_with_what_they_resemble(log):
     assert check.missed[1].fits == len("OS Assignment2 ftrace [")
 
 
+def test_a_log_is_examined_in_the_form_that_is_given(tmp_path):
+    path = tmp_path / "kern.log"
+    path.write_text(
+        "[    1.000000] lab7 kernel: [1] test file[a] stats [x] read - 2 / written - 3\n"
+    )
+    options = ["doctor", str(path), "--format"]
+    assert CliRunner().invoke(cli, [*options, "syslog"]).exit_code == 0
+    assert "1 lines that look" in CliRunner().invoke(cli, [*options, "dmesg"]).stdout
+    assert "none of its first lines has the form kmsg" in str(
+        CliRunner().invoke(cli, [*options, "kmsg"]).output
+    )
+
+
+def test_a_form_without_a_log_is_refused():
+    done = CliRunner().invoke(cli, ["doctor", "--format", "syslog"])
+    assert (done.exit_code, "logtrace doctor LOG" in done.output) == (2, True)
+
+
 def test_what_begins_like_no_line_resembles_none():
     assert nearest("~", grammar.default()) == (None, None, 0)
 

@@ -10,6 +10,7 @@ import click
 
 from logtrace.commands.options import (
     engine_options,
+    form_option,
     host_option,
     store_option,
     verbosity_options,
@@ -33,12 +34,7 @@ if TYPE_CHECKING:
 @store_option
 @host_option
 @click.option("--boot-id", metavar="ID", help="The boot that the log is of; of several, the first.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["kmsg", "json", "syslog", "dmesg", "verbose", "export", "pstore"]),
-    help="The log's form. Default: that of its first lines.",
-)
+@form_option("pstore")
 @zone_option
 @click.option(
     "--year",

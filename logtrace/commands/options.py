@@ -129,6 +129,16 @@ def engine_options(command: Callable[..., R]) -> Callable[..., R]:
     return choose(address(with_cluster))
 
 
+def form_option(*more: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add ``--format`` for the form of a log: one of ``forms.FORMS``, or of some more."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(["kmsg", "json", "syslog", "dmesg", "verbose", "export", *more]),
+        help="The log's form. Default: that of its first lines.",
+    )
+
+
 def format_options(command: Callable[P, R]) -> Callable[P, R]:
     """Add ``--format`` and ``--json`` for a table."""
     json_too = click.option("--json", "output", flag_value="json", help="Same as --format json.")

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal, NamedTuple
 from logtrace.errors import SourceError
 from logtrace.positions import Position, Positions, part_name, part_source
 from logtrace.record import Loss, Record, printable
-from logtrace.source.forms import Dating, form_of
+from logtrace.source.forms import Dating, Recogniser, not_followed
 from logtrace.source.logfile import LogText, open_log
 from logtrace.source.redelivery import LOOK_BACK_BYTES, Deliveries
 from logtrace.source.rotation import Folders
@@ -303,8 +303,7 @@ class GrowingLog:
         part = None
         try:
             part = _Part(path)
-            if part.is_binary:
-                raise SourceError(printable(f"{path}: not a text log"))
+            _check_followed(path, part.beginning)
             if part.head is not None:
                 part.name = self._name_of(part)
                 return part
@@ -348,9 +347,9 @@ class GrowingLog:
         self.name = part.name
         self._position = reached.seen if reached else resume
         source = part_source(part.name)
-        form = part.form_before(self._position)
-        part.text = LogText(source, self._from.boot_id, form, self._dating)
         part.go_to(None if self._begin == "now" else max(self._position, 0))
+        before = part.recognise_before(part.offset)
+        part.text = LogText(source, self._from.boot_id, None, self._dating, before)
         self._begin = "resume" if self._begin == "now" else self._begin
 
     # Following
@@ -559,12 +558,12 @@ class _Part:
         stream.seek(self.offset + len(self.rest))
 
     @property
-    def is_binary(self) -> bool:
+    def beginning(self) -> bytes:
         at = self.stream.tell()
         self.stream.seek(0)
         beginning = self.stream.read(_HEAD_BYTES)
         self.stream.seek(at)
-        return b"\0" in beginning
+        return beginning
 
     def close(self) -> None:
         if self._stream is not None:
@@ -645,13 +644,19 @@ class _Part:
         line = self._line_at(seq)
         return None if line is None else _check(line.rstrip(b"\r\n"))
 
-    def form_before(self, offset: int) -> str | None:
-        """Name the form that the lines before an offset have shown, by which others are read."""
+    def recognise_before(self, offset: int) -> Recogniser:
+        """Give what has seen the lines before an offset, by which others are read."""
+        recogniser = Recogniser()
         at = self.stream.tell()
         self.stream.seek(0)
-        *lines, _ = self.stream.read(min(max(offset, 0), _FORM_BYTES)).split(b"\n")
+        # one whose end alone is behind the offset is not read either
+        *lines, _ = self.stream.read(min(offset + 1, _FORM_BYTES)).split(b"\n")
         self.stream.seek(at)
-        return next(filter(None, (form_of(line.rstrip(b"\r")) for line in lines)), None)
+        for line in lines:
+            if recogniser.is_settled:
+                break
+            recogniser.take(line.rstrip(b"\r"))
+        return recogniser
 
     def _line_at(self, offset: int) -> bytes | None:
         at = self.stream.tell()
@@ -669,6 +674,17 @@ class _Part:
             return True
         expected = [(0, self.head or b""), *([self._last] if self._last else [])]
         return any(os.pread(descriptor, len(text), at) != text for at, text in expected)
+
+
+def _check_followed(path: Path, beginning: bytes) -> None:
+    *lines, _ = beginning.split(b"\n")
+    if form := not_followed(lines):
+        raise SourceError(
+            printable(f"{path}: a log in this form can't be followed: {form}"),
+            printable(f"read it when it is complete: logtrace import {path}"),
+        )
+    if b"\0" in beginning:
+        raise SourceError(printable(f"{path}: not a text log"))
 
 
 def _identity(status: os.stat_result) -> _Identity:

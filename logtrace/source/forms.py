@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from logtrace.record import decode_printed, decode_text, parse_kmsg
@@ -28,6 +29,9 @@ _FACILITIES = (
     *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
 )
 _LEVELS = ["emerg", "alert", "crit", "err", "warn", "notice", "info", "debug"]
+HEAD_LINES = 100
+"""So many lines at the beginning of a log tell its form."""
+
 _OBJECT_BYTES = 1 << 20
 _PROMPT_BYTES = 400
 
@@ -287,30 +291,83 @@ FORMS: Mapping[str, Parse] = {
 whose records are entries of several lines says only that one begins."""
 
 
+class Recogniser:
+    """Recognise the form of a log by its first lines, each as it comes.
+
+    What was found is a matter of the lines alone, and not of how many of them were there when
+    a log was looked at: so a log that is followed is read the same after a restart.
+    """
+
+    def __init__(self) -> None:
+        self.form: str | None = None
+        """The form that reads most of the lines so far; None if no form reads any."""
+        self._left = HEAD_LINES
+        self._dating, self._objects = Dating(), Objects()
+        self._read = dict.fromkeys(FORMS, 0)
+        self._monotonic = _Monotonic()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether further lines change nothing."""
+        return self._left <= 0 and self.form is not None
+
+    def take(self, line: bytes) -> None:
+        """Take the next line, without its end; blank ones count for nothing."""
+        if not line.strip():
+            return
+        if self._left <= 0:
+            self.form = self.form or form_of(line)
+            return
+        self._left -= 1
+        for name, parse in FORMS.items():
+            whole = self._objects.join(line) if name == "json" else line
+            self._read[name] += whole is not None and parse(whole, self._dating) is not None
+        self._monotonic.take(line)
+        self.form = self._best()
+
+    def _best(self) -> str | None:
+        read = self._read
+        best = max(read, key=lambda name: read[name])
+        if best == "syslog" and read["dmesg"] == read["syslog"] and self._monotonic.is_dmesg:
+            return "dmesg"
+        return best if read[best] else None
+
+
+# A message may begin like the host and tag of ``journalctl -o short-monotonic``: that has one
+# host, and the kernel among its tags.
+class _Monotonic:
+    def __init__(self) -> None:
+        self._hosts: set[bytes | None] = set()
+        self._tags: set[bytes | None] = set()
+
+    def take(self, line: bytes) -> None:
+        match = _SYSLOG.fullmatch(line)
+        if match and match["seconds"]:
+            self._hosts.add(match["host"])
+            self._tags.add(match["tag"])
+
+    @property
+    def is_dmesg(self) -> bool:
+        return bool(self._tags) and (b"kernel" not in self._tags or len(self._hosts) > 1)
+
+
 def recognise(lines: Iterable[bytes]) -> str | None:
     """Name the form of a log.
 
     Parameters
     ----------
     lines
-        Its first lines.
+        Its first lines, of which `HEAD_LINES` are looked at.
 
     Returns
     -------
     str or None
         The form that reads most of them; None if no form reads any.
     """
-    dating, objects = Dating(), Objects()
-    read = dict.fromkeys(FORMS, 0)
-    lines = list(lines)
-    for line in lines:
-        for name, parse in FORMS.items():
-            whole = objects.join(line) if name == "json" else line
-            read[name] += whole is not None and parse(whole, dating) is not None
-    best = max(read, key=lambda name: read[name])
-    if best == "syslog" and read["dmesg"] == read["syslog"] and _is_dmesg(lines):
-        return "dmesg"
-    return best if read[best] else None
+    recogniser = Recogniser()
+    for line in islice(lines, HEAD_LINES):
+        recogniser.take(line)
+    return recogniser.form
 
 
 def form_of(line: bytes) -> str | None:
@@ -322,12 +379,28 @@ def form_of(line: bytes) -> str | None:
     return recognise([line])
 
 
-# A message may begin like the host and tag of ``journalctl -o short-monotonic``: that has one
-# host, and the kernel among its tags.
-def _is_dmesg(lines: Iterable[bytes]) -> bool:
-    found = [match for line in lines if (match := _SYSLOG.fullmatch(line)) and match["seconds"]]
-    tags = {match["tag"] for match in found}
-    return bool(found) and (b"kernel" not in tags or len({match["host"] for match in found}) > 1)
+def not_followed(lines: Iterable[bytes]) -> str | None:
+    """Name the form of a log that can't be followed, only imported.
+
+    Its records take several lines that are alike in all of them, so none of them, and no file
+    with them, could be known again when it was rotated or the watch started anew.
+
+    Parameters
+    ----------
+    lines
+        Its first lines.
+
+    Returns
+    -------
+    str or None
+        None if it can be followed.
+    """
+    for line in lines:
+        if line.strip() == b"{":
+            return "JSON over several lines, as of dmesg --json or journalctl -o json-pretty"
+        if form := form_of(line):
+            return "journalctl -o export" if form == "export" else None
+    return None
 
 
 def _priority(match: re.Match[bytes]) -> dict[str, Any]:

@@ -21,7 +21,15 @@ from blake3 import blake3
 from logtrace.errors import SourceError
 from logtrace.record import Record, decode_printed, is_of_another_boot, parse_bare
 from logtrace.source.dating import Dating, yearless_stamp
-from logtrace.source.forms import FORMS, Line, Objects, form_of, journal_entry, recognise
+from logtrace.source.forms import (
+    FORMS,
+    HEAD_LINES,
+    Line,
+    Objects,
+    Recogniser,
+    journal_entry,
+    recognise,
+)
 from logtrace.source.journal_text import (
     Entry,
     begins_entry,
@@ -36,7 +44,6 @@ LINE_BYTES = 1 << 20
 _DIGESTED_BYTES = 8 << 20
 _RECORD_BYTES = 8192
 _USER_FACILITY = 1
-_HEAD_LINES = 100
 _HEAD_BYTES = 8192
 _BOOT = re.compile(rb"-- (?:Boot ([0-9a-f]{32})|Reboot)(?= --)")
 _BOOT_BYTES = 64  # more than such a line has
@@ -45,10 +52,10 @@ _ZSTD = b"\x28\xb5\x2f\xfd"
 _UTF8 = codecs.BOM_UTF8
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as Windows writes what ssh gave
 
-_OPENERS: dict[bytes, Callable[[Path], BinaryIO]] = {
-    b"\x1f\x8b": lambda path: cast(BinaryIO, gzip.open(path)),  # noqa: SIM115
-    b"BZh": lambda path: cast(BinaryIO, bz2.open(path)),  # noqa: SIM115
-    b"\xfd7zXZ": lambda path: cast(BinaryIO, lzma.open(path)),  # noqa: SIM115
+_OPENERS: dict[bytes, Callable[[BinaryIO], BinaryIO]] = {
+    b"\x1f\x8b": lambda plain: cast(BinaryIO, gzip.open(plain)),  # noqa: SIM115
+    b"BZh": lambda plain: cast(BinaryIO, bz2.open(plain)),  # noqa: SIM115
+    b"\xfd7zXZ": lambda plain: cast(BinaryIO, lzma.open(plain)),  # noqa: SIM115
 }
 
 
@@ -64,10 +71,12 @@ class LogText:
     source, boot_id
         As in `Record`.
     form
-        One of `FORMS`; without it, the form of the first line that has one. Of ``export``,
-        entries are taken in place of lines.
+        One of `FORMS`; without it, each line is read in the form of most lines down to it. Of
+        ``export``, entries are taken in place of lines.
     dating
         How stamps without year or zone are read.
+    recogniser
+        What has seen the lines before those that are fed, where no form is given.
     """
 
     def __init__(
@@ -76,12 +85,14 @@ class LogText:
         boot_id: str | None = None,
         form: str | None = None,
         dating: Dating | None = None,
+        recogniser: Recogniser | None = None,
     ) -> None:
         self._source = source
         self._boot_id: str | None = None  # that the log told last
         self._given_boot_id = boot_id
         self._before: Record | None = None  # of the boot that was given
-        self._form = form
+        self._recogniser = None if form else recogniser or Recogniser()
+        self._form = self._recogniser.form if self._recogniser else form
         self._dating = dating or Dating()
         self._objects = Objects()
         self._entry: Entry | None = None
@@ -106,8 +117,8 @@ class LogText:
 
     def feed(self, seq: int, line: bytes) -> Record | None:
         """Take the line at offset `seq`; give the record that it shows to be complete."""
-        if self._form is None:
-            self._form = form_of(line)
+        if self._recogniser is not None:
+            self._recognise(line)
         if self._form == "json":
             whole = self._objects.join(line)
             if whole is None:
@@ -129,6 +140,13 @@ class LogText:
         self._indent = parsed.indent if parsed else 0
         self._room = _RECORD_BYTES - len(line) if parsed else 0
         return complete
+
+    def _recognise(self, line: bytes) -> None:
+        assert self._recogniser is not None
+        self._recogniser.take(line)
+        self._form = self._recogniser.form
+        if self._recogniser.is_settled:
+            self._recogniser = None
 
     def go_on(self, stream: BinaryIO, offset: int) -> None:
         """Know the boot of what follows, where reading begins inside a log.
@@ -226,7 +244,8 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     Parameters
     ----------
     path
-        A file, plain or compressed with gzip, bzip2, xz or zstd; ``-`` is standard input.
+        A file, plain or compressed with gzip, bzip2, xz or zstd; ``-`` is standard input, which
+        may be compressed as well.
 
     Yields
     ------
@@ -350,7 +369,7 @@ def first_host(stream: BinaryIO, source: str, form: str | None = None) -> str | 
 
 def _head(stream: BinaryIO) -> list[bytes]:
     begin_text(stream)
-    head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), _HEAD_LINES)]
+    head = [line.rstrip(b"\r\n") for line in islice(_whole_lines(stream), HEAD_LINES)]
     stream.seek(0)
     return head
 
@@ -402,29 +421,31 @@ def _whole_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
-    if str(path) == "-":
-        with _spooled(sys.stdin.buffer) as spool:
+    given = _spooled(sys.stdin.buffer) if str(path) == "-" else path.open("rb")
+    with given as plain, _unpacked(plain) as text:
+        yield text
+
+
+@contextmanager
+def _unpacked(plain: BinaryIO) -> Iterator[BinaryIO]:
+    magic = plain.read(6)
+    plain.seek(0)
+    if magic.startswith(_ZSTD):
+        import pyarrow
+
+        with pyarrow.CompressedInputStream(plain, "zstd") as text, _spooled(text) as spool:
             yield spool
         return
-    with path.open("rb") as plain:
-        magic = plain.read(6)
-        plain.seek(0)
-        if magic.startswith(_ZSTD):
-            import pyarrow
-
-            with pyarrow.CompressedInputStream(plain, "zstd") as text, _spooled(text) as spool:
-                yield spool
+    for beginning, opener in _OPENERS.items():
+        if magic.startswith(beginning):
+            with opener(plain) as stream:
+                yield stream
             return
-        for beginning, opener in _OPENERS.items():
-            if magic.startswith(beginning):
-                with opener(path) as stream:
-                    yield stream
-                return
-        if magic.startswith(_UTF16):
-            with _recoded(plain) as spool:
-                yield spool
-            return
-        yield plain
+    if magic.startswith(_UTF16):
+        with _recoded(plain) as spool:
+            yield spool
+        return
+    yield plain
 
 
 # What can't be sought in is copied, as a log is read twice.

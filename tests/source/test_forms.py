@@ -11,7 +11,9 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
+from memory_store import MemoryStore, watch_once
 
+from logtrace.errors import SourceError
 from logtrace.runs import RunAssembler
 from logtrace.source import forms
 from logtrace.source.dating import Dating
@@ -83,6 +85,61 @@ LINES = [line for name in NAMES for line in (FORMS / name).read_bytes().splitlin
 def test_a_line_that_has_a_form_has_it_also_by_itself():
     for line in LINES:
         assert (form_of(line) is None) == (recognise([line]) is None), line
+
+
+NOT_FOLLOWED = [name for name in NAMES if re.search("dmesg.*json|pretty|export", name)]
+
+
+def watched(log, name, lines):
+    """Follow a log that grows by so many lines at a time, by a new watch each time."""
+    store = MemoryStore()
+    text = (FORMS / name).read_bytes().splitlines(keepends=True)
+    for first in range(0, len(text), lines):
+        with log.open("ab") as file:
+            file.write(b"".join(text[first : first + lines]))
+        watch_once(store, log)
+    return store.rows
+
+
+@pytest.mark.parametrize("lines", [1, 7, 1000])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_FOLLOWED])
+def test_a_log_that_is_followed_gives_the_same_runs_as_one_that_is_imported(name, lines, tmp_path):
+    rows = watched(tmp_path / "kern.log", name, lines)
+    runs = [tuple(run.get(column) for column in COLUMNS) for run in rows["runs"]]
+    # the one without an End line may still come to one
+    assert runs == [BOOT_BEFORE] * has_two_boots(name) + EXPECTED[:-1]
+    assert [loss["text"] for loss in rows["losses"]] == ["OS Assignment2 ftrace [61000] Strat"]
+
+
+@pytest.mark.parametrize("lines", [1, 1000])
+@pytest.mark.parametrize("name", NOT_FOLLOWED)
+def test_a_log_in_a_form_that_can_not_be_followed_is_refused(name, lines, tmp_path):
+    log = tmp_path / "kern.log"
+    with pytest.raises(SourceError) as error:
+        watched(log, name, lines)
+    form = "export" if "export" in name else "JSON over several lines"
+    assert re.fullmatch(
+        rf"{log}: a log in this form can't be followed: .*{form}.* \(.*logtrace import {log}\)",
+        str(error.value),
+    )
+
+
+def test_a_form_that_is_told_only_by_later_lines_is_taken_from_there(tmp_path):
+    log, store = tmp_path / "kern.log", MemoryStore()
+    log.write_bytes(b"[    0.500000] lab7 systemd[1]: started\n")
+    watch_once(store, log)
+    lines = (FORMS / "journal-short-monotonic").read_bytes()
+    with log.open("ab") as file:
+        file.write(lines)
+    watch_once(store, log)
+    assert [run["status"] for run in store.rows["runs"]] == ["no_end", *["complete"] * 3]
+
+
+def test_a_log_of_dmesg_that_begins_like_one_of_the_journal_is_read_as_what_it_is(tmp_path):
+    log, store = tmp_path / "kern.log", MemoryStore()
+    log.write_bytes(b"[    0.000000] odd kernel: one\n" + (FORMS / "dmesg").read_bytes())
+    watch_once(store, log)
+    assert [run["status"] for run in store.rows["runs"]] == ["complete"] * 3
 
 
 UNNAMED = ("journal-cat", "journal-short-no-hostname", "journal-257-short-quiet")

@@ -36,6 +36,10 @@ def zstd(text):
     return pyarrow.Codec("zstd").compress(text, asbytes=True)
 
 
+def utf16(text):
+    return text.decode().encode("utf-16")
+
+
 @pytest.mark.parametrize(
     "compress",
     [bytes, gzip.compress, bz2.compress, lzma.compress, zstd],
@@ -64,8 +68,13 @@ def test_a_log_that_windows_wrote_is_read(encoding, tmp_path):
     assert found[-1].text == "한"
 
 
-def test_a_dash_is_standard_input(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(TEXT)))
+@pytest.mark.parametrize(
+    "pack",
+    [bytes, gzip.compress, bz2.compress, lzma.compress, zstd, utf16],
+    ids=["plain", "gzip", "bzip2", "xz", "zstd", "utf-16"],
+)
+def test_a_dash_is_standard_input_packed_or_not(pack, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pack(TEXT))))
     with open_log(Path("-")) as stream:
         assert stream.read() == TEXT
         assert stream.seek(0) == 0
@@ -246,12 +255,11 @@ def test_however_a_log_is_packed_and_cut_it_has_the_same_records(text, cuts, pac
         path.write_bytes(packed)
         with open_log(path) as stream:
             assert list(read_log(stream, "a.log@0")) == expected
-    if pack is bytes:
-        pipe = io.TextIOWrapper(io.BufferedReader(Trickle(text, sizes)))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("sys.stdin", pipe)
-            with open_log(Path("-")) as stream:
-                assert list(read_log(stream, "a.log@0")) == expected
+    pipe = io.TextIOWrapper(io.BufferedReader(Trickle(packed, sizes)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", pipe)
+        with open_log(Path("-")) as stream:
+            assert list(read_log(stream, "a.log@0")) == expected
 
 
 def test_what_stands_far_inside_a_line_is_no_line():
