@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from dask_cluster import cluster as cluster_of
+from distributed import get_task_stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from report_samples import START, detail_row, lab_rows, loss_row, run_row, tracer_row
@@ -496,11 +497,13 @@ def assert_same_tables(tables, others):
         pd.testing.assert_frame_equal(others[name], frame)
 
 
-def test_workers_import_an_archive_as_one_process_does(scheduler, archive, tmp_path):
+def test_workers_import_an_archive_as_one_process_does(scheduler, cluster, archive, tmp_path):
     told, tables = imported(archive, tmp_path / "local")
     by_workers = "--scheduler", scheduler.address
-    also_told, same = imported(archive, tmp_path / "spread", *by_workers)
+    with get_task_stream(cluster.client) as tasks:
+        also_told, same = imported(archive, tmp_path / "spread", *by_workers)
     assert also_told == told
+    assert len({task["worker"] for task in tasks.data}) > 1, "all was left to one worker"
     assert len(told) == 14
     assert len(tables["runs"]) == 37
     assert_same_tables(tables, same)
