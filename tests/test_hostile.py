@@ -2,7 +2,6 @@
 
 import io
 import re
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -19,7 +18,6 @@ from logtrace.runs import RunAssembler
 from logtrace.source.forms import FORMS, Objects
 from logtrace.source.logfile import begin_log, read_records
 
-CORPUS = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
 WORDS = re.compile(rb"race|ssign|read|open", re.IGNORECASE)
 
 
@@ -137,17 +135,6 @@ def test_objects_that_never_end_are_given_up():
     for _ in range(1 << 20):
         objects.join(b"")
     assert objects.join(b"}") in (None, b"}")
-
-
-@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
-def test_what_the_fuzzer_starts_from_is_read_alike_in_both_ways(path):
-    data = path.read_bytes()
-    form = (None, *FORMS)[data[0] % 5]
-    try:
-        expected = rows_of(data[1:], form)
-    except SourceError:
-        return
-    assert sorted(rows_of(data[1:], form, in_bulk=True), key=repr) == sorted(expected, key=repr)
 
 
 EVIL = "a\x1b]0;pwned\x07\x9b31m\u202e\u2066\rb"
