@@ -165,6 +165,27 @@ def test_every_form_of_the_dialects_is_read_as_the_page_says(line, dialect, valu
     assert found == values
 
 
+LOGS = re.findall(r"```log\n(.*?)```\n\n *Runs: ([^\n]*)\n", DIALECTS, re.S)
+
+
+@pytest.mark.parametrize(("lines", "runs"), LOGS, ids=[str(n) for n, _ in enumerate(LOGS)])
+def test_every_log_of_the_dialects_gives_the_runs_that_the_page_says(tmp_path, lines, runs):
+    from logtrace import read_log
+
+    log = tmp_path / "log"
+    log.write_text("".join(line.lstrip() for line in lines.splitlines(keepends=True)))
+    found = [
+        f"{run.pid} {run.status} {run.read_bytes}/{run.written_bytes} {run.open_calls}"
+        f" {run.close_calls} {run.read_calls} {run.write_calls} {run.lseek_calls}"
+        for run in read_log(log).runs.itertuples()
+    ]
+    assert "; ".join(found).replace("<NA>", "?") == runs
+
+
+def test_the_page_of_dialects_has_logs():
+    assert len(LOGS) == DIALECTS.count("```log") == 6
+
+
 def test_the_dialect_that_the_page_adds_is_accepted(tmp_path):
     from logtrace.dialects import load
 
