@@ -1,7 +1,10 @@
 """Logs that somebody wrote to do harm: no exception, no run that was not there, bounded state."""
 
 import io
+import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -51,6 +54,7 @@ def test_random_bytes_are_no_run(form, in_bulk, data):
 
 def stamped(*said, form="dmesg"):
     stamps = {"dmesg": "[{:5d}.000000] ", "kmsg": "6,1,{},-;"}
+    stamps |= {"dated": "2026-11-23T10:00:{:02d},000000+00:00 "}
     return b"".join(
         stamps[form].format(second).encode() + (text if isinstance(text, bytes) else text.encode())
         for second, text in enumerate(f"{line}\n" if isinstance(line, str) else line + b"\n"
@@ -151,45 +155,99 @@ def store(tmp_path_factory):
         *(head + EVIL, f"CPU: 1 PID: 3 Comm: {EVIL} Tainted: G", *REPORTS["BUG"][0], EVIL),
     ]
     path = folder / f"log{EVIL}.txt"
-    path.write_bytes(stamped(*(line.encode().replace(b"\n", b" ") for line in said)))
+    path.write_bytes(stamped(*(line.replace("\n", " ") for line in said), form="dated"))
     options = ["--store", str(folder / "store"), "--host", f"h{EVIL}"]
     done = CliRunner().invoke(cli, ["import", *options, str(path)])
     assert done.exit_code == 0, done.output
-    return folder, path, done
+    meant = {"{log}": str(path)}
+    meant["{run}"], meant["{other run}"] = ids_of("runs", folder / "store")
+    _, meant["{incident}"] = ids_of("incidents", folder / "store")
+    return folder / "store", meant, done
 
 
+def ids_of(listing, folder):
+    rows = json.loads(CliRunner().invoke(cli, [listing, "--json", "--store", str(folder)]).stdout)
+    return [row[listing.removesuffix("s") + "_id"] for row in rows]
+
+
+EXPECTED = f"""
+roster = ["2021202045", {json.dumps(EVIL)}]
+[tasks.{json.dumps(EVIL)}.expect]
+file = {json.dumps(EVIL)}
+"""
 COMMANDS = [
-    ["runs"],
-    ["runs", "--limit", "1"],
-    ["runs", "--file", EVIL],
-    ["runs", "--host", EVIL],
-    ["incidents"],
-    *(["stats", "--by", column] for column in ("owner", "host", "comm", "file")),
-    ["stats", "--by", EVIL],
-    ["runs", "--since", EVIL],
-    ["runs", "--tz", EVIL],
-    ["report", "--output", EVIL],
-    ["doctor", "{log}"],
-    ["import", "{log}"],
-    ["import", "{log}" + EVIL],
-    ["import", "--format", EVIL, "{log}"],
-    ["run", "--", EVIL],
-    ["attach", EVIL],
-    ["watch", "--source", EVIL, "--once"],
-    ["kmod", "build", "--kdir", EVIL],
-    ["kmod", "install", "--kernel", EVIL],
-    [EVIL],
-    ["--" + EVIL],
+    (0, ["runs"]),
+    (0, ["runs", "--limit", "1"]),
+    (0, ["runs", "--file", EVIL]),
+    (3, ["runs", "--host", EVIL]),
+    (2, ["runs", "--since", EVIL]),
+    (2, ["runs", "--tz", EVIL]),
+    (0, ["incidents"]),
+    *((0, ["incidents", "--by", column]) for column in ("fingerprint", "module")),
+    (2, ["incidents", "--by", EVIL]),
+    (0, ["incidents", "--id", "{incident}"]),
+    (3, ["incidents", "--id", EVIL]),
+    *((0, ["stats", "--by", column]) for column in ("owner", "host", "comm", "file")),
+    (2, ["stats", "--by", EVIL]),
+    (0, ["compare", "{run}", "{other run}"]),
+    (0, ["compare", "--by", "file", "2026-10", "2026-11"]),
+    (2, ["compare", EVIL, EVIL]),
+    (1, ["check", "expected.toml"]),
+    (1, ["check", "--grades", "expected.toml"]),
+    (2, ["check", "{log}"]),
+    (2, ["check", EVIL]),
+    (0, ["report", "--out", "report"]),
+    (3, ["report", "--host", EVIL]),
+    (1, ["report", "--out", "{log}/" + EVIL]),
+    (2, ["report", "--format", EVIL]),
+    (1, ["doctor", "{log}"]),
+    (0, ["import", "{log}"]),
+    (0, ["import", "--format", "dmesg", "{log}"]),
+    (1, ["import", "--format", "kmsg", "{log}"]),
+    (1, ["import", "{log}" + EVIL]),
+    (2, ["import", "--format", EVIL, "{log}"]),
+    (0, ["watch", "--once", "{log}"]),
+    (0, ["watch", "--once", EVIL]),
+    (2, ["watch", "--from", EVIL]),
+    (0, ["store", "info"]),
+    (3, ["store", "info", "--host", EVIL]),
+    (0, ["store", "verify"]),
+    (3, ["store", "verify", "--host", EVIL]),
+    (0, ["store", "compact"]),
+    (2, ["store", "retain", "--keep", EVIL]),
+    (1, ["run", "--", EVIL]),
+    (2, ["attach", EVIL]),
+    (0, ["kmod", "history"]),
+    (3, ["kmod", "history", "--host", EVIL]),
+    (1, ["kmod", "build", "--kdir", EVIL]),
+    (1, ["kmod", "install", "--kernel", EVIL]),
+    (2, [EVIL]),
+    (2, ["--" + EVIL]),
 ]
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0] if command else "")
-def test_no_command_writes_what_a_terminal_would_obey(store, tmp_path, monkeypatch, command):
-    folder, path, _ = store
+def in_words(command):
+    return " ".join(command).replace(EVIL, "EVIL")
+
+
+@pytest.mark.parametrize(
+    ("status", "command"), COMMANDS, ids=[in_words(command) for _, command in COMMANDS]
+)
+def test_no_command_writes_what_a_terminal_would_obey(
+    store, tmp_path, monkeypatch, status, command
+):
+    folder, meant, _ = store
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("LOGTRACE_STORE", str(folder / "store"))
-    done = CliRunner().invoke(cli, [part.replace("{log}", str(path)) for part in command])
+    monkeypatch.setenv("LOGTRACE_STORE", str(tmp_path / "store"))
+    shutil.copytree(folder, tmp_path / "store")  # some commands write to it
+    Path("expected.toml").write_text(EXPECTED, "utf-8")
+    for name, value in meant.items():
+        command = [part.replace(name, value) for part in command]
+    done = CliRunner().invoke(cli, command)
     assert_harmless(done)
+    assert done.exit_code == status, done.output
+    if status == 2:  # it is the value that was refused, not the name of an option
+        assert "pwned" in done.stderr
 
 
 def test_an_import_tells_of_a_hostile_log_what_is_harmless(store):
