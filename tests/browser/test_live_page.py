@@ -64,7 +64,10 @@ def test_what_is_new_is_shown_with_filters_order_page_and_place_as_they_were(bro
         browser.until("document.querySelectorAll('.dt-processing:not([style*=none])').length", 0)
         browser.one("#runs-table thead th:nth-child(7) .dt-column-order").click()
         browser.one("#runs-table thead th:nth-child(7) .dt-column-order").click()
-        browser.one("section[aria-labelledby=runs] .dt-paging-button.next").click()
+        # at once: the buttons are made anew whenever the table is drawn
+        browser.ask(
+            "document.querySelector('[aria-labelledby=runs] .dt-paging-button.next').click()"
+        )
         browser.ask("document.getElementById('runs').scrollIntoView()")
         kept = (
             "[scrollY, document.querySelector('#filters select').value,"
