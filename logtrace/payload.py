@@ -35,7 +35,8 @@ _NUMBERS_OF_HOSTS = (
 )
 _NUMBERS = ("pid", *COUNTERS)
 _MEASURES = ("runs", "incomplete", *COUNTERS)
-_SHARE_OF_CELLS = 0.5  # of the room, at most, for cells of more keys than a page is filtered by
+# Of the room, where there is too little: for cells of more keys than a page is filtered by
+_SHARE_OF_CELLS = 0.5
 _FEWEST_RUNS = 250  # that a page carries, however large it gets
 _EXACT = 2**53  # where the whole numbers end that JavaScript's hold exactly
 
@@ -67,18 +68,29 @@ def packed_payload(
     if data.hosts is not None:
         shared["hosts"] = hosts_payload(data.hosts, data.zone)
     if data.cube is not None:
-        cube = cube_payload(data.cube, data.zone, width)
-        if len(pack(_json(cube))) > room * _SHARE_OF_CELLS:
-            cube = cube_payload(data.cube.by_names(), data.zone, width)
-        shared |= {"cube": cube, "week": week_payload(data.cube, data.zone)}
-    count = min(len(data.runs), most)
-    while True:
+        shared |= {
+            "cube": cube_payload(data.cube, data.zone, width),
+            "week": week_payload(data.cube, data.zone),
+        }
+
+    def packed_with(count: int) -> str:
         runs = runs_payload(data.runs.head(count), data.zone) | {"pages": min(pages, count)}
-        packed = pack(_json(shared | {"runs": runs}))
-        if len(packed) <= room or count <= _FEWEST_RUNS:
-            return packed, count
+        return pack(_json(shared | {"runs": runs}))
+
+    count = min(len(data.runs), most)
+    packed = packed_with(count)
+    if (
+        len(packed) > room
+        and data.cube is not None
+        and len(pack(_json(shared["cube"]))) > room * _SHARE_OF_CELLS
+    ):
+        shared["cube"] = cube_payload(data.cube.by_names(), data.zone, width)
+        packed = packed_with(count)
+    while len(packed) > room and count > _FEWEST_RUNS:
         smaller = int(count * room / len(packed) * 0.98)
         count = max(min(count - 1, smaller), _FEWEST_RUNS)
+        packed = packed_with(count)
+    return packed, count
 
 
 def _json(value: object) -> str:
