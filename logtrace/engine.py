@@ -84,7 +84,8 @@ class Measure(NamedTuple):
     merge: str
 
 
-_RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
+RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
+"""How many runs there are."""
 
 BATCH_ROWS = 50_000
 """How many rows a batch has at most."""
@@ -351,7 +352,7 @@ class Engine:
             each (arrays of ``int64``).
         """
         keys = _all_keys(groupings)
-        query = self._each(groupings, (_RUNS,), filters, {"value": value}, None)
+        query = self._each(groupings, (RUNS,), filters, {"value": value}, None)
         columns = "".join(f', "by {name}"' for name in keys)
         lists = ", ".join(
             f'list("{name}" ORDER BY "by value") AS "{name}"' for name in ("by value", "runs")

@@ -9,7 +9,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from logtrace import quantiles
-from logtrace.engine import Engine, Filters, Measure, of_grouping
+from logtrace.engine import RUNS, Engine, Filters, of_grouping
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,6 @@ MEASURES: Mapping[str, str] = {
 
 _USUAL = {"low": 5, "usual": 50, "high": 95}
 _COMPLETE = Filters(status="complete")
-_RUNS = Measure("runs", "count(*)", "sum(runs)::BIGINT")
 
 
 class Place(NamedTuple):
@@ -144,7 +143,7 @@ def of_store(engine: Engine) -> History:
         {"comm": "comm", measure: quantiles.bucket(f"TRY_CAST({value} AS BIGINT)")}
         for measure, value in MEASURES.items()
     ]
-    counts = engine.aggregate_each(ways, (_RUNS,), _COMPLETE)
+    counts = engine.aggregate_each(ways, (RUNS,), _COMPLETE)
     for measure, way in zip(MEASURES, ways, strict=True):
         known = of_grouping(counts, ways, way).dropna(subset=measure).sort_values(measure)
         of_measure = found.setdefault(measure, {})
